@@ -1,0 +1,148 @@
+/**
+ * Composite operations written out in simpler ones. It runs after differentiation, so that a
+ * composite keeps its own gradient, and before fusion, so that it needs no kernel of its own.
+ */
+
+import * as g from "./build.ts";
+import { type Rule } from "./rewrite.ts";
+import { type Tensor } from "./tensor.ts";
+
+/** The most bytes of logits that are held at once for one model. */
+export const LOGITS_BLOCK_BYTES = 32 * 2 ** 20;
+
+/** Tokens whose logits are held together: a multiple of 16, at least 64. */
+export function logitsBlock(tokens: number, vocabulary: number): number {
+  const fit = Math.floor(LOGITS_BLOCK_BYTES / (4 * vocabulary));
+  return Math.min(tokens, Math.max(64, fit - fit % 16));
+}
+
+/** x/√(mean(x²)+ε)·weight. */
+function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
+  const scale = g.reciprocal(g.sqrt(g.add(g.mean(g.mul(x, x), [-1]), epsilon)));
+  return g.mul(g.mul(x, scale), weight);
+}
+
+/** Zero mean and unit variance over the last axis, then weight and bias. */
+function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: number): Tensor {
+  const centred = g.sub(x, g.mean(x, [-1]));
+  const variance = g.mean(g.mul(centred, centred), [-1]);
+  const scale = g.reciprocal(g.sqrt(g.add(variance, epsilon)));
+  return g.add(g.mul(g.mul(centred, scale), weight), bias);
+}
+
+/** (x₀c − x₁s, x₁c + x₀s) of the halves; the inverse has the other sign of s. */
+function rotary(x: Tensor, cosine: Tensor, sine: Tensor, inverse: boolean): Tensor {
+  const half = x.shape[3] / 2;
+  const [batch, time] = cosine.shape;
+  const perHead = [batch, time, 1, half];
+  const c = g.reshape(cosine, perHead);
+  const s = g.reshape(sine, perHead);
+  const first = g.slice(x, 3, 0, half);
+  const second = g.slice(x, 3, half, 2 * half);
+  const [down, up] = inverse ? [g.add, g.sub] : [g.sub, g.add];
+  return g.concat([
+    down(g.mul(first, c), g.mul(second, s)),
+    up(g.mul(second, c), g.mul(first, s)),
+  ], 3);
+}
+
+/** Zeros on both sides, axis by axis. */
+function pad(x: Tensor, before: readonly number[], shape: readonly number[]): Tensor {
+  return shape.reduce((inner, total, axis) => {
+    const zeros = (n: number) => g.constant(0, inner.shape.map((m, i) => i === axis ? n : m));
+    const after = total - before[axis] - inner.shape[axis];
+    const parts = [
+      ...(before[axis] > 0 ? [zeros(before[axis])] : []),
+      inner,
+      ...(after > 0 ? [zeros(after)] : []),
+    ];
+    return g.concat(parts, axis);
+  }, x);
+}
+
+/** log Σ exp over the last axis, kept with size 1. */
+function logSumExp(z: Tensor): Tensor {
+  const top = g.largest(z, [-1]);
+  return g.add(g.log(g.sum(g.exp(g.sub(z, top)), [-1])), top);
+}
+
+interface Block {
+  readonly losses: Tensor;
+  /** Gradient of the block's logits, when it was asked for. */
+  readonly dLogits?: Tensor;
+}
+
+/** Losses of a block from its logits [tokens, vocabulary]; `from` slices a per-token tensor. */
+type BlockLoss = (logits: Tensor, from: (t: Tensor) => Tensor, dLoss?: Tensor) => Block;
+
+const crossEntropyBlock = (targets: Tensor): BlockLoss => (logits, from, dLoss) => {
+  const tokens = logits.shape[0];
+  const hit = g.equal(g.iota(logits.shape), g.reshape(from(targets), [tokens, 1]));
+  const norm = logSumExp(logits);
+  const losses = g.sub(norm, g.sum(g.mul(logits, hit), [-1]));
+  if (dLoss === undefined) return { losses };
+  const dLogits = g.mul(g.sub(g.exp(g.sub(logits, norm)), hit), dLoss);
+  return { losses, dLogits };
+};
+
+const klBlock =
+  (teacherHidden: Tensor, teacherHead: Tensor): BlockLoss => (logits, from, dLoss) => {
+    const teacherLogits = g.matmul(from(teacherHidden), teacherHead, { transposeB: true });
+    const logQ = g.sub(logits, logSumExp(logits));
+    const logP = g.sub(teacherLogits, logSumExp(teacherLogits));
+    const p = g.exp(logP);
+    const losses = g.sum(g.mul(p, g.sub(logP, logQ)), [-1]);
+    if (dLoss === undefined) return { losses };
+    return { losses, dLogits: g.mul(g.sub(g.exp(logQ), p), dLoss) };
+  };
+
+/** The head and its loss by blocks of tokens, so that [tokens, vocabulary] is never held whole. */
+function headLoss(
+  hidden: Tensor,
+  head: Tensor,
+  loss: BlockLoss,
+  dLosses?: Tensor,
+): readonly Tensor[] {
+  const tokens = hidden.shape[0];
+  const block = logitsBlock(tokens, head.shape[0]);
+  const losses: Tensor[] = [];
+  const dHidden: Tensor[] = [];
+  let dHead: Tensor | undefined;
+  for (let begin = 0; begin < tokens; begin += block) {
+    const end = Math.min(begin + block, tokens);
+    const from = (t: Tensor) => g.slice(t, 0, begin, end);
+    const h = from(hidden);
+    const logits = g.matmul(h, head, { transposeB: true });
+    const dLoss = dLosses && g.reshape(from(dLosses), [end - begin, 1]);
+    const { losses: part, dLogits } = loss(logits, from, dLoss);
+    losses.push(g.reshape(part, [end - begin]));
+    if (dLogits === undefined) continue;
+    dHidden.push(g.matmul(dLogits, head));
+    const dPart = g.matmul(dLogits, h, { transposeA: true });
+    dHead = dHead === undefined ? dPart : g.add(dHead, dPart);
+  }
+  const all = g.concat(losses, 0);
+  return dHead === undefined ? [all] : [all, g.concat(dHidden, 0), dHead];
+}
+
+/** The rule that writes composites out. */
+export const decompose: Rule = ({ op, outputs }, inputs) => {
+  switch (op.kind) {
+    case "rms_norm":
+      return [rmsNorm(inputs[0], inputs[1], op.epsilon)];
+    case "group_norm":
+      return [groupNorm(inputs[0], inputs[1], inputs[2], op.epsilon)];
+    case "rotary":
+      return [rotary(inputs[0], inputs[1], inputs[2], op.inverse)];
+    case "pad":
+      return [pad(inputs[0], op.before, outputs[0].shape)];
+    case "cross_entropy":
+    case "cross_entropy_gradient":
+      return headLoss(inputs[0], inputs[1], crossEntropyBlock(inputs[2]), inputs[3]);
+    case "kl_divergence":
+    case "kl_divergence_gradient":
+      return headLoss(inputs[0], inputs[1], klBlock(inputs[2], inputs[3]), inputs[4]);
+    default:
+      return undefined;
+  }
+};

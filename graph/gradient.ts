@@ -1,0 +1,279 @@
+/** Reverse-mode differentiation: one rule an operation. */
+
+import * as g from "./build.ts";
+
+import { describe, type Node, type Shape, size, type Tensor, topologicalOrder } from "./tensor.ts";
+import { outputsOf } from "./rewrite.ts";
+
+type Gradients = readonly (Tensor | undefined)[];
+
+/**
+ * Gradients of a scalar [1] with respect to tensors, which are usually inputs. Tensors that the
+ * scalar does not depend on get zeros.
+ */
+export function gradients(loss: Tensor, wrt: readonly Tensor[]): Tensor[] {
+  if (size(loss.shape) !== 1) throw new Error(`gradients: expected a scalar: ${describe(loss)}`);
+  return vectorJacobian([{ of: loss, gradient: g.constant(1, loss.shape) }], wrt);
+}
+
+/** Σᵢ gradientᵢ·∂ofᵢ/∂wrt for every tensor of `wrt`. */
+export function vectorJacobian(
+  cotangents: readonly { readonly of: Tensor; readonly gradient: Tensor }[],
+  wrt: readonly Tensor[],
+): Tensor[] {
+  const order = topologicalOrder(cotangents.map(({ of }) => of));
+  const targets = new Set(wrt.map((t) => t.node));
+  const active = new Set<Node>();
+  for (const node of order) {
+    if (targets.has(node) || node.inputs.some((t) => active.has(t.node))) active.add(node);
+  }
+  const found = new Map<Node, (Tensor | undefined)[]>();
+  const accumulate = (t: Tensor, gradient: Tensor) => {
+    const slots = found.get(t.node) ?? new Array<Tensor | undefined>(t.node.outputs.length);
+    const old = slots[t.output];
+    slots[t.output] = old === undefined ? gradient : g.add(old, gradient);
+    found.set(t.node, slots);
+  };
+  for (const { of, gradient } of cotangents) accumulate(of, gradient);
+  for (const node of order.reverse()) {
+    const outputs = found.get(node);
+    if (outputs === undefined || !active.has(node)) continue;
+    const needs = node.inputs.map((t) => active.has(t.node));
+    if (!needs.some(Boolean)) continue;
+    const inputs = rule(node, outputs, needs);
+    inputs.forEach((gradient, i) => {
+      if (gradient !== undefined && needs[i]) accumulate(node.inputs[i], gradient);
+    });
+  }
+  return wrt.map((t) => found.get(t.node)?.[t.output] ?? g.constant(0, t.shape));
+}
+
+/** Sums a gradient over the axes that were repeated to reach its shape. */
+function unexpand(gradient: Tensor, shape: Shape): Tensor {
+  const axes = shape.flatMap((n, i) => n === 1 && gradient.shape[i] !== 1 ? [i] : []);
+  return g.sum(gradient, axes);
+}
+
+function unaryRule(node: Node, dy: Tensor): Tensor {
+  const [x] = node.inputs;
+  const [y] = outputsOf(node);
+  const { op } = node;
+  if (op.kind !== "unary") throw new Error("gradient: not pointwise");
+  switch (op.fn) {
+    case "neg":
+      return g.neg(dy);
+    case "abs":
+      return g.select(g.less(x, 0), g.neg(dy), dy);
+    case "exp":
+      return g.mul(dy, y);
+    case "log":
+      return g.div(dy, x);
+    case "sqrt":
+      return g.div(g.mul(dy, 0.5), y);
+    case "reciprocal":
+      return g.neg(g.mul(dy, g.mul(y, y)));
+    case "tanh":
+      return g.mul(dy, g.sub(1, g.mul(y, y)));
+    case "sigmoid":
+      return g.mul(dy, g.mul(y, g.sub(1, y)));
+    default:
+      return op satisfies never;
+  }
+}
+
+function binaryRule(node: Node, dy: Tensor): Gradients {
+  const [a, b] = node.inputs;
+  const [y] = outputsOf(node);
+  const { op } = node;
+  if (op.kind !== "binary") throw new Error("gradient: not pointwise");
+  switch (op.fn) {
+    case "add":
+      return [dy, dy];
+    case "sub":
+      return [dy, g.neg(dy)];
+    case "mul":
+      return [g.mul(dy, b), g.mul(dy, a)];
+    case "div":
+      return [g.div(dy, b), g.neg(g.div(g.mul(dy, y), b))];
+    case "min":
+      return [g.select(g.less(b, a), 0, dy), g.select(g.less(b, a), dy, 0)];
+    case "max":
+      return [g.select(g.less(a, b), 0, dy), g.select(g.less(a, b), dy, 0)];
+    case "less":
+    case "equal":
+      return [undefined, undefined];
+    default:
+      return op satisfies never;
+  }
+}
+
+function matmulRule(node: Node, dy: Tensor, needs: readonly boolean[]): Gradients {
+  const [a, b] = node.inputs;
+  const { op } = node;
+  if (op.kind !== "matmul") throw new Error("gradient: not a matmul");
+  const { transposeA, transposeB } = op;
+  // y = A·B with A = aᵀ or a: dA = dy·Bᵀ, dB = Aᵀ·dy, each stored as its operand is.
+  const da = () =>
+    transposeA
+      ? g.matmul(b, dy, { transposeA: transposeB, transposeB: true })
+      : g.matmul(dy, b, { transposeB: !transposeB });
+  const db = () =>
+    transposeB
+      ? g.matmul(dy, a, { transposeA: true, transposeB: transposeA })
+      : g.matmul(a, dy, { transposeA: !transposeA });
+  return [needs[0] ? da() : undefined, needs[1] ? db() : undefined];
+}
+
+/** With r = 1/√(mean(x²)+ε): dx = r·(g − x̂·mean(g⊙x̂)), g = dy⊙weight, x̂ = x·r. */
+function rmsNormRule(node: Node, dy: Tensor, needs: readonly boolean[]): Gradients {
+  const [x, weight] = node.inputs;
+  if (node.op.kind !== "rms_norm") throw new Error("gradient: not an RMSNorm");
+  const scale = g.reciprocal(g.sqrt(g.add(g.mean(g.mul(x, x), [-1]), node.op.epsilon)));
+  const normal = g.mul(x, scale);
+  const dn = g.mul(dy, weight);
+  const dx = () => g.mul(scale, g.sub(dn, g.mul(normal, g.mean(g.mul(dn, normal), [-1]))));
+  const leading = x.shape.slice(0, -1).map((_, i) => i);
+  const dw = () => g.reshape(g.sum(g.mul(dy, normal), leading), weight.shape);
+  return [needs[0] ? dx() : undefined, needs[1] ? dw() : undefined];
+}
+
+/** dx = r·(g − mean(g) − x̂·mean(g⊙x̂)) per head, g = dy⊙weight. */
+function groupNormRule(node: Node, dy: Tensor, needs: readonly boolean[]): Gradients {
+  const [x, weight, bias] = node.inputs;
+  if (node.op.kind !== "group_norm") throw new Error("gradient: not a GroupNorm");
+  const centred = g.sub(x, g.mean(x, [-1]));
+  const variance = g.mean(g.mul(centred, centred), [-1]);
+  const scale = g.reciprocal(g.sqrt(g.add(variance, node.op.epsilon)));
+  const normal = g.mul(centred, scale);
+  const dn = g.mul(dy, weight);
+  const dx = () =>
+    g.mul(
+      scale,
+      g.sub(g.sub(dn, g.mean(dn, [-1])), g.mul(normal, g.mean(g.mul(dn, normal), [-1]))),
+    );
+  const leading = x.shape.slice(0, -2).map((_, i) => i);
+  const dw = () => g.reshape(g.sum(g.mul(dy, normal), leading), weight.shape);
+  const db = () => g.reshape(g.sum(dy, leading), bias.shape);
+  return [
+    needs[0] ? dx() : undefined,
+    needs[1] ? dw() : undefined,
+    needs[2] ? db() : undefined,
+  ];
+}
+
+function attentionRule(node: Node, outputs: Gradients): Gradients {
+  const [q, k, v] = node.inputs;
+  if (node.op.kind !== "attention") throw new Error("gradient: not attention");
+  if (outputs[1] !== undefined) throw new Error("gradient: log-sum-exp is not differentiated");
+  const [output, logSumExp] = outputsOf(node);
+  return g.nodes(
+    { kind: "attention_gradient", scale: node.op.scale },
+    [q, k, v, output, logSumExp, outputs[0]!],
+    [q, k, v].map(({ shape }) => ({ shape, dtype: "f32" as const })),
+  );
+}
+
+function wkv7Rule(node: Node, outputs: Gradients): Gradients {
+  const { inputs } = node;
+  const [y, last, states] = outputsOf(node);
+  if (outputs[2] !== undefined) throw new Error("gradient: chunk states are not differentiated");
+  const dy = outputs[0] ?? g.constant(0, y.shape);
+  const dState = outputs[1] ?? g.constant(0, last.shape);
+  return g.nodes(
+    { kind: "wkv7_gradient" },
+    [...inputs.slice(0, 6), states, dy, dState],
+    inputs.map(({ shape }) => ({ shape, dtype: "f32" as const })),
+  );
+}
+
+function lossRule(
+  node: Node,
+  dloss: Tensor,
+  kind: "cross_entropy_gradient" | "kl_divergence_gradient",
+): Gradients {
+  const [hidden, head] = node.inputs;
+  const [, dHidden, dHead] = g.nodes({ kind }, [...node.inputs, dloss], [
+    { shape: dloss.shape, dtype: "f32" },
+    { shape: hidden.shape, dtype: "f32" },
+    { shape: head.shape, dtype: "f32" },
+  ]);
+  return [dHidden, dHead];
+}
+
+/** Gradients of a node's inputs from those of its outputs; undefined where there is none. */
+function rule(node: Node, outputs: Gradients, needs: readonly boolean[]): Gradients {
+  const { op, inputs } = node;
+  const dy = outputs[0] ?? g.constant(0, node.outputs[0].shape);
+  switch (op.kind) {
+    case "input":
+    case "constant":
+    case "iota":
+      return [];
+    case "unary":
+      return [unaryRule(node, dy)];
+    case "binary":
+      return binaryRule(node, dy);
+    case "select":
+      return [undefined, g.select(inputs[0], dy, 0), g.select(inputs[0], 0, dy)];
+    case "reduce": {
+      const [x] = inputs;
+      if (op.fn === "sum") return [g.expand(dy, x.shape)];
+      const mask = g.equal(x, g.expand(outputsOf(node)[0], x.shape));
+      return [g.mul(mask, g.div(dy, g.sum(mask, op.axes)))];
+    }
+    case "reshape":
+      return [g.reshape(dy, inputs[0].shape)];
+    case "permute": {
+      const inverse = op.axes.map((_, i) => op.axes.indexOf(i));
+      return [g.permute(dy, inverse)];
+    }
+    case "expand":
+      return [unexpand(dy, inputs[0].shape)];
+    case "slice":
+      return [g.pad(dy, op.begin, inputs[0].shape)];
+    case "pad": {
+      let inner = dy;
+      inputs[0].shape.forEach((n, axis) => {
+        inner = g.slice(inner, axis, op.before[axis], op.before[axis] + n);
+      });
+      return [inner];
+    }
+    case "concat": {
+      let begin = 0;
+      return inputs.map((part) => {
+        const end = begin + part.shape[op.axis];
+        const gradient = g.slice(dy, op.axis, begin, end);
+        begin = end;
+        return gradient;
+      });
+    }
+    case "matmul":
+      return matmulRule(node, dy, needs);
+    case "rms_norm":
+      return rmsNormRule(node, dy, needs);
+    case "group_norm":
+      return groupNormRule(node, dy, needs);
+    case "rotary":
+      return [g.rotary(dy, inputs[1], inputs[2], !op.inverse)];
+    case "embedding":
+      return [g.embeddingGradient(dy, inputs[1], inputs[0].shape[0])];
+    case "attention":
+      return attentionRule(node, outputs);
+    case "wkv7":
+      return wkv7Rule(node, outputs);
+    case "cross_entropy":
+      return lossRule(node, dy, "cross_entropy_gradient");
+    case "kl_divergence":
+      if (needs[2] || needs[3]) throw new Error("gradient: the teacher's side of a KL is fixed");
+      return lossRule(node, dy, "kl_divergence_gradient");
+    case "embedding_gradient":
+    case "attention_gradient":
+    case "cached_attention":
+    case "wkv7_gradient":
+    case "cross_entropy_gradient":
+    case "kl_divergence_gradient":
+      throw new Error(`gradient: ${op.kind} is not differentiated`);
+    default:
+      return op satisfies never;
+  }
+}

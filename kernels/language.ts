@@ -1,0 +1,306 @@
+/**
+ * The kernel language: a small typed syntax tree of loops over scalars and 4-lane vectors.
+ *
+ * Kernels are written once as TypeScript that builds this tree (so that unrolling, tiling and the
+ * shapes at hand are ordinary TypeScript), and a renderer turns the tree into code for a target.
+ * There is no scheduling here: what a kernel says is what runs.
+ *
+ * Types: `i32` index, `f32` scalar, `f32x4` vector, `ptr` byte address into device memory.
+ */
+
+/** The type of a value in a kernel. */
+export type ValueType = "i32" | "f32" | "f32x4" | "ptr";
+
+/** Arithmetic on one value. */
+export type UnaryOp = "neg" | "abs" | "sqrt" | "nearest" | "bits_to_f32" | "to_f32" | "to_i32";
+
+/** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask (f32x4). */
+export type BinaryOp =
+  | "add"
+  | "sub"
+  | "mul"
+  | "div"
+  | "rem"
+  | "min"
+  | "max"
+  | "lt"
+  | "eq"
+  | "and"
+  | "shl"
+  | "shr";
+
+/** A value: a pure expression. */
+export type Expr<T extends ValueType = ValueType> =
+  & { readonly type: T }
+  & (
+    | { readonly kind: "const"; readonly value: number }
+    | { readonly kind: "local"; readonly index: number }
+    | { readonly kind: "unary"; readonly op: UnaryOp; readonly a: Expr }
+    | { readonly kind: "binary"; readonly op: BinaryOp; readonly a: Expr; readonly b: Expr }
+    | { readonly kind: "fma"; readonly a: Expr; readonly b: Expr; readonly c: Expr }
+    | {
+      readonly kind: "load";
+      readonly at: Expr<"ptr">;
+      readonly offset: number;
+      readonly as: Load;
+    }
+    | { readonly kind: "select"; readonly mask: Expr; readonly a: Expr; readonly b: Expr }
+    | { readonly kind: "splat"; readonly a: Expr }
+    | { readonly kind: "lane"; readonly a: Expr; readonly lane: number }
+    | { readonly kind: "shuffle"; readonly a: Expr; readonly b: Expr; readonly lanes: Lanes }
+    | { readonly kind: "offset"; readonly base: Expr<"ptr">; readonly bytes: Expr<"i32"> }
+  );
+
+/** How a load turns memory into a value. */
+export type Load = "value" | "splat";
+
+/** Four lane numbers: 0–3 pick from the first vector, 4–7 from the second. */
+export type Lanes = readonly [number, number, number, number];
+
+/** A statement. */
+export type Statement =
+  | { readonly kind: "set"; readonly local: Expr & { kind: "local" }; readonly value: Expr }
+  | {
+    readonly kind: "store";
+    readonly at: Expr<"ptr">;
+    readonly offset: number;
+    readonly value: Expr;
+  }
+  | {
+    readonly kind: "for";
+    readonly counter: Expr<"i32"> & { kind: "local" };
+    readonly begin: Expr<"i32">;
+    readonly end: Expr<"i32">;
+    readonly step: number;
+    readonly body: readonly Statement[];
+  }
+  | {
+    readonly kind: "if";
+    readonly condition: Expr<"i32">;
+    readonly then: readonly Statement[];
+    readonly otherwise: readonly Statement[];
+  };
+
+/** A whole kernel: parameters are the first locals. */
+export interface KernelCode {
+  readonly name: string;
+  readonly parameters: readonly ValueType[];
+  readonly locals: readonly ValueType[];
+  readonly body: readonly Statement[];
+}
+
+type Number4 = "f32" | "f32x4";
+type Numeric = "i32" | Number4;
+
+/** A constant of a type; an f32x4 holds it in every lane. */
+export function constant<T extends ValueType>(type: T, value: number): Expr<T> {
+  return { kind: "const", type, value } as Expr<T>;
+}
+
+/** An index constant. */
+export const i32 = (value: number): Expr<"i32"> => constant("i32", value);
+
+function binary<T extends ValueType>(op: BinaryOp, a: Expr<T>, b: Expr<T>): Expr<T> {
+  if (a.type !== b.type) throw new Error(`kernel language: ${op} of ${a.type} and ${b.type}`);
+  return { kind: "binary", type: a.type, op, a, b } as Expr<T>;
+}
+
+function isConst(e: Expr, value: number): boolean {
+  return e.kind === "const" && e.value === value;
+}
+
+/** a + b. */
+export function add<T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> {
+  if (a.type === "i32" && isConst(a, 0)) return b;
+  if (a.type === "i32" && isConst(b, 0)) return a;
+  return binary("add", a, b);
+}
+/** a − b. */
+export const sub = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binary("sub", a, b);
+/** a · b. */
+export function mul<T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> {
+  if (a.type === "i32") {
+    if (isConst(a, 0) || isConst(b, 1)) return a;
+    if (isConst(b, 0) || isConst(a, 1)) return b;
+  }
+  return binary("mul", a, b);
+}
+/** a / b; on i32 unsigned and rounded down. */
+export const div = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> =>
+  a.type === "i32" && isConst(b, 1) ? a : binary("div", a, b);
+/** a mod b, unsigned. */
+export const rem = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> =>
+  isConst(b, 1) ? i32(0) : binary("rem", a, b);
+/** b < a ? b : a, so a NaN in `a` is kept. */
+export const min = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binary("min", a, b);
+/** a < b ? b : a, so a NaN in `a` is kept. */
+export const max = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binary("max", a, b);
+/** What a comparison gives: a lane mask for vectors, a 0/1 index for scalars. */
+export type Mask<T extends ValueType> = T extends "f32x4" ? Expr<"f32x4"> : Expr<"i32">;
+
+/** a < b (i32 signed). */
+export function lessThan<T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> {
+  const type = a.type === "f32x4" ? "f32x4" : "i32";
+  return { kind: "binary", type, op: "lt", a, b } as unknown as Mask<T>;
+}
+/** a = b as i32. */
+export const equal = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("eq", a, b);
+
+function unary<T extends ValueType>(op: UnaryOp, type: T, a: Expr): Expr<T> {
+  return { kind: "unary", type, op, a } as Expr<T>;
+}
+/** −a. */
+export const neg = <T extends Number4>(a: Expr<T>): Expr<T> => unary("neg", a.type, a);
+/** |a|. */
+export const abs = <T extends Number4>(a: Expr<T>): Expr<T> => unary("abs", a.type, a);
+/** √a. */
+export const sqrt = <T extends Number4>(a: Expr<T>): Expr<T> => unary("sqrt", a.type, a);
+/** a rounded to the nearest integer, ties to even. */
+export const nearest = <T extends Number4>(a: Expr<T>): Expr<T> => unary("nearest", a.type, a);
+/** An index as f32. */
+export const toF32 = (a: Expr<"i32">): Expr<"f32"> => unary("to_f32", "f32", a);
+
+/** a · b + c, in one rounding where the target has it for vectors. */
+export function fma<T extends Number4>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {
+  return { kind: "fma", type: a.type, a, b, c } as unknown as Expr<T>;
+}
+
+/** mask ? a : b, where mask comes from `lessThan` on the same type. */
+export function select<T extends Numeric>(mask: Mask<T>, a: Expr<T>, b: Expr<T>): Expr<T> {
+  return { kind: "select", type: a.type, mask, a, b } as unknown as Expr<T>;
+}
+
+/**
+ * 2ⁿ for an integral f32 n in −126 … 127: the exponent bits are built directly.
+ * The argument must already be rounded.
+ */
+export function exp2Integer<T extends Number4>(n: Expr<T>): Expr<T> {
+  return unary("bits_to_f32", n.type, n);
+}
+
+/** A scalar in all four lanes. */
+export const splat = (a: Expr<"f32">): Expr<"f32x4"> =>
+  a.kind === "load" && a.as === "value"
+    ? { ...a, type: "f32x4", as: "splat" } as unknown as Expr<"f32x4">
+    : a.kind === "const"
+    ? constant("f32x4", a.value)
+    : { kind: "splat", type: "f32x4", a } as Expr<"f32x4">;
+
+/** One lane of a vector. */
+export const lane = (a: Expr<"f32x4">, index: number): Expr<"f32"> =>
+  ({ kind: "lane", type: "f32", a, lane: index }) as Expr<"f32">;
+
+/** Lanes picked from two vectors. */
+export const shuffle = (a: Expr<"f32x4">, b: Expr<"f32x4">, lanes: Lanes): Expr<"f32x4"> =>
+  ({ kind: "shuffle", type: "f32x4", a, b, lanes }) as Expr<"f32x4">;
+
+/** Sum of the four lanes, in the order (0+2)+(1+3), in every lane. */
+export function laneSum(a: Expr<"f32x4">, k: Block): Expr<"f32x4"> {
+  const x = k.let(a);
+  const half = k.let(add(x, shuffle(x, x, [2, 3, 0, 1])));
+  return add(half, shuffle(half, half, [1, 0, 3, 2]));
+}
+
+/** base + bytes. */
+export function offset(base: Expr<"ptr">, bytes: Expr<"i32"> | number): Expr<"ptr"> {
+  const by = typeof bytes === "number" ? i32(bytes) : bytes;
+  if (isConst(by, 0)) return base;
+  return { kind: "offset", type: "ptr", base, bytes: by } as Expr<"ptr">;
+}
+
+/** The value at base + byteOffset (a constant). */
+export function load<T extends "f32" | "f32x4" | "i32">(
+  type: T,
+  at: Expr<"ptr">,
+  byteOffset = 0,
+): Expr<T> {
+  return { kind: "load", type, at, offset: byteOffset, as: "value" } as unknown as Expr<T>;
+}
+
+/** A list of statements under construction. */
+export interface Block {
+  readonly statements: Statement[];
+  /** Binds a value to a new local. */
+  let<T extends ValueType>(value: Expr<T>): Expr<T>;
+  /** A new local that will be set later. */
+  variable<T extends ValueType>(type: T): Expr<T>;
+  /** Assigns a local. */
+  set<T extends ValueType>(local: Expr<T>, value: Expr<T>): void;
+  /** Writes a value to memory. */
+  store(value: Expr, at: Expr<"ptr">, byteOffset?: number): void;
+  /** Runs the body for begin, begin + step, … while < end. */
+  for(
+    begin: Expr<"i32"> | number,
+    end: Expr<"i32"> | number,
+    step: number,
+    body: (counter: Expr<"i32">) => void,
+  ): void;
+  /** Runs a branch. */
+  if(condition: Expr<"i32">, then: () => void, otherwise?: () => void): void;
+}
+
+/**
+ * Builds a kernel. `parameters` names its arguments in order; `write` receives the block and the
+ * arguments and emits the body.
+ */
+export function kernel<P extends Record<string, ValueType>>(
+  name: string,
+  parameters: P,
+  write: (k: Block, args: { [K in keyof P]: Expr<P[K]> }) => void,
+): KernelCode {
+  const locals: ValueType[] = [];
+  let statements: Statement[] = [];
+  const local = <T extends ValueType>(type: T): Expr<T> & { kind: "local" } =>
+    ({ kind: "local", type, index: locals.push(type) - 1 }) as Expr<T> & { kind: "local" };
+  const nested = (write: () => void): Statement[] => {
+    const outer = statements;
+    const inner: Statement[] = [];
+    statements = inner;
+    write();
+    statements = outer;
+    return inner;
+  };
+  const index = (e: Expr<"i32"> | number) => typeof e === "number" ? i32(e) : e;
+  const block: Block = {
+    get statements() {
+      return statements;
+    },
+    let: (value) => {
+      if (value.kind === "local" || value.kind === "const") return value;
+      const to = local(value.type);
+      statements.push({ kind: "set", local: to, value });
+      return to;
+    },
+    variable: (type) => local(type),
+    set: (to, value) => {
+      if (to.kind !== "local") throw new Error("kernel language: set of something not a local");
+      statements.push({ kind: "set", local: to as Expr & { kind: "local" }, value });
+    },
+    store: (value, at, byteOffset = 0) => {
+      statements.push({ kind: "store", at, offset: byteOffset, value });
+    },
+    for: (begin, end, step, body) => {
+      const counter = local("i32");
+      const inner = nested(() => body(counter));
+      statements.push({
+        kind: "for",
+        counter,
+        begin: index(begin),
+        end: index(end),
+        step,
+        body: inner,
+      });
+    },
+    if: (condition, then, otherwise) => {
+      const yes = nested(then);
+      const no = otherwise === undefined ? [] : nested(otherwise);
+      statements.push({ kind: "if", condition, then: yes, otherwise: no });
+    },
+  };
+  const types = Object.values(parameters);
+  const args = Object.fromEntries(
+    Object.entries(parameters).map(([key, type]) => [key, local(type)]),
+  ) as { [K in keyof P]: Expr<P[K]> };
+  write(block, args);
+  return { name, parameters: types, locals: locals.slice(types.length), body: statements };
+}

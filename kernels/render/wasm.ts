@@ -1,0 +1,354 @@
+/**
+ * Renders a kernel to the bytes of a WebAssembly module.
+ *
+ * The module imports one memory, `env.memory`, shared between the workers, and exports the kernel
+ * as `run`. Addresses are 32-bit. Vectors are SIMD128; `fma` becomes `f32x4.relaxed_madd` where the
+ * engine has relaxed SIMD, a multiplication and an addition elsewhere.
+ */
+
+import type { BinaryOp, Expr, KernelCode, Statement, UnaryOp, ValueType } from "../language.ts";
+
+/** What the engine at hand offers. */
+export interface WasmFeatures {
+  readonly relaxedSimd: boolean;
+}
+
+/** 4 GiB, the most that 32-bit addresses reach, in pages of 64 KiB. */
+export const MAX_PAGES = 65536;
+
+const VALUE_TYPES: Record<ValueType, number> = { i32: 0x7f, f32: 0x7d, f32x4: 0x7b, ptr: 0x7f };
+
+type Opcode = readonly number[];
+const simd = (code: number): Opcode => [0xfd, ...unsigned(code)];
+
+const I32_BINARY: Partial<Record<BinaryOp, Opcode>> = {
+  add: [0x6a],
+  sub: [0x6b],
+  mul: [0x6c],
+  div: [0x6e],
+  rem: [0x70],
+  and: [0x71],
+  shl: [0x74],
+  shr: [0x76],
+  lt: [0x48],
+  eq: [0x46],
+};
+const F32_BINARY: Partial<Record<BinaryOp, Opcode>> = {
+  add: [0x92],
+  sub: [0x93],
+  mul: [0x94],
+  div: [0x95],
+  lt: [0x5d],
+  eq: [0x5b],
+};
+const F32X4_BINARY: Partial<Record<BinaryOp, Opcode>> = {
+  add: simd(0xe4),
+  sub: simd(0xe5),
+  mul: simd(0xe6),
+  div: simd(0xe7),
+  min: simd(0xea),
+  max: simd(0xeb),
+  lt: simd(0x43),
+  eq: simd(0x41),
+};
+const UNARY: Partial<Record<UnaryOp, Partial<Record<ValueType, Opcode>>>> = {
+  neg: { f32: [0x8c], f32x4: simd(0xe1) },
+  abs: { f32: [0x8b], f32x4: simd(0xe0) },
+  sqrt: { f32: [0x91], f32x4: simd(0xe3) },
+  nearest: { f32: [0x90], f32x4: simd(0x6a) },
+  to_f32: { f32: [0xb2] },
+};
+
+/** Unsigned LEB128. */
+function unsigned(value: number): number[] {
+  const bytes: number[] = [];
+  do {
+    const low = value % 128;
+    value = Math.floor(value / 128);
+    bytes.push(value > 0 ? low | 0x80 : low);
+  } while (value > 0);
+  return bytes;
+}
+
+/** Signed LEB128 of a 32-bit integer. */
+function signed(value: number): number[] {
+  const bytes: number[] = [];
+  value |= 0;
+  while (true) {
+    const low = value & 0x7f;
+    value >>= 7;
+    const done = (value === 0 && (low & 0x40) === 0) || (value === -1 && (low & 0x40) !== 0);
+    bytes.push(done ? low : low | 0x80);
+    if (done) return bytes;
+  }
+}
+
+function f32Bytes(value: number): Uint8Array {
+  return new Uint8Array(new Float32Array([value]).buffer);
+}
+
+/** Appends the code of one kernel body. */
+class Writer {
+  readonly bytes: number[] = [];
+  #features: WasmFeatures;
+  #parameters: number;
+  #locals: ValueType[];
+
+  constructor(code: KernelCode, features: WasmFeatures) {
+    this.#features = features;
+    this.#parameters = code.parameters.length;
+    this.#locals = [...code.locals];
+  }
+
+  /** All locals after the parameters, scratch ones included. */
+  get locals(): readonly ValueType[] {
+    return this.#locals;
+  }
+
+  #emit(...bytes: readonly number[]): void {
+    for (const byte of bytes) this.bytes.push(byte);
+  }
+
+  #scratch(type: ValueType): number {
+    return this.#parameters + this.#locals.push(type) - 1;
+  }
+
+  #address(at: Expr<"ptr">, constantOffset: number): number {
+    // Constant parts of an address go into the instruction's immediate.
+    if (at.kind === "offset" && at.bytes.kind === "const" && at.bytes.value >= 0) {
+      return this.#address(at.base, constantOffset + at.bytes.value);
+    }
+    this.expression(at);
+    return constantOffset;
+  }
+
+  expression(e: Expr): void {
+    switch (e.kind) {
+      case "const":
+        if (e.type === "f32x4") {
+          const lane = f32Bytes(e.value);
+          this.#emit(...simd(0x0c), ...lane, ...lane, ...lane, ...lane);
+        } else if (e.type === "f32") this.#emit(0x43, ...f32Bytes(e.value));
+        else this.#emit(0x41, ...signed(e.value));
+        return;
+      case "local":
+        this.#emit(0x20, ...unsigned(e.index));
+        return;
+      case "unary":
+        this.#unary(e.op, e.type, e.a);
+        return;
+      case "binary":
+        this.#binary(e.op, e.a, e.b);
+        return;
+      case "fma":
+        this.expression(e.a);
+        this.expression(e.b);
+        if (e.type === "f32x4" && this.#features.relaxedSimd) {
+          this.expression(e.c);
+          this.#emit(...simd(0x105));
+        } else {
+          this.#emit(...(e.type === "f32x4" ? simd(0xe6) : [0x94]));
+          this.expression(e.c);
+          this.#emit(...(e.type === "f32x4" ? simd(0xe4) : [0x92]));
+        }
+        return;
+      case "load": {
+        const at = this.#address(e.at, e.offset);
+        const op = e.type === "i32"
+          ? [0x28]
+          : e.type === "f32"
+          ? [0x2a]
+          : simd(e.as === "splat" ? 0x09 : 0x00);
+        this.#emit(...op, e.type === "f32x4" && e.as === "value" ? 4 : 2, ...unsigned(at));
+        return;
+      }
+      case "select":
+        this.expression(e.a);
+        this.expression(e.b);
+        this.expression(e.mask);
+        this.#emit(...(e.type === "f32x4" ? simd(0x52) : [0x1b]));
+        return;
+      case "splat":
+        this.expression(e.a);
+        this.#emit(...simd(0x13));
+        return;
+      case "lane":
+        this.expression(e.a);
+        this.#emit(...simd(0x1f), e.lane);
+        return;
+      case "shuffle":
+        this.expression(e.a);
+        this.expression(e.b);
+        this.#emit(
+          ...simd(0x0d),
+          ...e.lanes.flatMap((l) => [4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3]),
+        );
+        return;
+      case "offset":
+        this.expression(e.base);
+        this.expression(e.bytes);
+        this.#emit(0x6a);
+        return;
+      default:
+        e satisfies never;
+    }
+  }
+
+  #unary(op: UnaryOp, type: ValueType, a: Expr): void {
+    this.expression(a);
+    if (op === "bits_to_f32") {
+      // 2ⁿ: (n + 127) << 23 as the bits of an f32.
+      if (type === "f32x4") {
+        this.#emit(...simd(0xf8), 0x41, ...signed(127), ...simd(0x11), ...simd(0xae));
+        this.#emit(0x41, ...signed(23), ...simd(0xab));
+      } else {
+        this.#emit(0xfc, 0x00, 0x41, ...signed(127), 0x6a, 0x41, ...signed(23), 0x74, 0xbe);
+      }
+      return;
+    }
+    const code = UNARY[op]?.[type];
+    if (code === undefined) throw new Error(`wasm: no ${op} of ${type}`);
+    this.#emit(...code);
+  }
+
+  #binary(op: BinaryOp, a: Expr, b: Expr): void {
+    if (a.type !== "f32x4" && (op === "min" || op === "max")) {
+      const [x, y] = [this.#scratch(a.type), this.#scratch(a.type)];
+      this.expression(a);
+      this.#emit(0x21, ...unsigned(x));
+      this.expression(b);
+      this.#emit(0x22, ...unsigned(y), 0x20, ...unsigned(x));
+      const [first, second] = op === "min" ? [y, x] : [x, y];
+      this.#emit(0x20, ...unsigned(first), 0x20, ...unsigned(second));
+      this.#emit(...(a.type === "f32" ? [0x5d] : [0x48]), 0x1b);
+      return;
+    }
+    this.expression(a);
+    this.expression(b);
+    const table = a.type === "f32" ? F32_BINARY : a.type === "f32x4" ? F32X4_BINARY : I32_BINARY;
+    const code = table[op];
+    if (code === undefined) throw new Error(`wasm: no ${op} of ${a.type}`);
+    this.#emit(...code);
+  }
+
+  statements(list: readonly Statement[]): void {
+    for (const statement of list) this.#statement(statement);
+  }
+
+  #statement(s: Statement): void {
+    switch (s.kind) {
+      case "set":
+        this.expression(s.value);
+        this.#emit(0x21, ...unsigned(s.local.index));
+        return;
+      case "store": {
+        const at = this.#address(s.at, s.offset);
+        this.expression(s.value);
+        const type = s.value.type;
+        if (type === "f32x4") this.#emit(...simd(0x0b), 4, ...unsigned(at));
+        else this.#emit(type === "f32" ? 0x38 : 0x36, 2, ...unsigned(at));
+        return;
+      }
+      case "for": {
+        const counter = unsigned(s.counter.index);
+        this.expression(s.begin);
+        this.#emit(0x21, ...counter);
+        let end = s.end;
+        if (end.kind !== "const" && end.kind !== "local") {
+          const held = this.#scratch("i32");
+          this.expression(end);
+          this.#emit(0x21, ...unsigned(held));
+          end = { kind: "local", type: "i32", index: held };
+        }
+        const runs = s.begin.kind === "const" && end.kind === "const"
+          ? s.begin.value < end.value
+          : undefined;
+        if (runs === false) return;
+        if (runs === undefined) {
+          this.#emit(0x20, ...counter);
+          this.expression(end);
+          this.#emit(0x48, 0x04, 0x40); // if counter < end
+        }
+        this.#emit(0x03, 0x40); // loop
+        this.statements(s.body);
+        this.#emit(0x20, ...counter, 0x41, ...signed(s.step), 0x6a, 0x22, ...counter);
+        this.expression(end);
+        this.#emit(0x48, 0x0d, 0x00, 0x0b); // br_if while counter < end
+        if (runs === undefined) this.#emit(0x0b);
+        return;
+      }
+      case "if":
+        this.expression(s.condition);
+        this.#emit(0x04, 0x40);
+        this.statements(s.then);
+        if (s.otherwise.length > 0) {
+          this.#emit(0x05);
+          this.statements(s.otherwise);
+        }
+        this.#emit(0x0b);
+        return;
+      default:
+        s satisfies never;
+    }
+  }
+}
+
+function section(id: number, content: readonly number[]): number[] {
+  return [id, ...unsigned(content.length), ...content];
+}
+
+function text(value: string): number[] {
+  const bytes = [...new TextEncoder().encode(value)];
+  return [...unsigned(bytes.length), ...bytes];
+}
+
+/** Renders a kernel as a WebAssembly module that exports it as `run`. */
+export function renderWasm(code: KernelCode, features: WasmFeatures): Uint8Array<ArrayBuffer> {
+  const writer = new Writer(code, features);
+  writer.statements(code.body);
+  const locals = writer.locals.flatMap((type) => [1, VALUE_TYPES[type]]);
+  const body = [...unsigned(writer.locals.length), ...locals];
+  const size = body.length + writer.bytes.length + 1;
+  const parameters = code.parameters.map((type) => VALUE_TYPES[type]);
+  const head = [
+    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+    ...section(1, [1, 0x60, ...unsigned(parameters.length), ...parameters, 0]),
+    ...section(2, [
+      1,
+      ...text("env"),
+      ...text("memory"),
+      0x02,
+      0x03,
+      ...unsigned(1),
+      ...unsigned(MAX_PAGES),
+    ]),
+    ...section(3, [1, 0]),
+    ...section(7, [1, ...text("run"), 0x00, 0]),
+  ];
+  const codeHead = [1, ...unsigned(size), ...body];
+  const out = [
+    ...head,
+    10,
+    ...unsigned(codeHead.length + writer.bytes.length + 1),
+    ...codeHead,
+  ];
+  const module = new Uint8Array(out.length + writer.bytes.length + 1);
+  module.set(out);
+  module.set(writer.bytes, out.length);
+  module[module.length - 1] = 0x0b;
+  return module;
+}
+
+/** What this engine offers, found by validating a module that uses it. */
+export function wasmFeatures(): WasmFeatures {
+  const zero: Expr<"f32x4"> = { kind: "const", type: "f32x4", value: 0 };
+  const at: Expr<"ptr"> = { kind: "const", type: "ptr", value: 0 };
+  const value: Expr<"f32x4"> = { kind: "fma", type: "f32x4", a: zero, b: zero, c: zero };
+  const probe: KernelCode = {
+    name: "probe",
+    parameters: [],
+    locals: [],
+    body: [{ kind: "store", at, offset: 0, value }],
+  };
+  return { relaxedSimd: WebAssembly.validate(renderWasm(probe, { relaxedSimd: true })) };
+}
