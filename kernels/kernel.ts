@@ -1,0 +1,61 @@
+/** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
+
+import { add, div, type Expr, i32, type KernelCode, mul, rem } from "./language.ts";
+
+/**
+ * A kernel for given shapes. Its code takes, in this order: one `ptr` an operand (inputs, then
+ * outputs), a `ptr` to scratch memory of its own thread, and the range `begin`, `end` (i32) of
+ * work items to do. Items are independent of one another, and each is computed in a fixed order,
+ * so the result has the same bits for every number of threads.
+ */
+export interface Kernel {
+  /** Names the code: two kernels with one key are one kernel. */
+  readonly key: string;
+  /** Builds the code. */
+  readonly code: () => KernelCode;
+  /** Number of work items. */
+  readonly items: number;
+  /** Scratch memory of one thread, in bytes. */
+  readonly scratchBytes: number;
+  /** Floating-point operations, a multiplication and an addition counting as two. */
+  readonly flops: number;
+  /** Bytes that must at least be read and written. */
+  readonly bytes: number;
+}
+
+/** An axis of a strided operand: one or more factors, outermost first, strides in elements. */
+export type AxisLayout = readonly { readonly size: number; readonly stride: number }[];
+
+/** How an operand of some logical axes lies in memory. An axis of stride 0 is repeated. */
+export interface OperandLayout {
+  /** Position of the first element, in elements. */
+  readonly offset: number;
+  readonly axes: readonly AxisLayout[];
+}
+
+/** The layout of a row-major tensor. */
+export function contiguousLayout(shape: readonly number[]): OperandLayout {
+  let stride = 1;
+  const axes: AxisLayout[] = [];
+  for (const size of [...shape].reverse()) {
+    axes.unshift([{ size, stride }]);
+    stride *= size;
+  }
+  return { offset: 0, axes };
+}
+
+/** Bytes from the start of an axis to an index along it. */
+export function axisOffset(index: Expr<"i32">, axis: AxisLayout, elementBytes = 4): Expr<"i32"> {
+  let sum = i32(0);
+  let inner = 1;
+  for (let f = axis.length - 1; f >= 0; f--) {
+    const { size, stride } = axis[f];
+    if (stride !== 0 && size !== 1) {
+      const over = div(index, i32(inner));
+      const factor = f === 0 ? over : rem(over, i32(size));
+      sum = add(mul(factor, i32(stride * elementBytes)), sum);
+    }
+    inner *= size;
+  }
+  return sum;
+}
