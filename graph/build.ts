@@ -16,6 +16,11 @@ function fail(op: string, found: readonly Tensor[], expected: string): never {
   throw new Error(`graph: ${op} of ${found.map(describe).join(", ")}: expected ${expected}`);
 }
 
+/** Fails unless all are real numbers. */
+function checkReal(op: string, found: readonly Tensor[]): void {
+  if (found.some((t) => t.dtype !== "f32")) fail(op, found, "f32");
+}
+
 /** A node with several outputs. */
 export function nodes(
   op: Op,
@@ -47,10 +52,13 @@ export function iota(shape: Shape): Tensor {
 }
 
 function unary(fn: UnaryFunction, a: Tensor): Tensor {
-  if (a.dtype !== "f32") fail(fn, [a], "f32");
+  checkReal(fn, [a]);
   return node({ kind: "unary", fn }, [a], a.shape);
 }
 
+/** The same values, stored on their own. */
+export const copy = (a: Tensor): Tensor =>
+  node({ kind: "unary", fn: "copy" }, [a], a.shape, a.dtype);
 export const neg = (a: Tensor): Tensor => unary("neg", a);
 export const abs = (a: Tensor): Tensor => unary("abs", a);
 export const exp = (a: Tensor): Tensor => unary("exp", a);
@@ -91,7 +99,7 @@ type Operand = Tensor | number;
 function binary(fn: BinaryFunction, a: Operand, b: Operand): Tensor {
   const x = typeof a === "number" ? constant(a) : a;
   const y = typeof b === "number" ? constant(b) : b;
-  if (x.dtype !== y.dtype && !(fn === "equal")) fail(fn, [x, y], "one element type");
+  if (fn !== "equal") checkReal(fn, [x, y]);
   const shape = broadcastShape(fn, x, y);
   return node({ kind: "binary", fn }, [expand(x, shape), expand(y, shape)], shape);
 }
@@ -109,13 +117,19 @@ export const equal = (a: Operand, b: Operand): Tensor => binary("equal", a, b);
 
 /** condition ≠ 0 ? a : b. */
 export function select(condition: Tensor, a: Operand, b: Operand): Tensor {
-  const branches = [a, b].map((x) =>
-    expand(typeof x === "number" ? constant(x) : x, condition.shape)
-  );
-  return node({ kind: "select" }, [condition, ...branches], condition.shape);
+  const branches = [a, b].map((x) => typeof x === "number" ? constant(x) : x);
+  checkReal("select", branches);
+  for (const branch of branches) {
+    if (!sameShape(broadcastShape("select", condition, branch), condition.shape)) {
+      fail("select", [condition, branch], "branches that broadcast to the condition");
+    }
+  }
+  const expanded = branches.map((branch) => expand(branch, condition.shape));
+  return node({ kind: "select" }, [condition, ...expanded], condition.shape);
 }
 
 function reduce(fn: "sum" | "max", a: Tensor, axes: readonly number[]): Tensor {
+  checkReal(fn, [a]);
   const rank = a.shape.length;
   const over = [...new Set(axes.map((axis) => axis < 0 ? axis + rank : axis))].sort((x, y) =>
     x - y
@@ -150,16 +164,20 @@ export function reshape(a: Tensor, shape: Shape): Tensor {
 
 /** Axes in another order: output axis i is input axis axes[i]. */
 export function permute(a: Tensor, axes: readonly number[]): Tensor {
-  if (axes.every((axis, i) => axis === i)) return a;
-  if ([...axes].sort((x, y) => x - y).some((axis, i) => axis !== i)) {
-    fail("permute", [a], `a permutation, found ${axes.join(", ")}`);
+  const sorted = [...axes].sort((x, y) => x - y);
+  if (axes.length !== a.shape.length || sorted.some((axis, i) => axis !== i)) {
+    fail("permute", [a], `a permutation of its axes, found ${axes.join(", ")}`);
   }
+  if (axes.every((axis, i) => axis === i)) return a;
   return node({ kind: "permute", axes }, [a], axes.map((axis) => a.shape[axis]), a.dtype);
 }
 
 /** Elements begin … end−1 along one axis. */
 export function slice(a: Tensor, axis: number, begin: number, end: number): Tensor {
   const at = axis < 0 ? axis + a.shape.length : axis;
+  if (!(at >= 0 && at < a.shape.length)) {
+    fail("slice", [a], `an axis below ${a.shape.length}, found ${axis}`);
+  }
   if (!(begin >= 0 && begin < end && end <= a.shape[at])) {
     fail("slice", [a], `0 ≤ begin < end ≤ ${a.shape[at]}, found ${begin}, ${end}`);
   }
@@ -175,21 +193,28 @@ export function slice(a: Tensor, axis: number, begin: number, end: number): Tens
 
 /** Zeros around a tensor, up to a shape. */
 export function pad(a: Tensor, before: readonly number[], shape: Shape): Tensor {
-  if (sameShape(a.shape, shape)) return a;
-  if (shape.some((n, i) => before[i] + a.shape[i] > n)) fail("pad", [a], `room in [${shape}]`);
-  return node({ kind: "pad", before }, [a], shape);
+  checkReal("pad", [a]);
+  const ranks = before.length === a.shape.length && shape.length === a.shape.length;
+  if (!ranks || shape.some((n, i) => before[i] < 0 || before[i] + a.shape[i] > n)) {
+    fail("pad", [a], `room in [${shape.join(", ")}] after [${before.join(", ")}]`);
+  }
+  return sameShape(a.shape, shape) ? a : node({ kind: "pad", before }, [a], shape);
 }
 
 /** Tensors one after another along an axis. */
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
-  const first = parts[0];
+  if (parts.length === 0) fail("concat", [], "at least one part");
+  const [first] = parts;
   const at = axis < 0 ? axis + first.shape.length : axis;
-  if (parts.length === 1) return first;
-  for (const part of parts) {
-    if (part.dtype !== first.dtype || part.shape.some((n, i) => i !== at && n !== first.shape[i])) {
-      fail("concat", parts, "shapes that agree on the other axes");
-    }
+  if (!(at >= 0 && at < first.shape.length)) {
+    fail("concat", parts, `an axis below ${first.shape.length}, found ${axis}`);
   }
+  for (const { shape, dtype } of parts) {
+    const agrees = shape.length === first.shape.length && dtype === first.dtype &&
+      shape.every((n, i) => i === at || n === first.shape[i]);
+    if (!agrees) fail("concat", parts, "one element type and shapes that agree on the other axes");
+  }
+  if (parts.length === 1) return first;
   const total = parts.reduce((n, part) => n + part.shape[at], 0);
   const shape = first.shape.map((n, i) => i === at ? total : n);
   return node({ kind: "concat", axis: at }, parts, shape, first.dtype);
@@ -206,6 +231,7 @@ export function matmul(
   { transposeA = false, transposeB = false }: { transposeA?: boolean; transposeB?: boolean } = {},
 ): Tensor {
   const op: Op = { kind: "matmul", transposeA, transposeB };
+  checkReal("matmul", [a, b]);
   if (a.shape.length < 2 || b.shape.length < 2) fail("matmul", [a, b], "at least two axes each");
   const batch = a.shape.slice(0, -2);
   const [aRows, aColumns] = a.shape.slice(-2);
@@ -242,12 +268,14 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
 
 /** x/√(mean(x²)+ε)·weight over the last axis; weight [width]. */
 export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
+  checkReal("rms_norm", [x, weight]);
   if (!sameShape(weight.shape, x.shape.slice(-1))) fail("rms_norm", [x, weight], "weight [width]");
   return node({ kind: "rms_norm", epsilon }, [x, weight], x.shape);
 }
 
 /** Normalises every head of x [..., heads, width]; weight and bias [heads, width]. */
 export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: number): Tensor {
+  checkReal("group_norm", [x, weight, bias]);
   for (const p of [weight, bias]) {
     if (!sameShape(p.shape, x.shape.slice(-2))) fail("group_norm", [x, p], "[heads, width]");
   }
@@ -259,6 +287,7 @@ export function groupNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: numb
  * [batch or 1, time, width/2].
  */
 export function rotary(x: Tensor, cosine: Tensor, sine: Tensor, inverse = false): Tensor {
+  checkReal("rotary", [x, cosine, sine]);
   const [batch, time, , width] = x.shape;
   for (const t of [cosine, sine]) {
     const ok = t.shape.length === 3 && (t.shape[0] === 1 || t.shape[0] === batch) &&
@@ -270,7 +299,7 @@ export function rotary(x: Tensor, cosine: Tensor, sine: Tensor, inverse = false)
 
 /** Rows of a table [vocabulary, width] for ids [...] → [..., width]. */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
-  if (ids.dtype !== "i32" || table.shape.length !== 2) {
+  if (ids.dtype !== "i32" || table.dtype !== "f32" || table.shape.length !== 2) {
     fail("embedding", [table, ids], "a table [vocabulary, width] and i32 ids");
   }
   return node({ kind: "embedding" }, [table, ids], [...ids.shape, table.shape[1]]);
@@ -279,13 +308,21 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
 /** Gradient of `embedding` for its table. */
 export function embeddingGradient(gradient: Tensor, ids: Tensor, vocabulary: number): Tensor {
   const width = gradient.shape[gradient.shape.length - 1];
+  if (
+    ids.dtype !== "i32" || gradient.dtype !== "f32" ||
+    !sameShape(gradient.shape, [...ids.shape, width])
+  ) {
+    fail("embedding_gradient", [gradient, ids], "a gradient [..., width] and i32 ids [...]");
+  }
   return node({ kind: "embedding_gradient" }, [gradient, ids], [vocabulary, width]);
 }
 
 function checkHeads(op: string, q: Tensor, k: Tensor, v: Tensor): void {
+  checkReal(op, [q, k, v]);
   const ok = q.shape.length === 4 && k.shape.length === 4 && sameShape(k.shape, v.shape) &&
     q.shape[0] === k.shape[0] && q.shape[3] === k.shape[3] && q.shape[2] % k.shape[2] === 0;
   if (!ok) fail(op, [q, k, v], "[batch, time, heads, width], heads a multiple of key/value heads");
+  if (q.shape[1] !== k.shape[1]) fail(op, [q, k], "one time");
 }
 
 /**
@@ -294,7 +331,6 @@ function checkHeads(op: string, q: Tensor, k: Tensor, v: Tensor): void {
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, scale: number): Tensor {
   checkHeads("attention", q, k, v);
-  if (q.shape[1] !== k.shape[1]) fail("attention", [q, k], "one time");
   const [batch, time, heads] = q.shape;
   return nodes({ kind: "attention", scale }, [q, k, v], [
     { shape: q.shape, dtype: "f32" },
@@ -324,6 +360,13 @@ export function cachedAttention(
       fail("cached_attention", [k, cache], "a cache [batch, kv heads, capacity, width]");
     }
   }
+  checkReal("cached_attention", [keys, values]);
+  if (!sameShape(keys.shape, values.shape)) {
+    fail("cached_attention", [keys, values], "caches of one shape");
+  }
+  if (start.dtype !== "i32" || !sameShape(start.shape, [batch])) {
+    fail("cached_attention", [start], `i32 start [${batch}]`);
+  }
   const [output, newKeys, newValues] = nodes(
     { kind: "cached_attention", scale },
     [q, k, v, keys, values, start],
@@ -352,6 +395,7 @@ export interface Wkv7Inputs {
 export function wkv7(inputs: Wkv7Inputs, state: Tensor): { y: Tensor; state: Tensor } {
   const { r, w, k, v, kappa, a } = inputs;
   const list = [r, w, k, v, kappa, a];
+  checkReal("wkv7", [...list, state]);
   const [batch, time, heads, width] = r.shape;
   if (r.shape.length !== 4 || list.some((t) => !sameShape(t.shape, r.shape))) {
     fail("wkv7", list, "six tensors [batch, time, heads, width]");
@@ -369,6 +413,7 @@ export function wkv7(inputs: Wkv7Inputs, state: Tensor): { y: Tensor; state: Ten
 }
 
 function checkHead(op: string, hidden: Tensor, head: Tensor): void {
+  checkReal(op, [hidden, head]);
   if (hidden.shape.length !== 2 || head.shape.length !== 2 || hidden.shape[1] !== head.shape[1]) {
     fail(op, [hidden, head], "hidden [tokens, width] and head [vocabulary, width]");
   }

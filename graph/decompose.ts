@@ -4,8 +4,8 @@
  */
 
 import * as g from "./build.ts";
-import { type Rule } from "./rewrite.ts";
-import { type Tensor } from "./tensor.ts";
+import type { Rule } from "./rewrite.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** The most bytes of logits that are held at once for one model. */
 export const LOGITS_BLOCK_BYTES = 32 * 2 ** 20;
@@ -15,6 +15,9 @@ export function logitsBlock(tokens: number, vocabulary: number): number {
   const fit = Math.floor(LOGITS_BLOCK_BYTES / (4 * vocabulary));
   return Math.min(tokens, Math.max(64, fit - fit % 16));
 }
+
+/** Tells from tokens and vocabulary how many tokens' logits are held together. */
+export type BlockSize = (tokens: number, vocabulary: number) => number;
 
 /** x/√(mean(x²)+ε)·weight. */
 function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
@@ -101,10 +104,11 @@ function headLoss(
   hidden: Tensor,
   head: Tensor,
   loss: BlockLoss,
+  blockSize: BlockSize,
   dLosses?: Tensor,
 ): readonly Tensor[] {
   const tokens = hidden.shape[0];
-  const block = logitsBlock(tokens, head.shape[0]);
+  const block = blockSize(tokens, head.shape[0]);
   const losses: Tensor[] = [];
   const dHidden: Tensor[] = [];
   let dHead: Tensor | undefined;
@@ -125,8 +129,23 @@ function headLoss(
   return dHead === undefined ? [all] : [all, g.concat(dHidden, 0), dHead];
 }
 
-/** The rule that writes composites out. */
-export const decompose: Rule = ({ op, outputs }, inputs) => {
+/** A reduction over one run of neighbouring axes at a time, innermost first. */
+function reduceByRuns(x: Tensor, fn: "sum" | "max", axes: readonly number[]): Tensor {
+  const fold = fn === "sum" ? g.sum : g.largest;
+  let rest = [...axes];
+  let y = x;
+  while (rest.length > 0) {
+    const run = [rest.pop()!];
+    const between = (axis: number) => x.shape.slice(axis + 1, run[0]).every((n) => n === 1);
+    while (rest.length > 0 && between(rest[rest.length - 1])) run.unshift(rest.pop()!);
+    y = fold(y, run);
+    rest = rest.filter((axis) => !run.includes(axis));
+  }
+  return y;
+}
+
+/** The rule that writes composites out, with logits in blocks of the given size. */
+export const decomposeBy = (blockSize: BlockSize): Rule => ({ op, outputs }, inputs) => {
   switch (op.kind) {
     case "rms_norm":
       return [rmsNorm(inputs[0], inputs[1], op.epsilon)];
@@ -136,13 +155,18 @@ export const decompose: Rule = ({ op, outputs }, inputs) => {
       return [rotary(inputs[0], inputs[1], inputs[2], op.inverse)];
     case "pad":
       return [pad(inputs[0], op.before, outputs[0].shape)];
+    case "reduce":
+      return [reduceByRuns(inputs[0], op.fn, op.axes)];
     case "cross_entropy":
     case "cross_entropy_gradient":
-      return headLoss(inputs[0], inputs[1], crossEntropyBlock(inputs[2]), inputs[3]);
+      return headLoss(inputs[0], inputs[1], crossEntropyBlock(inputs[2]), blockSize, inputs[3]);
     case "kl_divergence":
     case "kl_divergence_gradient":
-      return headLoss(inputs[0], inputs[1], klBlock(inputs[2], inputs[3]), inputs[4]);
+      return headLoss(inputs[0], inputs[1], klBlock(inputs[2], inputs[3]), blockSize, inputs[4]);
     default:
       return undefined;
   }
 };
+
+/** The rule that writes composites out. */
+export const decompose: Rule = decomposeBy(logitsBlock);

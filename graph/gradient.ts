@@ -2,7 +2,15 @@
 
 import * as g from "./build.ts";
 
-import { describe, type Node, type Shape, size, type Tensor, topologicalOrder } from "./tensor.ts";
+import {
+  describe,
+  type Node,
+  sameShape,
+  type Shape,
+  size,
+  type Tensor,
+  topologicalOrder,
+} from "./tensor.ts";
 import { outputsOf } from "./rewrite.ts";
 
 type Gradients = readonly (Tensor | undefined)[];
@@ -34,7 +42,12 @@ export function vectorJacobian(
     slots[t.output] = old === undefined ? gradient : g.add(old, gradient);
     found.set(t.node, slots);
   };
-  for (const { of, gradient } of cotangents) accumulate(of, gradient);
+  for (const { of, gradient } of cotangents) {
+    if (!sameShape(of.shape, gradient.shape)) {
+      throw new Error(`gradients: ${describe(of)}: found a cotangent ${describe(gradient)}`);
+    }
+    accumulate(of, gradient);
+  }
   for (const node of order.reverse()) {
     const outputs = found.get(node);
     if (outputs === undefined || !active.has(node)) continue;
@@ -60,6 +73,8 @@ function unaryRule(node: Node, dy: Tensor): Tensor {
   const { op } = node;
   if (op.kind !== "unary") throw new Error("gradient: not pointwise");
   switch (op.fn) {
+    case "copy":
+      return dy;
     case "neg":
       return g.neg(dy);
     case "abs":
@@ -254,6 +269,7 @@ function rule(node: Node, outputs: Gradients, needs: readonly boolean[]): Gradie
     case "group_norm":
       return groupNormRule(node, dy, needs);
     case "rotary":
+      if (needs[1] || needs[2]) throw new Error("gradient: the angles of a rotary are fixed");
       return [g.rotary(dy, inputs[1], inputs[2], !op.inverse)];
     case "embedding":
       return [g.embeddingGradient(dy, inputs[1], inputs[0].shape[0])];

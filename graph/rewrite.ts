@@ -13,15 +13,23 @@ export function outputsOf(node: Node): Tensor[] {
   return node.outputs.map(({ shape, dtype }, output) => ({ node, output, shape, dtype }));
 }
 
+/** Whether two tensors are one output of one node. */
+export function sameTensor(a: Tensor, b: Tensor): boolean {
+  return a.node === b.node && a.output === b.output;
+}
+
+/** A node with other inputs; the node itself where they are its own. */
+export function withInputs(node: Node, inputs: readonly Tensor[]): Node {
+  return inputs.every((t, i) => sameTensor(t, node.inputs[i])) ? node : { ...node, inputs };
+}
+
 /** Applies a rule to every node that the roots need, inputs first; returns the new roots. */
 export function rewrite(roots: readonly Tensor[], rule: Rule): Tensor[] {
   const rebuilt = new Map<Node, readonly Tensor[]>();
   const replace = (t: Tensor): Tensor => rebuilt.get(t.node)![t.output];
   for (const node of topologicalOrder(roots)) {
     const inputs = node.inputs.map(replace);
-    const made = rule(node, inputs) ??
-      outputsOf(inputs.every((t, i) => t === node.inputs[i]) ? node : { ...node, inputs });
-    rebuilt.set(node, made);
+    rebuilt.set(node, rule(node, inputs) ?? outputsOf(withInputs(node, inputs)));
   }
   return roots.map(replace);
 }

@@ -1,8 +1,8 @@
 /** Makes a graph smaller without changing what it computes. */
 
 import * as g from "./build.ts";
-import { outputsOf, rewrite, type Rule } from "./rewrite.ts";
-import { type Node, type Tensor, topologicalOrder } from "./tensor.ts";
+import { outputsOf, rewrite, type Rule, sameTensor, withInputs } from "./rewrite.ts";
+import { type Node, type Op, type Tensor, topologicalOrder } from "./tensor.ts";
 
 const number = (t: Tensor): number | undefined =>
   t.node.op.kind === "constant" ? t.node.op.value : undefined;
@@ -100,17 +100,24 @@ const algebra: Rule = (node, inputs) => {
   }
 };
 
+/** Tells operations apart; JSON alone would not tell ±Infinity, NaN and −0. */
+function keyOf(op: Op): string {
+  return op.kind === "constant"
+    ? `constant ${Object.is(op.value, -0) ? "-0" : op.value}`
+    : JSON.stringify(op);
+}
+
 /** Nodes that compute the same from the same inputs become one. */
 function commonSubexpressions(): Rule {
   const ids = new Map<Node, number>();
   const seen = new Map<string, Node>();
   return (node, inputs) => {
     const sources = inputs.map((t) => `${ids.get(t.node)}.${t.output}`).join(",");
-    const shapes = node.outputs.map(({ shape }) => shape.join("x")).join(",");
-    const key = `${JSON.stringify(node.op)}|${sources}|${shapes}`;
+    const shapes = node.outputs.map(({ shape, dtype }) => `${dtype} ${shape.join("x")}`).join(",");
+    const key = `${keyOf(node.op)}|${sources}|${shapes}`;
     let kept = seen.get(key);
     if (kept === undefined) {
-      kept = inputs.every((t, i) => t === node.inputs[i]) ? node : { ...node, inputs };
+      kept = withInputs(node, inputs);
       seen.set(key, kept);
       ids.set(kept, ids.size);
     }
@@ -122,29 +129,27 @@ function commonSubexpressions(): Rule {
  * A loss whose gradient is computed in the same graph takes its value from there: the gradient's
  * operation returns the losses too, and the logits are then made once.
  */
-function shareLosses(roots: readonly Tensor[]): Rule {
+function shareLosses(roots: readonly Tensor[]): Tensor[] {
   const order = topologicalOrder(roots);
-  const shared = new Map<Node, Node>();
-  for (const node of order) {
-    const { kind } = node.op;
+  for (const gradient of order) {
+    const { kind } = gradient.op;
     if (kind !== "cross_entropy_gradient" && kind !== "kl_divergence_gradient") continue;
-    const forward = order.find((other) =>
-      `${other.op.kind}_gradient` === kind && other.inputs.every((t, i) => t === node.inputs[i])
+    const loss = order.find((other) =>
+      `${other.op.kind}_gradient` === kind &&
+      other.inputs.every((t, i) => sameTensor(t, gradient.inputs[i]))
     );
-    const upstream = topologicalOrder(node.inputs.slice(-1));
-    if (forward !== undefined && !upstream.includes(forward)) shared.set(forward, node);
+    // Where the gradient needs the loss itself, it cannot provide it.
+    const upstream = topologicalOrder(gradient.inputs.slice(-1));
+    if (loss === undefined || upstream.includes(loss)) continue;
+    const [shared] = outputsOf(gradient);
+    return shareLosses(rewrite(roots, (node) => node === loss ? [shared] : undefined));
   }
-  return (node, inputs) => {
-    const twin = shared.get(node);
-    if (twin === undefined) return undefined;
-    const dLoss = twin.inputs[twin.inputs.length - 1];
-    return [outputsOf({ ...twin, inputs: [...inputs, dLoss] })[0]];
-  };
+  return [...roots];
 }
 
 /** Shares, folds and merges until nothing changes. Roots keep their shapes. */
 export function simplify(roots: readonly Tensor[]): Tensor[] {
-  let current = rewrite(roots, shareLosses(roots));
+  let current = shareLosses(rewrite(roots, commonSubexpressions()));
   for (let before = Infinity; topologicalOrder(current).length < before;) {
     before = topologicalOrder(current).length;
     current = rewrite(rewrite(current, algebra), commonSubexpressions());

@@ -12,6 +12,8 @@ export type DType = "f32" | "i32";
 
 /** Pointwise operations on one tensor. */
 export type UnaryFunction =
+  /** The same value, stored on its own. */
+  | "copy"
   | "neg"
   | "abs"
   | "exp"
