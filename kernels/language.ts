@@ -12,7 +12,16 @@
 export type ValueType = "i32" | "f32" | "f32x4" | "ptr";
 
 /** Arithmetic on one value. */
-export type UnaryOp = "neg" | "abs" | "sqrt" | "nearest" | "bits_to_f32" | "to_f32" | "to_i32";
+export type UnaryOp =
+  | "neg"
+  | "abs"
+  | "sqrt"
+  | "nearest"
+  | "bits_to_f32"
+  | "exponent"
+  | "mantissa"
+  | "to_f32"
+  | "to_i32";
 
 /** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask (f32x4). */
 export type BinaryOp =
@@ -34,6 +43,7 @@ export type Expr<T extends ValueType = ValueType> =
   & { readonly type: T }
   & (
     | { readonly kind: "const"; readonly value: number }
+    | { readonly kind: "vector"; readonly values: readonly [number, number, number, number] }
     | { readonly kind: "local"; readonly index: number }
     | { readonly kind: "unary"; readonly op: UnaryOp; readonly a: Expr }
     | { readonly kind: "binary"; readonly op: BinaryOp; readonly a: Expr; readonly b: Expr }
@@ -96,6 +106,10 @@ type Numeric = "i32" | Number4;
 export function constant<T extends ValueType>(type: T, value: number): Expr<T> {
   return { kind: "const", type, value } as Expr<T>;
 }
+
+/** A vector constant. */
+export const vector = (...values: [number, number, number, number]): Expr<"f32x4"> =>
+  ({ kind: "vector", type: "f32x4", values }) as Expr<"f32x4">;
 
 /** An index constant. */
 export const i32 = (value: number): Expr<"i32"> => constant("i32", value);
@@ -171,12 +185,17 @@ export function select<T extends Numeric>(mask: Mask<T>, a: Expr<T>, b: Expr<T>)
 }
 
 /**
- * 2ⁿ for an integral f32 n in −126 … 127: the exponent bits are built directly.
+ * 2ⁿ for an integral f32 n in −126 … 127, and 0 for −127: the exponent bits are built directly.
  * The argument must already be rounded.
  */
 export function exp2Integer<T extends Number4>(n: Expr<T>): Expr<T> {
   return unary("bits_to_f32", n.type, n);
 }
+
+/** e of a = m·2ᵉ, m in [√½, √2), for a positive normal f32; the rest gives any finite value. */
+export const exponent = <T extends Number4>(a: Expr<T>): Expr<T> => unary("exponent", a.type, a);
+/** m of a = m·2ᵉ, m in [√½, √2), for a positive normal f32; the rest gives any finite value. */
+export const mantissa = <T extends Number4>(a: Expr<T>): Expr<T> => unary("mantissa", a.type, a);
 
 /** A scalar in all four lanes. */
 export const splat = (a: Expr<"f32">): Expr<"f32x4"> =>

@@ -87,12 +87,81 @@ function f32Bytes(value: number): Uint8Array {
   return new Uint8Array(new Float32Array([value]).buffer);
 }
 
+/** Calls `visit` with every expression inside loops. */
+function eachLoopExpression(
+  list: readonly Statement[],
+  inLoop: boolean,
+  visit: (e: Expr) => void,
+): void {
+  const walk = (e: Expr) => {
+    if (!inLoop) return;
+    visit(e);
+    for (const part of parts(e)) walk(part);
+  };
+  for (const s of list) {
+    switch (s.kind) {
+      case "set":
+        walk(s.value);
+        break;
+      case "store":
+        walk(s.at);
+        walk(s.value);
+        break;
+      case "for":
+        eachLoopExpression(s.body, true, visit);
+        break;
+      case "if":
+        walk(s.condition);
+        eachLoopExpression(s.then, inLoop, visit);
+        eachLoopExpression(s.otherwise, inLoop, visit);
+        break;
+      default:
+        s satisfies never;
+    }
+  }
+}
+
+/** The expressions that an expression is made of. */
+function parts(e: Expr): readonly Expr[] {
+  switch (e.kind) {
+    case "const":
+    case "vector":
+    case "local":
+      return [];
+    case "unary":
+    case "splat":
+    case "lane":
+      return [e.a];
+    case "binary":
+    case "shuffle":
+      return [e.a, e.b];
+    case "fma":
+      return [e.a, e.b, e.c];
+    case "load":
+      return [e.at];
+    case "select":
+      return [e.a, e.b, e.mask];
+    case "offset":
+      return [e.base, e.bytes];
+    default:
+      return e satisfies never;
+  }
+}
+
+/** 1.5·2²³ + 127: adding it to a small whole number puts that number + 127 into the last bits. */
+const EXP2_SHIFT = 12583039;
+
+/** The bits of the f32 just above √½. */
+const HALF_ROOT_BITS = 0x3f3504f3;
+
 /** Appends the code of one kernel body. */
 class Writer {
   readonly bytes: number[] = [];
   #features: WasmFeatures;
   #parameters: number;
   #locals: ValueType[];
+  /** Locals that hold vector constants, by value. */
+  readonly #held = new Map<number, number>();
 
   constructor(code: KernelCode, features: WasmFeatures) {
     this.#features = features;
@@ -125,11 +194,12 @@ class Writer {
   expression(e: Expr): void {
     switch (e.kind) {
       case "const":
-        if (e.type === "f32x4") {
-          const lane = f32Bytes(e.value);
-          this.#emit(...simd(0x0c), ...lane, ...lane, ...lane, ...lane);
-        } else if (e.type === "f32") this.#emit(0x43, ...f32Bytes(e.value));
+        if (e.type === "f32x4") this.#vectorConstant(e.value);
+        else if (e.type === "f32") this.#emit(0x43, ...f32Bytes(e.value));
         else this.#emit(0x41, ...signed(e.value));
+        return;
+      case "vector":
+        this.#emit(...simd(0x0c), ...e.values.flatMap((value) => [...f32Bytes(value)]));
         return;
       case "local":
         this.#emit(0x20, ...unsigned(e.index));
@@ -194,17 +264,64 @@ class Writer {
     }
   }
 
+  #vectorConstant(value: number): void {
+    const held = this.#held.get(value);
+    if (held === undefined) {
+      const lane = f32Bytes(value);
+      this.#emit(...simd(0x0c), ...lane, ...lane, ...lane, ...lane);
+    } else this.#emit(0x20, ...unsigned(held));
+  }
+
+  /**
+   * V8 builds a vector constant anew, by three instructions, wherever one is written; a local that
+   * is set once stays in a register or on the stack. So those that loops use become locals.
+   */
+  holdConstants(body: readonly Statement[]): void {
+    const found = new Set<number>();
+    eachLoopExpression(body, false, (e) => {
+      if (e.kind === "const" && e.type === "f32x4" && e.value !== 0) found.add(e.value);
+      if (e.kind === "unary" && e.op === "bits_to_f32") found.add(EXP2_SHIFT);
+    });
+    for (const value of found) {
+      this.#vectorConstant(value);
+      const local = this.#scratch("f32x4");
+      this.#emit(0x21, ...unsigned(local));
+      this.#held.set(value, local);
+    }
+  }
+
   #unary(op: UnaryOp, type: ValueType, a: Expr): void {
     this.expression(a);
-    if (op === "bits_to_f32") {
-      // 2ⁿ: (n + 127) << 23 as the bits of an f32.
-      if (type === "f32x4") {
-        this.#emit(...simd(0xf8), 0x41, ...signed(127), ...simd(0x11), ...simd(0xae));
-        this.#emit(0x41, ...signed(23), ...simd(0xab));
-      } else {
-        this.#emit(0xfc, 0x00, 0x41, ...signed(127), 0x6a, 0x41, ...signed(23), 0x74, 0xbe);
-      }
-      return;
+    switch (op) {
+      case "bits_to_f32":
+        // 2ⁿ: the last bits of n + 1.5·2²³ + 127 are n + 127, which belong into the exponent.
+        if (type === "f32x4") {
+          this.#vectorConstant(EXP2_SHIFT);
+          this.#emit(...simd(0xe4), 0x41, ...signed(23), ...simd(0xab));
+        } else {
+          this.#emit(0x43, ...f32Bytes(EXP2_SHIFT), 0x92, 0xbc, 0x41, ...signed(23), 0x74, 0xbe);
+        }
+        return;
+      case "exponent":
+        // (bits − those of √½) >> 23, which is signed.
+        if (type === "f32x4") {
+          this.#emit(0x41, ...signed(HALF_ROOT_BITS), ...simd(0x11), ...simd(0xb1));
+          this.#emit(0x41, ...signed(23), ...simd(0xac), ...simd(0xfa));
+        } else {
+          this.#emit(0xbc, 0x41, ...signed(HALF_ROOT_BITS), 0x6b, 0x41, ...signed(23), 0x75, 0xb2);
+        }
+        return;
+      case "mantissa":
+        // ((bits − those of √½) & the fraction) + those of √½.
+        if (type === "f32x4") {
+          const root = [0x41, ...signed(HALF_ROOT_BITS), ...simd(0x11)];
+          const fraction = [0x41, ...signed(0x7fffff), ...simd(0x11)];
+          this.#emit(...root, ...simd(0xb1), ...fraction, ...simd(0x4e), ...root, ...simd(0xae));
+        } else {
+          const root = [0x41, ...signed(HALF_ROOT_BITS)];
+          this.#emit(0xbc, ...root, 0x6b, 0x41, ...signed(0x7fffff), 0x71, ...root, 0x6a, 0xbe);
+        }
+        return;
     }
     const code = UNARY[op]?.[type];
     if (code === undefined) throw new Error(`wasm: no ${op} of ${type}`);
@@ -305,6 +422,7 @@ function text(value: string): number[] {
 /** Renders a kernel as a WebAssembly module that exports it as `run`. */
 export function renderWasm(code: KernelCode, features: WasmFeatures): Uint8Array<ArrayBuffer> {
   const writer = new Writer(code, features);
+  writer.holdConstants(code.body);
   writer.statements(code.body);
   const locals = writer.locals.flatMap((type) => [1, VALUE_TYPES[type]]);
   const body = [...unsigned(writer.locals.length), ...locals];

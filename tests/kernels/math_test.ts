@@ -1,0 +1,85 @@
+import { assert, assertEquals } from "@std/assert";
+import { type Block, type Expr, i32, kernel, load, mul, offset } from "../../kernels/language.ts";
+import { exp, exp2, log, sigmoid, tanh } from "../../kernels/math.ts";
+import { arena, compile } from "../support/wasm.ts";
+
+type Real = "f32" | "f32x4";
+
+interface Case {
+  readonly name: string;
+  readonly kernel: <T extends Real>(x: Expr<T>, k: Block) => Expr<T>;
+  readonly exact: (x: number) => number;
+  /** Results below this may be 0. */
+  readonly floor: number;
+  /** Largest error in units of the last place. */
+  readonly ulps: number;
+}
+
+const CASES: readonly Case[] = [
+  { name: "exp", kernel: exp, exact: Math.exp, floor: 1.7e-38, ulps: 2 },
+  { name: "exp2", kernel: exp2, exact: (x) => 2 ** x, floor: 1.7e-38, ulps: 2 },
+  { name: "log", kernel: log, exact: Math.log, floor: 0, ulps: 2 },
+  { name: "tanh", kernel: tanh, exact: Math.tanh, floor: 0, ulps: 2 },
+  {
+    name: "sigmoid",
+    kernel: sigmoid,
+    exact: (x) => 1 / (1 + Math.exp(-x)),
+    floor: 1.7e-38,
+    ulps: 2.5,
+  },
+];
+
+/** A function of `count` numbers, by vectors or one by one. */
+function run(count: number, values: Float32Array, test: Case, type: Real): Float32Array {
+  const memory = arena(count * 8 + 4096);
+  const code = kernel("math", { x: "ptr", y: "ptr", scratch: "ptr", begin: "i32", end: "i32" }, (
+    k,
+    { x, y, begin, end },
+  ) => {
+    k.for(begin, end, type === "f32" ? 1 : 4, (i) => {
+      const at = k.let(mul(i, i32(4)));
+      k.store(test.kernel(k.let(load(type, offset(x, at))), k), offset(y, at));
+    });
+  });
+  const describe = { key: "math", scratchBytes: 0, flops: 0, bytes: 0, items: count };
+  const [x, y] = [memory.place(values), memory.room(count)];
+  compile({ ...describe, code: () => code }, memory)([x, y]);
+  return memory.read(y, count);
+}
+
+/** Distance in units of the last place of the expected f32. */
+function ulps(found: number, expected: number): number {
+  if (Object.is(found, expected) || found === Math.fround(expected)) return 0;
+  const size = Math.min(Math.max(Math.abs(expected), 2 ** -126), (2 - 2 ** -23) * 2 ** 127);
+  return Math.abs(found - expected) / 2 ** (Math.floor(Math.log2(size)) - 23);
+}
+
+for (const test of CASES) {
+  for (const type of ["f32", "f32x4"] as const) {
+    Deno.test(`${test.name} of ${type} is within ${test.ulps} ulp everywhere`, () => {
+      // Every 1,543rd bit pattern, which passes all exponents, and a dense ordinary range.
+      const bits = new Uint32Array(2 ** 32 / 1543 & ~3).map((_, i) => i * 1543);
+      const dense = new Float32Array(1 << 20).map((_, i) => (i - (1 << 19)) * (110 / (1 << 19)));
+      for (const values of [new Float32Array(bits.buffer), dense]) {
+        const found = run(values.length, values, test, type);
+        let worst = 0;
+        let at = 0;
+        values.forEach((x, i) => {
+          const expected = test.exact(x);
+          if (found[i] === 0 && Math.abs(expected) < test.floor) return;
+          const error = Number.isNaN(expected) === Number.isNaN(found[i])
+            ? Number.isNaN(expected) ? 0 : ulps(found[i], expected)
+            : Infinity;
+          if (!(error <= worst)) [worst, at] = [error, i];
+        });
+        assert(worst <= test.ulps, `${test.name}(${values[at]}) = ${found[at]}, ${worst} ulp off`);
+      }
+    });
+
+    Deno.test(`${test.name} of ${type} at the ends of its range`, () => {
+      const values = new Float32Array([Infinity, -Infinity, NaN, 0, -0, 1e30, -1e30, 1e-45]);
+      const found = run(values.length, values, test, type);
+      assertEquals(found.map((y) => y + 0), values.map((x) => test.exact(x) + 0));
+    });
+  }
+}
