@@ -9,8 +9,8 @@ import { readTensors } from "../support/safetensors.ts";
 import { sharedPath } from "../support/shared.ts";
 
 /** The golden values are f32; computed in f64 the rest is their own rounding. */
-const OUTPUT_TOLERANCE = 2e-6;
-const GRADIENT_TOLERANCE = 1e-5;
+const OUTPUT_TOLERANCE = 1e-6;
+const GRADIENT_TOLERANCE = 2e-6;
 
 type Stored = Readonly<Record<string, { readonly shape: Shape; readonly data: Numbers }>>;
 type Numbers = ArrayLike<number>;

@@ -62,3 +62,15 @@ Deno.test("rewrite: every output of a node finds its place", () => {
   assertEquals(swapped.map(({ shape }) => shape), [[1, 1, 4, 4], [1, 3, 1, 4]]);
   assertEquals(swapped.map(({ node }) => node.inputs[0].node.inputs[0].output), [1, 0]);
 });
+
+Deno.test("rewrite: another output of the same node is another tensor", () => {
+  const [row, cache] = [g.input("row", [1, 2, 1, 4]), g.input("cache", [1, 1, 5, 4])];
+  const start = g.input("start", [1], "i32");
+  const { keys } = g.cachedAttention(row, row, row, cache, cache, start, 1);
+  const [swapped] = rewrite([g.neg(keys)], (node) => {
+    if (node.op.kind !== "cached_attention") return undefined;
+    const [output, newKeys, newValues] = outputsOf(node);
+    return [output, newValues, newKeys];
+  });
+  assertEquals(swapped.node.inputs[0].output, 2);
+});

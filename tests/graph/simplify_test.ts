@@ -150,10 +150,11 @@ Deno.test("simplify: pads join in either order, and what lies around them stays 
     ]);
   }
   const apart = [
-    // A gap, an overlap, two axes.
+    // A gap, an overlap, then twice two axes.
     g.add(first, g.pad(y, [0, 5], [2, 7])),
     g.add(first, g.pad(y, [0, 3], [2, 7])),
     g.add(g.pad(x, [0, 0], [4, 3]), g.pad(f32("z", [4, 1]), [0, 2], [4, 3])),
+    g.add(g.pad(x, [0, 0], [4, 3]), g.pad(y, [2, 1], [4, 3])),
   ];
   for (const sum of apart) assertEquals(count(simplify([sum]), "concat"), 0);
 });

@@ -14,6 +14,7 @@ const sizes: readonly (readonly [number, number, number, number, number, number]
   [1, 7, 1, 1, 128, 1],
   [1, 65, 2, 1, 8, 6],
   [1, 130, 1, 1, 10, 1],
+  [3, 40, 4, 2, 16, 1],
 ];
 
 /** Positions before the new tokens for every sequence, time, heads, kv heads, width, capacity. */

@@ -13,6 +13,7 @@ const sizes: readonly (readonly [number, number, number])[] = [
   [12, 64, 48],
   [47, 130, 71],
   [129, 33, 18],
+  [200, 96, 162],
 ];
 
 const transposes = [false, true].flatMap((a) => [false, true].map((b) => [a, b] as const));

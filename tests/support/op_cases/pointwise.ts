@@ -2,7 +2,7 @@ import * as g from "../../../graph/build.ts";
 import type { Shape, Tensor } from "../../../graph/tensor.ts";
 import { ids, type OpCase, opCase, real, reals, whole } from "../op_case.ts";
 
-const shapes: readonly Shape[] = [[1], [7], [3, 5], [1, 129], [2, 3, 4, 5], [37, 64]];
+const shapes: readonly Shape[] = [[1], [7], [3, 5], [1, 129], [2, 3, 4, 5], [37, 64], [129, 66]];
 
 /** Functions of one tensor with the range they are tested on. */
 const unary: readonly (readonly [string, (x: Tensor) => Tensor, number, number])[] = [

@@ -15,6 +15,8 @@ const sizes: readonly Size[] = [
   [1, 33, 1, 64],
   [2, 49, 1, 16],
   [1, 18, 1, 128],
+  [3, 20, 4, 8],
+  [1, 64, 2, 64],
 ];
 
 /** Decays from 0, where a state is forgotten at once, to 1, where it is kept for ever. */
