@@ -1,5 +1,6 @@
 /** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
 
+import type { MatmulShape } from "./matmul.ts";
 import { add, div, type Expr, i32, type KernelCode, mul, rem } from "./language.ts";
 
 /**
@@ -21,6 +22,10 @@ export interface Kernel {
   readonly flops: number;
   /** Bytes that must at least be read and written. */
   readonly bytes: number;
+  /** A plain matrix product, which a device may leave to a library. */
+  readonly matmul?: MatmulShape;
+  /** Inputs that are written through. */
+  readonly inPlace?: readonly number[];
 }
 
 /** An axis of a strided operand: one or more factors, outermost first, strides in elements. */

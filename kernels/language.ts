@@ -152,11 +152,17 @@ export const max = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binar
 /** What a comparison gives: a lane mask for vectors, a 0/1 index for scalars. */
 export type Mask<T extends ValueType> = T extends "f32x4" ? Expr<"f32x4"> : Expr<"i32">;
 
+/** A lane mask of where a = b. */
+export const equalLanes = (a: Expr<"f32x4">, b: Expr<"f32x4">): Expr<"f32x4"> =>
+  binary("eq", a, b);
+
 /** a < b (i32 signed). */
 export function lessThan<T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> {
   const type = a.type === "f32x4" ? "f32x4" : "i32";
   return { kind: "binary", type, op: "lt", a, b } as unknown as Mask<T>;
 }
+/** Bits of both. */
+export const bitAnd = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("and", a, b);
 /** a = b as i32. */
 export const equal = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("eq", a, b);
 
@@ -213,11 +219,26 @@ export const lane = (a: Expr<"f32x4">, index: number): Expr<"f32"> =>
 export const shuffle = (a: Expr<"f32x4">, b: Expr<"f32x4">, lanes: Lanes): Expr<"f32x4"> =>
   ({ kind: "shuffle", type: "f32x4", a, b, lanes }) as Expr<"f32x4">;
 
-/** Sum of the four lanes, in the order (0+2)+(1+3), in every lane. */
-export function laneSum(a: Expr<"f32x4">, k: Block): Expr<"f32x4"> {
+/** The four lanes combined, in the order (0∘2)∘(1∘3), in every lane. */
+export function acrossLanes(
+  a: Expr<"f32x4">,
+  k: Block,
+  combine: (a: Expr<"f32x4">, b: Expr<"f32x4">) => Expr<"f32x4">,
+): Expr<"f32x4"> {
   const x = k.let(a);
-  const half = k.let(add(x, shuffle(x, x, [2, 3, 0, 1])));
-  return add(half, shuffle(half, half, [1, 0, 3, 2]));
+  const half = k.let(combine(x, shuffle(x, x, [2, 3, 0, 1])));
+  return combine(half, shuffle(half, half, [1, 0, 3, 2]));
+}
+
+/** Sum of the four lanes in every lane. */
+export const laneSum = (a: Expr<"f32x4">, k: Block): Expr<"f32x4"> => acrossLanes(a, k, add);
+
+/** A vector of four scalars. */
+export function gather(
+  parts: readonly [Expr<"f32">, Expr<"f32">, Expr<"f32">, Expr<"f32">],
+): Expr<"f32x4"> {
+  const [a, b, c, d] = parts.map(splat);
+  return shuffle(shuffle(a, b, [0, 4, 0, 4]), shuffle(c, d, [0, 4, 0, 4]), [0, 1, 4, 5]);
 }
 
 /** base + bytes. */

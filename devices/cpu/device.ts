@@ -1,0 +1,218 @@
+/** The CPU device: kernels as WebAssembly on shared memory, one thread a core. */
+
+import { schedule } from "../../graph/schedule.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import type { Kernel } from "../../kernels/kernel.ts";
+import { buildProgram, type Program } from "../../kernels/program.ts";
+import { MAX_PAGES, renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
+import { createHeap } from "./heap.ts";
+import { findBlas } from "./blas.ts";
+import { COMMANDS, issue, waitForWorkers, WORDS } from "./control.ts";
+import { linkLaunches } from "./link.ts";
+import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
+
+/** How the device is set up. */
+export interface CpuOptions {
+  /** Threads, the main one included; one a core by default. */
+  readonly threads?: number;
+  /** `auto` uses a BLAS where one is found, `none` never, a path that library. */
+  readonly blas?: "auto" | "none" | string;
+}
+
+/** A piece of the device's heap. */
+export interface CpuMemory extends Memory {
+  readonly address: number;
+}
+
+function piece(address: number, bytes: number): CpuMemory {
+  return {
+    address,
+    bytes,
+    slice: (offset, length) => {
+      if (!(offset >= 0 && length >= 0 && offset + length <= bytes)) {
+        throw new RangeError(`memory: ${length} bytes at ${offset} of ${bytes}`);
+      }
+      return piece(address + offset, length);
+    },
+  };
+}
+
+async function startWorker(start: PlayerOptions): Promise<Worker> {
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  await new Promise<void>((resolve, reject) => {
+    worker.onmessage = () => resolve();
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new Error(`cpu: a worker did not start: ${event.message}`));
+    };
+    worker.postMessage(start);
+  });
+  return worker;
+}
+
+/** Opens the CPU device. */
+export async function openCpu(options: CpuOptions = {}): Promise<Device> {
+  const threads = Math.max(1, options.threads ?? navigator.hardwareConcurrency);
+  const wanted = options.blas ?? "auto";
+  const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
+  const features = wasmFeatures();
+  const memory = new WebAssembly.Memory({ initial: 64, maximum: MAX_PAGES, shared: true });
+  const heap = createHeap(memory);
+  const words = new Int32Array(new SharedArrayBuffer(4 * WORDS.count));
+  const base = { memory, words, threads, blas };
+  const player = createPlayer({ ...base, thread: 0 });
+  const workers = await Promise.all(
+    Array.from({ length: threads - 1 }, (_, i) => startWorker({ ...base, thread: i + 1 })),
+  );
+
+  /** Sends a command and its text; the main thread does its own part meanwhile. */
+  const command = (code: number, body: unknown, own: () => void) => {
+    const text = new TextEncoder().encode(JSON.stringify(body));
+    const address = heap.allocate(text.length);
+    new Uint8Array(memory.buffer, address, text.length).set(text);
+    try {
+      issue(words, code, { address, bytes: text.length });
+      own();
+      waitForWorkers(words, workers.length);
+    } catch (error) {
+      Atomics.store(words, WORDS.failed, 1);
+      throw error;
+    } finally {
+      heap.free(address);
+    }
+    if (Atomics.load(words, WORDS.failed) !== 0) {
+      throw new Error("cpu: a worker thread failed; its message is above");
+    }
+  };
+
+  const kernels = new Map<string, number>();
+  const loadKernels = (list: readonly Kernel[]) => {
+    const texts: KernelText[] = [];
+    for (const kernel of list) {
+      if (kernels.has(kernel.key)) continue;
+      const code = renderWasm(kernel.code(), features);
+      const address = heap.allocate(code.length);
+      new Uint8Array(memory.buffer, address, code.length).set(code);
+      kernels.set(kernel.key, kernels.size);
+      texts.push({ id: kernels.get(kernel.key)!, address, bytes: code.length });
+    }
+    if (texts.length === 0) return;
+    command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+    texts.forEach(({ address }) => heap.free(address));
+  };
+
+  // Programs run one at a time, so they share one arena and every thread one scratch.
+  let arena = { address: 0, bytes: 0 };
+  let scratch = { addresses: new Array<number>(threads).fill(0), bytes: 0 };
+  let layout = 0;
+  const reserve = (arenaBytes: number, scratchBytes: number) => {
+    if (arenaBytes > arena.bytes) {
+      if (arena.bytes > 0) heap.free(arena.address);
+      arena = { address: heap.allocate(arenaBytes), bytes: arenaBytes };
+      layout++;
+    }
+    if (scratchBytes > scratch.bytes) {
+      if (scratch.bytes > 0) scratch.addresses.forEach((address) => heap.free(address));
+      const addresses = scratch.addresses.map(() => heap.allocate(scratchBytes));
+      scratch = { addresses, bytes: scratchBytes };
+      layout++;
+    }
+  };
+
+  let programs = 0;
+  const bind = (program: Program, bindings: Bindings): Executable => {
+    const id = programs++;
+    const { launches } = program;
+    const counters = heap.allocate(4 * Math.max(1, launches.length));
+    const scratchBytes = Math.max(0, ...launches.map(({ kernel }) => kernel.scratchBytes));
+    let linked = -1;
+    const link = () => {
+      if (linked === layout) return;
+      linked = layout;
+      const texts = linkLaunches(program, bindings, {
+        arena: arena.address,
+        kernel: (key) => kernels.get(key)!,
+        threads,
+        blas: blas !== undefined,
+      });
+      const text = { id, counters, launches: texts, scratch: scratch.addresses };
+      command(COMMANDS.loadProgram, text, () => {
+        player.setScratch(scratch.addresses[0]);
+        player.loadProgram(text);
+      });
+    };
+    const start = (code: number, seconds?: Float64Array) => {
+      link();
+      new Int32Array(memory.buffer, counters, launches.length).fill(0);
+      command(code, { id, launches: launches.length }, () => player.play(id, seconds));
+    };
+    loadKernels(launches.map(({ kernel }) => kernel));
+    reserve(program.arenaBytes, scratchBytes);
+    return {
+      flops: launches.reduce((n, { kernel }) => n + kernel.flops, 0),
+      arenaBytes: program.arenaBytes,
+      run: () => start(COMMANDS.run),
+      profile: () => {
+        const seconds = new Float64Array(launches.length);
+        start(COMMANDS.profile, seconds);
+        return profileRows(program, seconds);
+      },
+    };
+  };
+
+  const bytesOf = (at: Memory, length = at.bytes) =>
+    new Uint8Array(memory.buffer, (at as CpuMemory).address, length);
+  const hostBytes = (data: HostArray) =>
+    new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const library = blas === undefined ? "WebAssembly SIMD" : `WebAssembly SIMD, BLAS ${blas}`;
+  return {
+    kind: "cpu",
+    description: `cpu: ${threads} threads, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
+    allocate: (bytes) => piece(heap.allocate(bytes), bytes),
+    free: (at) => heap.free((at as CpuMemory).address),
+    write: (at, data) => {
+      if (data.byteLength > at.bytes) {
+        throw new RangeError(`memory: ${data.byteLength} bytes into ${at.bytes}`);
+      }
+      bytesOf(at, data.byteLength).set(hostBytes(data));
+    },
+    read: (at, into) => {
+      if (into.byteLength > at.bytes) {
+        throw new RangeError(`memory: ${into.byteLength} bytes from ${at.bytes}`);
+      }
+      hostBytes(into).set(bytesOf(at, into.byteLength));
+      return Promise.resolve();
+    },
+    clear: (at) => void bytesOf(at).fill(0),
+    compile: (results: readonly Tensor[], bindings) => {
+      const program = buildProgram(schedule(results, { epilogues: blas === undefined }));
+      return bind(program, bindings);
+    },
+    close: () => {
+      if (workers.length > 0) {
+        issue(words, COMMANDS.exit, { address: 0, bytes: 0 });
+        waitForWorkers(words, workers.length);
+      }
+      player.close();
+      workers.forEach((worker) => worker.terminate());
+      return Promise.resolve();
+    },
+  };
+}
+
+/** Sums the seconds of a program's launches by what they do. */
+function profileRows({ launches }: Program, seconds: Float64Array): ProfileRow[] {
+  const rows = new Map<string, ProfileRow>();
+  launches.forEach(({ label, kernel }, i) => {
+    const row = rows.get(label) ?? { label, launches: 0, seconds: 0, flops: 0, bytes: 0 };
+    rows.set(label, {
+      label,
+      launches: row.launches + 1,
+      seconds: row.seconds + seconds[i],
+      flops: row.flops + kernel.flops,
+      bytes: row.bytes + kernel.bytes,
+    });
+  });
+  return [...rows.values()].sort((a, b) => b.seconds - a.seconds);
+}

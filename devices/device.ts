@@ -1,0 +1,59 @@
+/** What every device offers to training and inference. */
+
+import type { Tensor } from "../graph/tensor.ts";
+
+/** Arrays that can be copied to and from a device. */
+export type HostArray = Float32Array | Int32Array | Uint32Array | Uint8Array | Uint16Array;
+
+/** A piece of device memory. */
+export interface Memory {
+  readonly bytes: number;
+  /** A part of it, `bytes` long from `offset`. */
+  slice(offset: number, bytes: number): Memory;
+}
+
+/** The memory that a program's inputs and results live in. */
+export interface Bindings {
+  readonly inputs: Readonly<Record<string, Memory>>;
+  /** One for every tensor that the program computes. */
+  readonly results: readonly Memory[];
+}
+
+/** Time and work of one kind of launch, for DEBUG=2 and the benches. */
+export interface ProfileRow {
+  readonly label: string;
+  readonly launches: number;
+  readonly seconds: number;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/** A program that is ready to run on its device. */
+export interface Executable {
+  /** Floating-point operations of one run. */
+  readonly flops: number;
+  /** Bytes of memory for intermediate results. */
+  readonly arenaBytes: number;
+  /** Runs once; what it computes is in the memory that it was bound to. */
+  run(): void;
+  /** Runs once, timing every launch. */
+  profile(): ProfileRow[];
+}
+
+/** A device. Work is done in the order of the calls; `read` waits for it. */
+export interface Device {
+  readonly kind: "cpu";
+  /** Threads, instruction set and libraries, for people. */
+  readonly description: string;
+  allocate(bytes: number): Memory;
+  free(memory: Memory): void;
+  write(memory: Memory, data: HostArray): void;
+  /** Fills an array from the start of a piece of memory. */
+  read(memory: Memory, into: HostArray): Promise<void>;
+  /** Sets every byte to zero. */
+  clear(memory: Memory): void;
+  /** Prepares the computation of some tensors. */
+  compile(results: readonly Tensor[], bindings: Bindings): Executable;
+  /** Stops the device's threads and gives its memory back. */
+  close(): Promise<void>;
+}

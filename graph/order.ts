@@ -1,0 +1,71 @@
+/** The order of steps: any that respects who reads whom, chosen to hold little memory at once. */
+
+import { type Node, size, type Tensor } from "./tensor.ts";
+import type { Step } from "./schedule.ts";
+
+/**
+ * Picks among the steps that are ready the one that leaves the least memory held (what it
+ * allocates minus what it is the last to read); the earlier one where they tie.
+ */
+export function orderSteps(
+  steps: readonly Step[],
+  writers: ReadonlyMap<Node, readonly Step[]>,
+  partOf: ReadonlyMap<Node, Node>,
+): Step[] {
+  const home = (t: Tensor): Node => partOf.get(t.node) ?? t.node;
+  const bytes = (node: Node): number => node.outputs.reduce((n, o) => n + 4 * size(o.shape), 0);
+  const distinct = <T>(list: readonly T[]) => [...new Set(list)];
+
+  const waitsFor = new Map<Step, number>();
+  const releases = new Map<Step, Step[]>();
+  const readsLeft = new Map<Node, number>();
+  for (const step of steps) {
+    const before = distinct(step.reads.flatMap((t) => writers.get(t.node) ?? []));
+    waitsFor.set(step, before.length);
+    for (const writer of before) releases.set(writer, [...releases.get(writer) ?? [], step]);
+    for (const node of distinct(step.reads.map(home))) {
+      readsLeft.set(node, (readsLeft.get(node) ?? 0) + 1);
+    }
+  }
+  const held = new Set<Node>();
+  const growth = (step: Step): number => {
+    let sum = 0;
+    for (const node of distinct(step.writes.map(home))) {
+      // What nobody reads is a result, which has memory of its own.
+      if (!held.has(node) && readsLeft.has(node)) sum += bytes(node);
+    }
+    for (const node of distinct(step.reads.map(home))) {
+      if (readsLeft.get(node) === 1 && held.has(node)) sum -= bytes(node);
+    }
+    return sum;
+  };
+
+  const position = new Map(steps.map((step, i) => [step, i]));
+  const ready = steps.filter((step) => waitsFor.get(step) === 0);
+  const order: Step[] = [];
+  while (ready.length > 0) {
+    let best = 0;
+    let least = growth(ready[0]);
+    for (let i = 1; i < ready.length; i++) {
+      const grows = growth(ready[i]);
+      const earlier = position.get(ready[i])! < position.get(ready[best])!;
+      if (grows < least || (grows === least && earlier)) {
+        best = i;
+        least = grows;
+      }
+    }
+    const [step] = ready.splice(best, 1);
+    order.push(step);
+    for (const node of step.writes.map(home)) held.add(node);
+    for (const node of distinct(step.reads.map(home))) {
+      readsLeft.set(node, readsLeft.get(node)! - 1);
+    }
+    for (const next of releases.get(step) ?? []) {
+      const left = waitsFor.get(next)! - 1;
+      waitsFor.set(next, left);
+      if (left === 0) ready.push(next);
+    }
+  }
+  if (order.length !== steps.length) throw new Error("schedule: steps that need each other");
+  return order;
+}

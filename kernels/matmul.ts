@@ -1,0 +1,402 @@
+/**
+ * Matrix products: blocks of the result as work items, B packed into panels that stay in the first
+ * cache, register tiles over them, and pointwise work on the result before it is stored.
+ */
+
+import type { Epilogue } from "../graph/schedule.ts";
+import type { View } from "../graph/view.ts";
+import { loopRow, type Position, rowPointers, storeColumns, type V4 } from "./body.ts";
+import {
+  add,
+  type Block,
+  constant,
+  div,
+  equal,
+  type Expr,
+  i32,
+  kernel,
+  type KernelCode,
+  lane,
+  lessThan,
+  load,
+  min,
+  mul,
+  offset,
+  rem,
+  splat,
+  sub,
+  type ValueType,
+} from "./language.ts";
+import { loopCost, loopKey } from "./loop.ts";
+import type { Kernel } from "./kernel.ts";
+import { emitTile, packPanel, packRows, PANEL, TILE_ROWS, zeroSums } from "./tile.ts";
+
+type Pointer = Expr<"ptr">;
+type Index = Expr<"i32">;
+
+/** Products summed before a block's sums go back to memory. */
+const MAX_LENGTH = 512;
+/** Columns of a block of the result. */
+const BLOCK_COLUMNS = 128;
+
+/** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
+export interface MatmulShape {
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: { readonly batchStride: number; readonly mStride: number; readonly kStride: number };
+  readonly b: { readonly batchStride: number; readonly nStride: number; readonly kStride: number };
+}
+
+/** Sizes and strides of a product from the views of its operands. */
+export function matmulShape(
+  a: View,
+  b: View,
+  transposeA: boolean,
+  transposeB: boolean,
+): MatmulShape {
+  const parts = ({ shape, strides }: View, transposed: boolean) => {
+    const at = shape.length - 2;
+    const [row, column] = transposed ? [at + 1, at] : [at, at + 1];
+    const batched = shape.length === 3;
+    return {
+      batch: batched ? shape[0] : 1,
+      batchStride: batched && shape[0] > 1 ? strides[0] : 0,
+      rows: shape[row],
+      columns: shape[column],
+      rowStride: strides[row],
+      columnStride: strides[column],
+    };
+  };
+  const left = parts(a, transposeA);
+  const right = parts(b, transposeB);
+  return {
+    batch: left.batch,
+    m: left.rows,
+    n: right.columns,
+    k: left.columns,
+    a: {
+      batchStride: left.batchStride,
+      mStride: left.rowStride,
+      kStride: left.columnStride,
+    },
+    b: {
+      batchStride: right.batchStride,
+      nStride: right.columnStride,
+      kStride: right.rowStride,
+    },
+  };
+}
+
+/** How a product is cut into work items. */
+interface Blocking {
+  readonly rows: number;
+  readonly rowBlocks: number;
+  readonly columns: number;
+  readonly columnBlocks: number;
+  readonly length: number;
+  readonly lengthBlocks: number;
+  readonly packsA: boolean;
+}
+
+function blockingOf({ m, n, k, a }: MatmulShape): Blocking {
+  const lengthBlocks = Math.ceil(k / MAX_LENGTH);
+  const even = Math.ceil(k / lengthBlocks);
+  const length = lengthBlocks === 1 ? k : Math.ceil(even / 4) * 4;
+  const columns = Math.min(BLOCK_COLUMNS, Math.ceil(n / PANEL) * PANEL);
+  // Larger blocks pack B less often; enough of them keep all threads busy.
+  const wanted = m >= 1536 ? 192 : m >= 384 ? 96 : 48;
+  const rows = Math.min(wanted, Math.ceil(m / TILE_ROWS) * TILE_ROWS);
+  return {
+    rows,
+    rowBlocks: Math.ceil(m / rows),
+    columns,
+    columnBlocks: Math.ceil(n / columns),
+    length,
+    lengthBlocks: Math.ceil(k / length),
+    packsA: a.kStride !== 1 && m > 1,
+  };
+}
+
+const bytesOf = (elements: number) => elements * 4;
+
+/**
+ * The kernel of a matrix product. Operands: a, b, the epilogue's operands other than the product,
+ * and the results (the product itself where there is no epilogue).
+ */
+export function matmulKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
+  const blocking = blockingOf(shape);
+  const { batch, m, n, k } = shape;
+  const { columns, length, lengthBlocks, packsA } = blocking;
+  const extra = epilogue === undefined ? { flops: 0, bytes: 0 } : loopCost(epilogue);
+  const sums = lengthBlocks > 1 ? blocking.rows * columns : 0;
+  return {
+    key: JSON.stringify([
+      "matmul",
+      shape,
+      epilogue === undefined ? 0 : [loopKey(epilogue), epilogue.product],
+    ]),
+    code: () => matmulCode(shape, blocking, epilogue),
+    items: batch * blocking.columnBlocks * blocking.rowBlocks,
+    scratchBytes: bytesOf(
+      columns * length + sums + (packsA ? blocking.rows * length : 0),
+    ),
+    flops: 2 * batch * m * n * k + extra.flops,
+    bytes: bytesOf(batch * (m * k + k * n + m * n)) + extra.bytes,
+    matmul: epilogue === undefined ? shape : undefined,
+  };
+}
+
+/** What every part of the code needs. */
+interface Context {
+  readonly k: Block;
+  readonly shape: MatmulShape;
+  readonly blocking: Blocking;
+  readonly epilogue?: Epilogue;
+  readonly args: Readonly<Record<string, Pointer>>;
+  readonly packedA: Pointer;
+  readonly packedB: Pointer;
+  readonly sums: Pointer;
+}
+
+function matmulCode(shape: MatmulShape, blocking: Blocking, epilogue?: Epilogue): KernelCode {
+  const others = epilogue?.loop.operands.flatMap((_, i) => i === epilogue.product ? [] : [i]) ?? [];
+  const results = epilogue === undefined ? ["product"] : epilogue.outputs.map((i) => `output${i}`);
+  const names = ["a", "b", ...others.map((i) => `operand${i}`), ...results];
+  const parameters = {
+    ...Object.fromEntries(names.map((name) => [name, "ptr" as ValueType])),
+    scratch: "ptr" as const,
+    begin: "i32" as const,
+    end: "i32" as const,
+  };
+  return kernel("matmul", parameters, (k, all) => {
+    const args = all as unknown as Record<string, Pointer>;
+    const { rowBlocks, columnBlocks, columns, length, lengthBlocks } = blocking;
+    const packedB = args.scratch;
+    const sums = k.let(offset(packedB, bytesOf(columns * length)));
+    const sumBytes = lengthBlocks > 1 ? bytesOf(blocking.rows * columns) : 0;
+    const packedA = k.let(offset(sums, sumBytes));
+    const context: Context = { k, shape, blocking, epilogue, args, packedA, packedB, sums };
+    const packedBlock = k.variable("i32");
+    k.set(packedBlock, i32(-1));
+    k.for(all.begin, all.end, 1, (item) => {
+      const columnBlock = k.let(div(item, i32(rowBlocks)));
+      const firstRow = k.let(mul(rem(item, i32(rowBlocks)), i32(blocking.rows)));
+      const batch = k.let(div(columnBlock, i32(columnBlocks)));
+      const firstColumn = k.let(mul(rem(columnBlock, i32(columnBlocks)), i32(columns)));
+      const a = k.let(offset(args.a, mul(batch, i32(bytesOf(shape.a.batchStride)))));
+      const b = k.let(offset(args.b, mul(batch, i32(bytesOf(shape.b.batchStride)))));
+      const block = { a, b, batch, firstRow, firstColumn };
+      if (lengthBlocks === 1) {
+        // Neighbouring items share their columns, which are packed once.
+        k.if(equal(equal(packedBlock, columnBlock), i32(0)), () => {
+          k.set(packedBlock, columnBlock);
+          packColumns(context, block, i32(0), i32(shape.k));
+        });
+        multiply(context, block, i32(0), shape.k);
+      } else {
+        k.for(0, shape.k, length, (from) => {
+          const count = k.let(min(i32(length), sub(i32(shape.k), from)));
+          packColumns(context, block, from, count);
+          multiply(context, block, from, count);
+        });
+        finishBlock(context, block);
+      }
+    });
+  });
+}
+
+interface ResultBlock {
+  readonly a: Pointer;
+  readonly b: Pointer;
+  readonly batch: Index;
+  readonly firstRow: Index;
+  readonly firstColumn: Index;
+}
+
+/** Runs `whole` for every full panel of a block's columns and `rest` for a partial last one. */
+function forPanels(
+  { k, shape: { n }, blocking }: Context,
+  { firstColumn }: ResultBlock,
+  panel: (column: Index, columns: number) => void,
+): void {
+  const whole = n - n % PANEL;
+  const end = k.let(add(firstColumn, i32(blocking.columns)));
+  k.for(firstColumn, min(end, i32(whole)), PANEL, (column) => panel(column, PANEL));
+  if (whole === n) return;
+  k.if(lessThan(i32(whole), end), () => panel(k.let(i32(whole)), n - whole));
+}
+
+/** Runs `tile` for every full tile of a block's rows and for a partial last one. */
+function forTiles(
+  { k, shape: { m }, blocking }: Context,
+  { firstRow }: ResultBlock,
+  tile: (row: Index, rows: number) => void,
+): void {
+  const whole = m - m % TILE_ROWS;
+  const end = k.let(add(firstRow, i32(blocking.rows)));
+  k.for(firstRow, min(end, i32(whole)), TILE_ROWS, (row) => tile(row, TILE_ROWS));
+  if (whole === m) return;
+  k.if(lessThan(i32(whole), end), () => tile(k.let(i32(whole)), m - whole));
+}
+
+function packColumns(context: Context, block: ResultBlock, from: Index, count: Index): void {
+  const { k, shape: { b: { kStride, nStride } }, blocking, packedB } = context;
+  forPanels(context, block, (column, columns) => {
+    const source = offset(
+      block.b,
+      add(mul(column, i32(bytesOf(nStride))), mul(from, i32(bytesOf(kStride)))),
+    );
+    const target = offset(
+      packedB,
+      mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length))),
+    );
+    packPanel(k, k.let(target), k.let(source), { kStride, nStride }, columns, count);
+  });
+}
+
+/** All tiles of a block over one stretch of k. */
+function multiply(
+  context: Context,
+  block: ResultBlock,
+  from: Index,
+  count: Index | number,
+): void {
+  const { k, shape: { a }, blocking, packedA, packedB, sums } = context;
+  const length = typeof count === "number" ? i32(count) : count;
+  const tileBytes = bytesOf(blocking.length * TILE_ROWS);
+  const tileOf = (row: Index) =>
+    k.let(
+      offset(packedA, mul(div(sub(row, block.firstRow), i32(TILE_ROWS)), i32(tileBytes))),
+    );
+  const rowOf = (row: Index) =>
+    k.let(
+      offset(
+        block.a,
+        add(mul(row, i32(bytesOf(a.mStride))), mul(from, i32(bytesOf(a.kStride)))),
+      ),
+    );
+  if (blocking.packsA) {
+    forTiles(context, block, (row, rows) => {
+      packRows(k, tileOf(row), rowOf(row), a, rows, length);
+    });
+  }
+  forPanels(context, block, (column, columns) => {
+    const panel = k.let(
+      offset(packedB, mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length)))),
+    );
+    forTiles(context, block, (row, rows) => {
+      const vectors = Math.ceil(columns / 4);
+      const tile = zeroSums(k, rows, vectors);
+      emitTile(k, tile, {
+        a: blocking.packsA ? tileOf(row) : rowOf(row),
+        rowBytes: blocking.packsA ? 4 : bytesOf(a.mStride),
+        stepBytes: blocking.packsA ? TILE_ROWS * 4 : 4,
+        b: panel,
+        length: count,
+      });
+      if (blocking.lengthBlocks === 1) {
+        tile.forEach((sum, r) =>
+          storeRow(context, block, plusIndex(row, r), column, columns, (j) => sum[j])
+        );
+      } else {
+        const to = sumsAt(context, block, row, column, sums);
+        k.if(
+          equal(from, i32(0)),
+          () => storeSums(k, tile, to, blocking.columns, false),
+          () => storeSums(k, tile, to, blocking.columns, true),
+        );
+      }
+    });
+  });
+}
+
+const plusIndex = (index: Index, by: number): Index => add(index, i32(by));
+
+function sumsAt(
+  { k, blocking }: Context,
+  block: ResultBlock,
+  row: Index,
+  column: Index,
+  sums: Pointer,
+): Pointer {
+  const rowBytes = i32(bytesOf(blocking.columns));
+  return k.let(
+    offset(
+      sums,
+      add(mul(sub(row, block.firstRow), rowBytes), mul(sub(column, block.firstColumn), i32(4))),
+    ),
+  );
+}
+
+function storeSums(
+  k: Block,
+  tile: readonly (readonly V4[])[],
+  to: Pointer,
+  columns: number,
+  accumulate: boolean,
+): void {
+  tile.forEach((row, r) =>
+    row.forEach((sum, j) => {
+      const at = bytesOf(r * columns) + j * 16;
+      k.store(accumulate ? add(load("f32x4", to, at), sum) : sum, to, at);
+    })
+  );
+}
+
+/** Takes the finished sums of a block through the epilogue into the results. */
+function finishBlock(context: Context, block: ResultBlock): void {
+  const { k, shape: { m }, blocking, sums } = context;
+  const end = k.let(min(add(block.firstRow, i32(blocking.rows)), i32(m)));
+  k.for(block.firstRow, end, 1, (row) => {
+    forPanels(context, block, (column, columns) => {
+      const from = sumsAt(context, block, row, column, sums);
+      storeRow(context, block, row, column, columns, (j) => load("f32x4", from, j * 16));
+    });
+  });
+}
+
+/** Stores up to eight columns of one row of the product, through the epilogue if there is one. */
+function storeRow(
+  { k, shape: { m, n }, epilogue, args }: Context,
+  { batch }: ResultBlock,
+  row: Index,
+  column: Index,
+  columns: number,
+  sum: (vector: number) => V4,
+): void {
+  const bytes = k.let(mul(column, i32(4)));
+  for (let j = 0; 4 * j < columns; j++) {
+    const value = k.let(sum(j));
+    const width = Math.min(4, columns - 4 * j);
+    if (epilogue === undefined) {
+      const index = add(mul(batch, i32(m)), row);
+      const to = offset(args.product, add(mul(index, i32(bytesOf(n))), bytes));
+      if (width === 4) k.store(value, to, j * 16);
+      else {
+        for (let l = 0; l < width; l++) k.store(lane(value, l), to, j * 16 + l * 4);
+      }
+      continue;
+    }
+    const { loop, outputs, product } = epilogue;
+    const pointer = rowPointers(k, loop.rows, row);
+    const pointers = loop.operands.map((o, i) =>
+      i === product ? constant("ptr", 0) : pointer(args[`operand${i}`], o)
+    );
+    const stores = outputs.map((i) => pointer(args[`output${i}`], loop.values[i].address));
+    const emit = (position: Position, given: V4) => {
+      const values = loopRow(k, loop, pointers, { operand: product, value: given }).at(position);
+      outputs.forEach((i, at) =>
+        storeColumns(k, values.value(i), stores[at], position, loop.values[i].address.columnStride)
+      );
+    };
+    if (width === 4) emit({ bytes: k.let(add(bytes, i32(j * 16))), width: 4 }, value);
+    else {
+      for (let l = 0; l < width; l++) {
+        const one = splat(lane(value, l));
+        emit({ bytes: k.let(add(bytes, i32(j * 16 + l * 4))), width: 1 }, one);
+      }
+    }
+  }
+}

@@ -1,0 +1,120 @@
+/** A schedule as kernels and launches: what a device compiles and runs. */
+
+import { type MemoryPlan, type Place, planMemory } from "../graph/memory.ts";
+import type { Schedule, Step } from "../graph/schedule.ts";
+import { describe, type DType, type Shape, size, type Tensor } from "../graph/tensor.ts";
+import { columnsKernel } from "./columns.ts";
+import type { Kernel } from "./kernel.ts";
+import { loopKernel } from "./loop.ts";
+import { matmulKernel, matmulShape } from "./matmul.ts";
+import { structuredKernel } from "./structured.ts";
+
+/** The memory of one operand of a launch. */
+export interface OperandMemory {
+  readonly place: Place;
+  /** Bytes from the start of the tensor to the element that the kernel counts from. */
+  readonly offset: number;
+  /** Bytes of the whole tensor. */
+  readonly bytes: number;
+}
+
+/** One run of a kernel. */
+export interface Launch {
+  readonly kernel: Kernel;
+  readonly operands: readonly OperandMemory[];
+  /** The operands from this index on are written. */
+  readonly firstWritten: number;
+  /** What it computes, for people. */
+  readonly label: string;
+}
+
+/** A tensor that comes from outside. */
+export interface ProgramInput {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** Everything a device needs to compute some tensors. */
+export interface Program {
+  readonly launches: readonly Launch[];
+  readonly inputs: readonly ProgramInput[];
+  readonly roots: readonly { readonly shape: Shape; readonly dtype: DType }[];
+  readonly arenaBytes: number;
+}
+
+/** The kernel of a step and the element offsets of its operands. */
+function lower({ work, reads, writes }: Step): { kernel: Kernel; offsets: readonly number[] } {
+  switch (work.kind) {
+    case "loop": {
+      const { loop, outputs } = work.body;
+      const offsets = [
+        ...loop.operands.map((o) => o.offset),
+        ...outputs.map((i) => loop.values[i].address.offset),
+      ];
+      return { kernel: loopKernel(work.body), offsets };
+    }
+    case "columns": {
+      const offsets = [...work.reduction.loop.operands.map((o) => o.offset), 0];
+      return { kernel: columnsKernel(work.reduction), offsets };
+    }
+    case "matmul": {
+      const { a, b, transposeA, transposeB, epilogue } = work;
+      const kernel = matmulKernel(matmulShape(a, b, transposeA, transposeB), epilogue);
+      const others = epilogue?.loop.operands.filter((_, i) => i !== epilogue.product) ?? [];
+      const results = epilogue?.outputs.map((i) => epilogue.loop.values[i].address.offset) ?? [0];
+      return { kernel, offsets: [a.offset, b.offset, ...others.map((o) => o.offset), ...results] };
+    }
+    case "structured": {
+      const kernel = structuredKernel(work.node, work.views, writes.length);
+      return { kernel, offsets: [...work.views.map((v) => v.offset), ...writes.map(() => 0)] };
+    }
+    default:
+      return work satisfies never || reads as never;
+  }
+}
+
+function label(step: Step): string {
+  const shape = step.writes.map((t) => `[${t.shape.join(", ")}]`).join(" ");
+  const { work } = step;
+  const name = work.kind === "structured"
+    ? work.node.op.kind
+    : work.kind === "matmul" && work.epilogue !== undefined
+    ? "matmul+"
+    : work.kind;
+  return `${name} ${shape}`;
+}
+
+/** Turns a schedule into a program. */
+export function buildProgram(schedule: Schedule): Program {
+  const memory: MemoryPlan = planMemory(schedule);
+  const inputs = new Map<string, ProgramInput>();
+  const note = (t: Tensor) => {
+    if (t.node.op.kind !== "input") return;
+    const { name } = t.node.op;
+    const known = inputs.get(name);
+    if (known !== undefined && known.shape.join() !== t.shape.join()) {
+      throw new Error(`program: two inputs named ${name}: ${describe(t)} and [${known.shape}]`);
+    }
+    inputs.set(name, { name, shape: t.shape, dtype: t.dtype });
+  };
+  const launches = schedule.steps.map((step): Launch => {
+    step.reads.forEach(note);
+    const { kernel, offsets } = lower(step);
+    const operands = [...step.reads, ...step.writes].map((t, i): OperandMemory => ({
+      place: memory.place(t),
+      offset: offsets[i] * 4,
+      bytes: memory.bytes(t),
+    }));
+    return { kernel, operands, firstWritten: step.reads.length, label: label(step) };
+  });
+  return {
+    launches,
+    inputs: [...inputs.values()],
+    roots: schedule.roots.map(({ shape, dtype }) => ({ shape, dtype })),
+    arenaBytes: memory.arenaBytes,
+  };
+}
+
+/** Bytes of a tensor; every element type has four. */
+export const tensorBytes = (shape: Shape): number => 4 * size(shape);
