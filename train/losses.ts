@@ -1,0 +1,77 @@
+/** The losses of the stages, as graphs (paper, section 4). */
+
+import * as g from "../graph/build.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import type { ModelSpec } from "../models/config.ts";
+import { decoderForward, mixerForward } from "../models/decoder.ts";
+
+/** Keeps the norm's gradient finite where student and teacher agree exactly. */
+const NORM_EPSILON = 1e-30;
+
+/** What a batch is: ids and, per token, the id that follows. */
+export interface Batch {
+  /** i32 [batch, time]. */
+  readonly ids: Tensor;
+  /** i32 [batch·time]. */
+  readonly targets: Tensor;
+  /** Rotary tables, [1, time, headDim/2]. */
+  readonly cosine: Tensor;
+  readonly sine: Tensor;
+}
+
+/** A model and its weights in a graph. */
+export interface Model {
+  readonly spec: ModelSpec;
+  readonly weight: (name: string) => Tensor;
+}
+
+/** ‖a − b‖₂·C^(−½) of every token, as a mean over all tokens, [1]. a, b [batch, time, hidden]. */
+export function alignmentLoss(a: Tensor, b: Tensor): Tensor {
+  const difference = g.sub(a, b);
+  const squared = g.sum(g.mul(difference, difference), [-1]);
+  const norm = g.sqrt(g.add(squared, NORM_EPSILON));
+  return g.meanAll(g.mul(norm, a.shape[a.shape.length - 1] ** -0.5));
+}
+
+/**
+ * Stage 1: every converted layer's mixer is fed the teacher's residual stream and answers what the
+ * teacher's attention answers. The mean over converted layers, [1].
+ */
+export function alignLoss(teacher: Model, student: Model, batch: Batch): Tensor {
+  const { traces } = decoderForward(teacher.spec, { ...batch, weight: teacher.weight });
+  const losses: Tensor[] = [];
+  let firstValue: Tensor | undefined;
+  student.spec.mixers.forEach((mixer, layer) => {
+    const trace = traces[layer];
+    if (mixer.kind === "attention") {
+      firstValue ??= trace.value;
+      return;
+    }
+    const { y, value } = mixerForward(mixer, {
+      config: student.spec.config,
+      layer,
+      x: trace.x,
+      weight: (name) => student.weight(`model.layers.${layer}.self_attn.${name}`),
+      cosine: batch.cosine,
+      sine: batch.sine,
+      firstValue,
+    });
+    firstValue ??= value;
+    losses.push(alignmentLoss(trace.y, y));
+  });
+  const total = losses.reduce((sum, loss) => g.add(sum, loss));
+  return g.mul(total, 1 / losses.length);
+}
+
+/** Stage 2: KL(teacher ‖ student) of every token, [batch·time]. */
+export function distillLosses(teacher: Model, student: Model, batch: Batch): Tensor {
+  const from = decoderForward(teacher.spec, { ...batch, weight: teacher.weight });
+  const to = decoderForward(student.spec, { ...batch, weight: student.weight });
+  return g.klDivergence(to.hidden, to.head, from.hidden, from.head);
+}
+
+/** Stage 3 and pretraining: cross-entropy of every token, [batch·time]. */
+export function textLosses(model: Model, batch: Batch): Tensor {
+  const { hidden, head } = decoderForward(model.spec, { ...batch, weight: model.weight });
+  return g.crossEntropy(hidden, head, batch.targets);
+}
