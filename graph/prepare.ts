@@ -4,13 +4,17 @@ import * as g from "./build.ts";
 import { decompose } from "./decompose.ts";
 import { outputsOf, rewrite, type Rule } from "./rewrite.ts";
 import { simplify } from "./simplify.ts";
-import type { Node, Tensor } from "./tensor.ts";
+import { isFree, isPointwise, loopOf, rowReduction } from "./loop.ts";
+import { type Node, size, type Tensor } from "./tensor.ts";
 import { isWhole, resolve, type View } from "./view.ts";
 
 /** A new node, never merged with an equal one, because it is stored in a place of its own. */
 function stored(t: Tensor): Tensor {
   return g.copy(t);
 }
+
+/** Constants and column numbers are never stored. */
+const storedUnlessFree = (t: Tensor) => isFree(resolve(t).base) ? t : stored(t);
 
 const unitInner = ({ shape, strides }: View) => {
   const last = shape.length - 1;
@@ -63,6 +67,16 @@ function scatters(node: Node, [a]: readonly Tensor[]): boolean {
     node.op.kind === "reshape" && shape[shape.length - 1] !== width;
 }
 
+/** Whether one loop can do what a node does with its inputs as they lie. */
+function walks(node: Node): boolean {
+  const { op, inputs: [x] } = node;
+  if (op.kind !== "reduce" || rowReduction(node) !== undefined) {
+    return loopOf([node], new Map()) !== undefined;
+  }
+  const columns = size(x.shape.slice(op.axes[op.axes.length - 1] + 1));
+  return loopOf([stored(x).node], new Map(), columns) !== undefined;
+}
+
 const storeWhatMustBe: Rule = (node, inputs) => {
   const { op, outputs } = node;
   if (scatters(node, inputs)) return outputsOf({ ...node, inputs: inputs.map(stored) });
@@ -72,6 +86,10 @@ const storeWhatMustBe: Rule = (node, inputs) => {
     return resolve(shaped).base.node === shaped.node
       ? [g.reshape(stored(inputs[0]), outputs[0].shape)]
       : [shaped];
+  }
+  if (isPointwise(node) || op.kind === "reduce") {
+    const ready = { ...node, inputs };
+    return outputsOf(walks(ready) ? ready : { ...node, inputs: inputs.map(storedUnlessFree) });
   }
   if (op.kind === "concat") return [g.concat(inputs.map(stored), op.axis)];
   if (!isStructured(node)) return undefined;
@@ -91,7 +109,8 @@ export function prepare(roots: readonly Tensor[]): Tensor[] {
   return shaped.map((t) => {
     const { base, view } = resolve(t);
     const { kind } = base.node.op;
-    const owned = isWhole(view) && kind !== "input" && kind !== "constant" && kind !== "iota" &&
+    const owned = isWhole(view) && size(view.shape) === size(base.shape) && kind !== "input" &&
+      kind !== "constant" && kind !== "iota" &&
       !taken.get(base.node)?.has(base.output);
     const root = owned ? base : stored(t);
     taken.set(root.node, (taken.get(root.node) ?? new Set()).add(root.output));

@@ -157,7 +157,8 @@ function stepsOf(fusion: Fusion, roots: readonly Tensor[]): Step[] {
       case "loop": {
         const members = alive(unit, stored);
         if (members.length === 0) break;
-        const loop = loopOf(members, placements);
+        // Without its dead members a loop can lose what made its axes fit: then they stay.
+        const loop = loopOf(members, placements) ?? loopOf(unit.nodes, placements);
         if (loop === undefined) throw new Error("schedule: a part of a loop is not a loop");
         const outputs = loop.values.flatMap((v, i) => stored.has(v.node) ? [i] : []);
         const step = loopStep({ loop, outputs });
