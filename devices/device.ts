@@ -38,6 +38,8 @@ export interface Executable {
   run(): void;
   /** Runs once, timing every launch. */
   profile(): ProfileRow[];
+  /** Forgets the program. */
+  free(): void;
 }
 
 /** A device. Work is done in the order of the calls; `read` waits for it. */

@@ -2,7 +2,7 @@
 
 import type { Shape } from "../graph/tensor.ts";
 
-/** Initial values, as data; `random` draws them from a seeded stream (train/initial_values.ts). */
+/** Initial values, as data; `random` draws them from a seeded stream (initial_values.ts). */
 export type Initial =
   | { readonly kind: "constant"; readonly value: number }
   | { readonly kind: "normal"; readonly deviation: number }

@@ -21,7 +21,14 @@ export const WORDS = {
 } as const;
 
 /** What the main thread can ask for. */
-export const COMMANDS = { exit: 1, loadKernels: 2, loadProgram: 3, run: 4, profile: 5 } as const;
+export const COMMANDS = {
+  exit: 1,
+  loadKernels: 2,
+  loadProgram: 3,
+  dropProgram: 4,
+  run: 5,
+  profile: 6,
+} as const;
 
 /** Looks at a word before a thread goes to sleep: long enough for a kernel, short for a person. */
 const BARRIER_SPINS = 4000;

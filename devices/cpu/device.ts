@@ -158,6 +158,10 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
         start(COMMANDS.profile, seconds);
         return profileRows(program, seconds);
       },
+      free: () => {
+        command(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
+        heap.free(counters);
+      },
     };
   };
 

@@ -56,6 +56,7 @@ export interface Player {
   setScratch(address: number): void;
   loadKernels(kernels: readonly KernelText[]): void;
   loadProgram(program: ProgramText): void;
+  dropProgram(id: number): void;
   /** Plays a program; with times given, waits before every launch and adds its seconds. */
   play(program: number, seconds?: Float64Array): void;
   close(): void;
@@ -106,6 +107,7 @@ export function createPlayer(options: PlayerOptions): Player {
         launches: launches.map(launchOf),
       });
     },
+    dropProgram: (id) => void programs.delete(id),
     play: (id, seconds) => {
       const { counters, launches } = programs.get(id)!;
       let barriers = 0;

@@ -31,7 +31,8 @@ scope.onmessage = ({ data }) => {
         const program = JSON.parse(text());
         player.setScratch(program.scratch[data.thread]);
         player.loadProgram(program);
-      } else {
+      } else if (command === COMMANDS.dropProgram) player.dropProgram(JSON.parse(text()).id);
+      else {
         const { id, launches } = JSON.parse(text());
         player.play(id, command === COMMANDS.profile ? new Float64Array(launches) : undefined);
       }

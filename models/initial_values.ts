@@ -1,6 +1,6 @@
 /** Initial values of parameters, each from a stream of its own. */
 
-import type { Parameter } from "../models/parameter.ts";
+import type { Parameter } from "./parameter.ts";
 import { type Random, randomStream } from "./random.ts";
 
 /** Orthonormalises rows (modified Gram–Schmidt, twice, in f64). */

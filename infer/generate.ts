@@ -1,0 +1,36 @@
+/** Writing text, token by token. */
+
+import { type Random, randomStream } from "../models/random.ts";
+import { sample, type SamplingOptions } from "./sampler.ts";
+import { type LoadedModel, openSession } from "./session.ts";
+
+/** What is to be written. */
+export interface GenerateOptions extends SamplingOptions {
+  /** Tokens at most. */
+  readonly tokens: number;
+  readonly seed: number;
+  /** Ids that end the text; they are not part of it. */
+  readonly stop?: readonly number[];
+}
+
+/** Continues a prompt of at least one id; yields each new id as soon as it is known. */
+export async function* generate(
+  model: LoadedModel,
+  prompt: ArrayLike<number>,
+  options: GenerateOptions,
+): AsyncGenerator<number> {
+  if (prompt.length === 0) throw new Error("generate: expected a prompt of at least one token");
+  const random: Random = randomStream(options.seed, "generate");
+  const session = openSession(model);
+  try {
+    let logits = await session.advance([prompt]);
+    for (let i = 0; i < options.tokens; i++) {
+      const id = sample(logits, options, random);
+      if (options.stop?.includes(id)) return;
+      yield id;
+      if (i + 1 < options.tokens) logits = await session.advance([[id]]);
+    }
+  } finally {
+    session.free();
+  }
+}

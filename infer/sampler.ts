@@ -1,0 +1,53 @@
+/** Choosing the next token from logits. */
+
+import type { Random } from "../models/random.ts";
+
+/** How tokens are chosen. */
+export interface SamplingOptions {
+  /** 0 is greedy. */
+  readonly temperature: number;
+  /** Smallest set of tokens whose probabilities reach this sum; 1 keeps all. */
+  readonly topP: number;
+}
+
+/** The id of the largest logit; the first of equals. */
+export function greedy(logits: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
+  return best;
+}
+
+/** Draws an id: softmax at a temperature, cut to the nucleus of `topP` (Holtzman et al.). */
+export function sample(
+  logits: Float32Array,
+  { temperature, topP }: SamplingOptions,
+  random: Random,
+): number {
+  if (temperature === 0) return greedy(logits);
+  let top = -Infinity;
+  for (const z of logits) top = Math.max(top, z);
+  const weights = Float64Array.from(logits, (z) => Math.exp((z - top) / temperature));
+  const total = weights.reduce((a, b) => a + b, 0);
+  if (topP >= 1) return draw(weights, undefined, total, random);
+  const order = Uint32Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
+  let kept = 0;
+  let sum = 0;
+  while (kept < order.length && sum < topP * total) sum += weights[order[kept++]];
+  return draw(weights, order.subarray(0, kept), sum, random);
+}
+
+function draw(
+  weights: Float64Array,
+  order: Uint32Array | undefined,
+  total: number,
+  random: Random,
+): number {
+  let left = random.uniform() * total;
+  const count = order?.length ?? weights.length;
+  for (let i = 0; i < count; i++) {
+    const id = order === undefined ? i : order[i];
+    left -= weights[id];
+    if (left < 0) return id;
+  }
+  return order === undefined ? weights.length - 1 : order[count - 1];
+}
