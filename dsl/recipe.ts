@@ -1,0 +1,144 @@
+/** A recipe: what is done to which teacher, with what data, as one frozen plain value. */
+import { type Problem, RecipeError } from "./problem.ts";
+import {
+  type At,
+  checked,
+  defaulted,
+  inside,
+  list,
+  number,
+  object,
+  type Reader,
+  refuse,
+  refuseAs,
+  required,
+  sound,
+  string,
+} from "./schema.ts";
+import { type Data, readData, readSeed, type Source } from "./sources.ts";
+import { readStage, type Stage } from "./stages.ts";
+import { converts, readSurgery, type Rule } from "./surgery.ts";
+import { type NewModel, readTeacher, type Teacher } from "./teachers.ts";
+
+/** A valid recipe with every default written out. */
+export interface Recipe {
+  readonly teacher: Teacher;
+  /** Later rules win; empty for a new model. */
+  readonly surgery: readonly Rule[];
+  readonly stages: readonly Stage[];
+  readonly data: readonly Source[];
+  /** The directory that the result is written to, relative to the current one. */
+  readonly output: string;
+  readonly seed: number;
+  /** The fraction of the tokens that is kept for evaluation and never trained on. */
+  readonly heldOut: number;
+}
+
+/** What every recipe says. */
+export interface CommonOptions {
+  /** One source, or several, read one after the other. */
+  readonly data: Data;
+  /** The directory that the result is written to. */
+  readonly output: string;
+  /** Seed of initial values and sampling. Default 0. */
+  readonly seed?: number;
+  /** The fraction of the tokens kept for evaluation. Default 0.02. */
+  readonly heldOut?: number;
+}
+
+/** What is done to an existing teacher. */
+export interface ConversionOptions {
+  /** Rules such as `layers.all.to(radRwkv7())`; later ones win. */
+  readonly surgery: readonly Rule[];
+  readonly stages: readonly Stage<"align" | "distill" | "finetune">[];
+}
+
+/** What is done to a new model. */
+export interface PretrainingOptions {
+  readonly surgery?: readonly [];
+  readonly stages: readonly Stage<"pretrain">[];
+}
+
+/** What an author writes: the teacher decides which stages there can be. */
+export type RecipeOptions<T extends Teacher = Teacher> =
+  & CommonOptions
+  & { readonly teacher: T }
+  & (T extends NewModel ? PretrainingOptions : ConversionOptions);
+
+/** A recipe from its parts. Throws one RecipeError that holds every problem. */
+export function recipe<T extends Teacher>(options: RecipeOptions<T>): Recipe {
+  return build(options);
+}
+
+/** Reads a recipe from any value, of which only plain data survives. Throws RecipeError. */
+export function build(value: unknown, where?: string): Recipe {
+  const problems: Problem[] = [];
+  const result = readRecipe(value, { path: "", problems });
+  if (problems.length > 0) throw new RecipeError(problems, where);
+  return result;
+}
+
+/** Everything that is wrong with a value as a recipe; empty where nothing is. */
+export function validate(value: unknown): readonly Problem[] {
+  const problems: Problem[] = [];
+  readRecipe(value, { path: "", problems });
+  return problems;
+}
+
+const readParts = object<Recipe>("a recipe", {
+  teacher: required(readTeacher),
+  surgery: defaulted(readSurgery, Object.freeze([])),
+  stages: required(list(readStage, "a list of stages such as [align(), distill()]")),
+  data: required(readData),
+  output: required(string("the path of a directory")),
+  seed: defaulted(readSeed, 0),
+  heldOut: defaulted(number("a fraction above 0 and at most 0.5", (f) => f > 0 && f <= 0.5), 0.02),
+});
+
+const readRecipe: Reader<Recipe> = checked(readParts, (recipe, at) => {
+  if (sound(at, "teacher")) checkStages(recipe, at);
+  if (sound(at, "teacher", "surgery", "stages")) checkSurgery(recipe, at);
+  if (sound(at, "teacher", "data")) checkTokenizer(recipe, at);
+});
+
+/** A new model is pretrained; an existing teacher is not. */
+function checkStages({ teacher, stages }: Recipe, at: At): void {
+  for (const [index, stage] of stages?.entries() ?? []) {
+    if (stage === undefined) continue;
+    const { kind, trains } = stage;
+    const place = inside(inside(at, "stages"), index);
+    if (teacher.kind === "new" && kind !== "pretrain") {
+      refuseAs(place, "pretrain, because a new model has no teacher to learn from", kind);
+    }
+    if (teacher.kind === "checkpoint" && kind === "pretrain") {
+      const expected = "align, distill or finetune, because the teacher is trained already";
+      refuseAs(place, expected, kind, "pretrain wants teacher: newModel(…)");
+    }
+    if (teacher.kind === "new" && trains === "mixers") {
+      const expected = '"everything" or match(…), because a new model has no converted layers';
+      refuseAs(inside(place, "trains"), expected, '"mixers"');
+    }
+  }
+}
+
+/** A new model has nothing to convert; stages that train converted layers need some. */
+function checkSurgery({ teacher, surgery, stages }: Recipe, at: At): void {
+  const place = inside(at, "surgery");
+  if (teacher.kind === "new") {
+    if (surgery.length === 0) return;
+    refuse(place, "no rules, because a new model has nothing to convert", surgery);
+  } else if (!converts(surgery)) {
+    const needs = stages.find(({ kind, trains }) => kind !== "finetune" || trains === "mixers");
+    if (needs === undefined) return;
+    const expected = "a rule that converts layers, such as layers.all.to(radRwkv7())";
+    refuseAs(place, expected, "none", `the stage "${needs.name}" trains converted layers`);
+  }
+}
+
+/** A tokenizer that is yet to be made needs text to make it from. */
+function checkTokenizer({ teacher, data }: Recipe, at: At): void {
+  if (teacher.kind !== "new" || teacher.tokenizer.kind !== "byte_level_bpe") return;
+  if (data.some(({ kind }) => kind === "text" || kind === "jsonl")) return;
+  const expected = "text(…) or jsonl(…), which byteLevelBpe makes the tokenizer from";
+  refuseAs(inside(at, "data"), expected, data.map(({ kind }) => kind).join(", "));
+}
