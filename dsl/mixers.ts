@@ -35,7 +35,7 @@ export interface Rwkv7Ranks {
 
 /** RAD-RWKV7 with every flag of its config.json; none is inferred from another. */
 export interface RadRwkv7 {
-  readonly kind: "rad_rwkv7";
+  readonly kind: "radRwkv7";
   /** Rotary embedding on receptance and key: `use_rope`. */
   readonly rope: boolean;
   /** `balance_state`: k̃ = k·(1 − w + a) in place of k_k and k_a. */
@@ -106,7 +106,7 @@ const AUTO: Rwkv7Ranks = Object.freeze({
 
 /** RAD-RWKV7 as published. */
 const PUBLISHED: RadRwkv7 = Object.freeze({
-  kind: "rad_rwkv7",
+  kind: "radRwkv7",
   rope: true,
   balanceState: false,
   groupNorm: true,
@@ -168,8 +168,8 @@ const readProjections: Reader<readonly Projection[]> = (value, at) => {
 export const readMixer: Reader<Mixer> = tagged<Mixer>(
   "a mixer: radRwkv7(flags) or keepAttention()",
   {
-    rad_rwkv7: object<RadRwkv7>("radRwkv7(flags)", {
-      kind: required(oneOf("rad_rwkv7")),
+    radRwkv7: object<RadRwkv7>("radRwkv7(flags)", {
+      kind: required(oneOf("radRwkv7")),
       rope: defaulted(boolean, PUBLISHED.rope),
       balanceState: defaulted(boolean, PUBLISHED.balanceState),
       groupNorm: defaulted(boolean, PUBLISHED.groupNorm),

@@ -137,7 +137,7 @@ function checkSurgery({ teacher, surgery, stages }: Recipe, at: At): void {
 
 /** A tokenizer that is yet to be made needs text to make it from. */
 function checkTokenizer({ teacher, data }: Recipe, at: At): void {
-  if (teacher.kind !== "new" || teacher.tokenizer.kind !== "byte_level_bpe") return;
+  if (teacher.kind !== "new" || teacher.tokenizer.kind !== "byteLevelBpe") return;
   if (data.some(({ kind }) => kind === "text" || kind === "jsonl")) return;
   const expected = "text(…) or jsonl(…), which byteLevelBpe makes the tokenizer from";
   refuseAs(inside(at, "data"), expected, data.map(({ kind }) => kind).join(", "));

@@ -62,7 +62,7 @@ const readParts = object<NewModel>("newModel({ config, tokenizer })", {
 /** Reads a new model; a tokenizer that is yet to be made decides the size of the vocabulary. */
 const readNewModel: Reader<NewModel> = (value, at) => {
   const model = readParts(value, at);
-  if (!sound(at, "config", "tokenizer") || model.tokenizer.kind !== "byte_level_bpe") return model;
+  if (!sound(at, "config", "tokenizer") || model.tokenizer.kind !== "byteLevelBpe") return model;
   const { pieces } = model.tokenizer;
   const { vocab_size = pieces } = model.config;
   if (vocab_size < pieces) {

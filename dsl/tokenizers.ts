@@ -17,7 +17,7 @@ import {
 
 /** A byte-level BPE tokenizer, made from the recipe's text before training. */
 export interface ByteLevelBpe {
-  readonly kind: "byte_level_bpe";
+  readonly kind: "byteLevelBpe";
   /** Size of the vocabulary: 256 bytes, merges and special tokens. */
   readonly pieces: number;
   readonly specialTokens: readonly string[];
@@ -45,14 +45,14 @@ export const byteLevelBpe = (pieces: number, options: ByteLevelBpeOptions = {}):
   return Object.freeze({
     specialTokens: SPECIAL_TOKENS,
     ...options,
-    kind: "byte_level_bpe",
+    kind: "byteLevelBpe",
     pieces,
   });
 };
 
 const readBpe = checked(
   object<ByteLevelBpe>("byteLevelBpe(pieces)", {
-    kind: required(oneOf("byte_level_bpe")),
+    kind: required(oneOf("byteLevelBpe")),
     pieces: required(integer(BYTES, PIECES_LIMIT)),
     specialTokens: defaulted(
       list(string("a special token"), "a list of special tokens"),
@@ -69,7 +69,7 @@ const readBpe = checked(
 );
 
 const readKind = tagged<Tokenizer>('byteLevelBpe(pieces) or "path/tokenizer.json"', {
-  byte_level_bpe: readBpe,
+  byteLevelBpe: readBpe,
   file: object<TokenizerFile>('"path/tokenizer.json"', {
     kind: required(oneOf("file")),
     location: required(string("a path")),
