@@ -1,0 +1,141 @@
+/** Loops over vectors of four that several kernels share. */
+
+import { axisOffset, type OperandLayout } from "./kernel.ts";
+import {
+  add,
+  type Block,
+  constant,
+  type Expr,
+  i32,
+  load,
+  mul,
+  offset,
+  shuffle,
+} from "./language.ts";
+
+export type V4 = Expr<"f32x4">;
+export type Pointer = Expr<"ptr">;
+export type Index = Expr<"i32">;
+
+/** Bytes of an f32, and of a vector of four. */
+export const F32 = 4;
+export const VECTOR = 16;
+
+/** A new variable with a first value. */
+export function variable<T extends "i32" | "f32" | "f32x4" | "ptr">(
+  k: Block,
+  value: Expr<T>,
+): Expr<T> {
+  const to = k.variable(value.type);
+  k.set(to as Expr<T>, value);
+  return to as Expr<T>;
+}
+
+/** So many vector variables, all 0. */
+export function zeros(k: Block, count: number): V4[] {
+  return Array.from({ length: count }, () => variable(k, constant("f32x4", 0)));
+}
+
+/** base + index · bytes. */
+export function at(base: Pointer, index: Index, bytes: number): Pointer {
+  return offset(base, mul(index, i32(bytes)));
+}
+
+/** Moves pointers on by so many bytes each. */
+export function advance(k: Block, moves: readonly (readonly [Pointer, number])[]): void {
+  for (const [pointer, bytes] of moves) k.set(pointer, offset(pointer, bytes));
+}
+
+/** The largest divisor of a count up to a limit. */
+export function divisor(count: number, limit: number): number {
+  let best = 1;
+  for (let d = 1; d <= Math.min(count, limit); d++) if (count % d === 0) best = d;
+  return best;
+}
+
+/**
+ * Runs `body` for `count` places with pointers that move by their steps, several places to a round
+ * of the loop. `body` gets the pointers and what to add to them for its place.
+ */
+export function eachPlace(
+  k: Block,
+  count: number,
+  unroll: number,
+  moves: readonly (readonly [Pointer, number])[],
+  body: (pointers: readonly Pointer[], offsets: readonly number[]) => void,
+): void {
+  const places = divisor(count, unroll);
+  const pointers = places === count
+    ? moves.map(([pointer]) => k.let(pointer))
+    : moves.map(([pointer]) => variable(k, pointer));
+  const round = () => {
+    for (let place = 0; place < places; place++) {
+      body(pointers, moves.map(([, step]) => place * step));
+    }
+  };
+  if (places === count) return round();
+  k.for(0, count / places, 1, () => {
+    round();
+    advance(k, moves.map(([, step], i) => [pointers[i], places * step]));
+  });
+}
+
+/** Copies so many vectors. */
+export function copyVectors(k: Block, from: Pointer, to: Pointer, count: number): void {
+  eachPlace(k, count, 8, [[from, VECTOR], [to, VECTOR]], ([x, y], [i, j]) => {
+    k.store(load("f32x4", x, i), y, j);
+  });
+}
+
+/** [Σa, Σb, Σc, Σd] over lanes. */
+export function sums(k: Block, a: V4, b: V4, c: V4, d: V4): V4 {
+  const halves = (x: V4, y: V4) =>
+    k.let(add(shuffle(x, y, [0, 1, 4, 5]), shuffle(x, y, [2, 3, 6, 7])));
+  const [ab, cd] = [halves(a, b), halves(c, d)];
+  return k.let(add(shuffle(ab, cd, [0, 2, 4, 6]), shuffle(ab, cd, [1, 3, 5, 7])));
+}
+
+/** A copy of four vectors with rows and columns exchanged. */
+export function transpose(k: Block, [a, b, c, d]: readonly V4[]): V4[] {
+  const low = (x: V4, y: V4) => k.let(shuffle(x, y, [0, 4, 1, 5]));
+  const high = (x: V4, y: V4) => k.let(shuffle(x, y, [2, 6, 3, 7]));
+  const [ac, bd, acHigh, bdHigh] = [low(a, c), low(b, d), high(a, c), high(b, d)];
+  return [low(ac, bd), high(ac, bd), low(acHigh, bdHigh), high(acHigh, bdHigh)];
+}
+
+/** An operand of logical axes [batch, time, heads, width]. */
+export interface HeadOperand {
+  /** The first row of a batch and head. */
+  row(batch: Index, head: Index): Pointer;
+  /** Bytes from one time to the next. */
+  readonly timeStride: number;
+}
+
+/**
+ * An operand [batch, time, heads, width] at an address. Throws where time has no single stride or
+ * the width is not contiguous.
+ */
+export function headOperand(name: string, base: Pointer, layout: OperandLayout): HeadOperand {
+  const [batchAxis, timeAxis, headAxis, widthAxis] = layout.axes;
+  const [time, width] = [timeAxis, widthAxis].map((axis) => {
+    const factors = axis.filter(({ size }) => size !== 1);
+    const regular = factors.every(({ stride }, i) =>
+      i === 0 || factors[i - 1].stride === stride * factors[i].size
+    );
+    return regular ? factors.at(-1)?.stride ?? 0 : undefined;
+  });
+  if (layout.axes.length !== 4 || time === undefined || width !== 1) {
+    throw new Error(
+      `${name}: expected axes [batch, time, heads, width], time of one stride and width of ` +
+        `stride 1, found ${JSON.stringify(layout.axes)}`,
+    );
+  }
+  return {
+    row: (batch, head) =>
+      offset(
+        offset(base, layout.offset * F32),
+        add(axisOffset(batch, batchAxis), axisOffset(head, headAxis)),
+      ),
+    timeStride: time * F32,
+  };
+}

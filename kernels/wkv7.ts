@@ -1,0 +1,307 @@
+/**
+ * The RWKV-7 recurrence S ← S·diag(w) − (S·κᵀ)(a⊙κ) + vᵀk, y = S·r (paper, RAD-RWKV7).
+ *
+ * Rows of S do not depend on one another. So a few of them are taken through a whole chunk of
+ * tokens while they stay in the nearest cache, and one pass over a row does everything that a token
+ * needs: the update, y, and S·κᵀ of the next token. Nothing is divided by the decay, so that it may
+ * be 0. 9 floating-point operations an element of S and token, 95 % of them fused.
+ */
+
+import { WKV_CHUNK } from "../graph/build.ts";
+import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
+import {
+  add,
+  type Block,
+  div,
+  equal,
+  fma,
+  i32,
+  kernel,
+  type KernelCode,
+  lane,
+  load,
+  min,
+  mul,
+  neg,
+  offset,
+  rem,
+  splat,
+  sub,
+  type ValueType,
+} from "./language.ts";
+import {
+  advance,
+  at,
+  copyVectors,
+  eachPlace,
+  F32,
+  type HeadOperand,
+  headOperand,
+  type Index,
+  type Pointer,
+  sums,
+  type V4,
+  variable,
+  VECTOR,
+  zeros,
+} from "./vectors.ts";
+
+/** Where the inputs [batch, time, heads, width] lie. */
+export type Wkv7Layouts = Readonly<Record<"r" | "w" | "k" | "v" | "kappa" | "a", OperandLayout>>;
+
+/** What a WKV7 kernel is made for. The width is a multiple of 4. */
+export interface Wkv7Shape {
+  readonly batch: number;
+  readonly time: number;
+  readonly heads: number;
+  readonly width: number;
+  readonly inputs: Wkv7Layouts;
+}
+
+/** Rows of the state that go through a chunk together, in pairs. */
+export const GROUP = 4;
+
+/** Work items from which on a head is not divided any more, and the fewest rows of a division. */
+const ENOUGH_ITEMS = 32;
+const FEWEST_ROWS = 16;
+
+/**
+ * A chunk's tokens in scratch memory: for every token, and every vector of the width, five vectors
+ * w, −a⊙κ, k, κ, r one after another.
+ */
+export const FIELDS = { w: 0, b: VECTOR, k: 2 * VECTOR, kappa: 3 * VECTOR, r: 4 * VECTOR };
+
+/** Bytes of a vector's fields and of a token's record. */
+export const PLACE = 5 * VECTOR;
+export const recordBytes = (width: number) => width / 4 * PLACE;
+
+/** Fails for widths that vectors do not divide. */
+export function checkWidth(op: string, width: number): void {
+  if (width % 4 !== 0) {
+    throw new Error(`${op}: expected a width of a multiple of 4, found ${width}`);
+  }
+}
+
+/** The inputs as operands. */
+export function wkv7Operands(
+  addresses: Readonly<Record<keyof Wkv7Layouts, Pointer>>,
+  layouts: Wkv7Layouts,
+): Record<keyof Wkv7Layouts, HeadOperand> {
+  const names = Object.keys(layouts) as (keyof Wkv7Layouts)[];
+  return Object.fromEntries(
+    names.map((name) => [name, headOperand(`wkv7 ${name}`, addresses[name], layouts[name])]),
+  ) as Record<keyof Wkv7Layouts, HeadOperand>;
+}
+
+/** Writes the records of tokens 0 … count−1, given pointers to the first one's rows. */
+export function writeRecords(
+  k: Block,
+  width: number,
+  operands: Record<keyof Wkv7Layouts, HeadOperand>,
+  rows: Readonly<Record<keyof Wkv7Layouts, Pointer>>,
+  count: Index | number,
+  records: Pointer,
+): void {
+  const names = ["w", "k", "kappa", "r", "a"] as const;
+  const tokens = names.map((name) => variable(k, rows[name]));
+  const record = variable(k, records);
+  k.for(0, count, 1, () => {
+    const moves = tokens.map((token) => [token, VECTOR] as const);
+    eachPlace(k, width / 4, 4, [...moves, [record, PLACE]], (pointers, offsets) => {
+      const [w, key, kappa, r, a] = names.map((_, i) =>
+        k.let(load("f32x4", pointers[i], offsets[i]))
+      );
+      const [to, place] = [pointers[5], offsets[5]];
+      k.store(w, to, place + FIELDS.w);
+      k.store(neg(mul(a, kappa)), to, place + FIELDS.b);
+      k.store(key, to, place + FIELDS.k);
+      k.store(kappa, to, place + FIELDS.kappa);
+      k.store(r, to, place + FIELDS.r);
+    });
+    advance(k, [
+      ...names.map((name, i) => [tokens[i], operands[name].timeStride] as const),
+      [record, recordBytes(width)],
+    ]);
+  });
+}
+
+/** u = S·κᵀ of a group of rows before its first token, on the way copying the rows. */
+export function startRows(
+  k: Block,
+  width: number,
+  from: Pointer,
+  to: Pointer,
+  record: Pointer,
+  u: Pointer,
+): void {
+  const row = width * F32;
+  const dots = zeros(k, GROUP);
+  const moves = [[from, VECTOR], [to, VECTOR], [record, PLACE]] as const;
+  eachPlace(k, width / 4, 4, moves, ([x, y, token], [i, j, place]) => {
+    const kappa = k.let(load("f32x4", token, place + FIELDS.kappa));
+    dots.forEach((dot, n) => {
+      const state = k.let(load("f32x4", x, i + n * row));
+      k.store(state, y, j + n * row);
+      k.set(dot, fma(state, kappa, dot));
+    });
+  });
+  k.store(sums(k, dots[0], dots[1], dots[2], dots[3]), u);
+}
+
+/** The scalars of two rows as vectors. */
+export function pairOf(k: Block, from: Pointer, bytes: number): [V4, V4] {
+  return [
+    k.let(splat(load("f32", from, bytes))),
+    k.let(splat(load("f32", from, bytes + F32))),
+  ];
+}
+
+/**
+ * Takes two rows through one token: S ← S⊙w + u·b + v·k, written `ahead` bytes on, and the sums
+ * S·κ of the next token and, where wanted, S·r.
+ */
+export function stepPair(
+  k: Block,
+  width: number,
+  state: Pointer,
+  ahead: number,
+  record: Pointer,
+  u: readonly [V4, V4],
+  v: readonly [V4, V4],
+  wantsY: boolean,
+): { u: [V4, V4]; y: [V4, V4] } {
+  const row = width * F32;
+  const [u0, u1, y0, y1] = zeros(k, wantsY ? 4 : 2);
+  eachPlace(k, width / 4, 8, [[state, VECTOR], [record, PLACE]], ([s, token], [i, place]) => {
+    const field = (bytes: number) => k.let(load("f32x4", token, place + bytes));
+    const [w, b, key] = [field(FIELDS.w), field(FIELDS.b), field(FIELDS.k)];
+    const next = [0, 1].map((n) => {
+      const decayed = mul(load("f32x4", s, i + n * row), w);
+      const value = k.let(fma(v[n], key, fma(u[n], b, decayed)));
+      k.store(value, s, i + n * row + ahead);
+      return value;
+    });
+    if (wantsY) {
+      const r = field(FIELDS.r);
+      k.set(y0, fma(next[0], r, y0));
+      k.set(y1, fma(next[1], r, y1));
+    }
+    const kappa = field(recordBytes(width) + FIELDS.kappa);
+    k.set(u0, fma(next[0], kappa, u0));
+    k.set(u1, fma(next[1], kappa, u1));
+  });
+  return { u: [u0, u1], y: [y0, y1] };
+}
+
+/** Tokens of a chunk: all of them, or what is left at the end. */
+export function chunkTokens(time: number, first: Index): Index | number {
+  if (time <= WKV_CHUNK) return time;
+  return time % WKV_CHUNK === 0 ? WKV_CHUNK : min(sub(i32(time), first), i32(WKV_CHUNK));
+}
+
+/**
+ * Operands r, w, k, v, kappa, a, state → y, state and, with `keepStates`, the states before every
+ * chunk [batch, heads, chunks, width, width]. The two states may be one memory. `y` tells how y
+ * lies, contiguous where it is missing.
+ */
+export function wkv7(shape: Wkv7Shape & { keepStates: boolean; y?: OperandLayout }): Kernel {
+  const { batch, time, heads, width, inputs, keepStates } = shape;
+  checkWidth("wkv7", width);
+  const yLayout = shape.y ?? contiguousLayout([batch, time, heads, width]);
+  let parts = 1;
+  const divides = () => width % (parts * 2 * GROUP) === 0 && width / (parts * 2) >= FEWEST_ROWS;
+  while (batch * heads * parts < ENOUGH_ITEMS && divides()) parts *= 2;
+  const elements = batch * heads * width * width;
+  const chunks = Math.ceil(time / WKV_CHUNK);
+  return {
+    key: `wkv7 ${JSON.stringify([batch, time, heads, width, inputs, keepStates, yLayout])}`,
+    code: () => wkv7Code({ ...shape, y: yLayout, parts }),
+    items: batch * heads * parts,
+    scratchBytes: (WKV_CHUNK + 1) * recordBytes(width) + width * F32,
+    flops: 9 * elements * time,
+    bytes: F32 * (7 * batch * time * heads * width + (2 + (keepStates ? chunks : 0)) * elements),
+  };
+}
+
+function wkv7Code(
+  shape: Wkv7Shape & { keepStates: boolean; y: OperandLayout; parts: number },
+): KernelCode {
+  const { time, heads, width, inputs, keepStates, parts } = shape;
+  const chunks = Math.ceil(time / WKV_CHUNK);
+  const row = width * F32;
+  const rows = width / parts;
+  const all = {
+    ...{ r: "ptr", w: "ptr", k: "ptr", v: "ptr", kappa: "ptr", a: "ptr", before: "ptr" },
+    ...{ y: "ptr", after: "ptr", kept: "ptr", scratch: "ptr", begin: "i32", end: "i32" },
+  } as const satisfies Record<string, ValueType>;
+  const { kept: _, ...others } = all;
+  const parameters = (keepStates ? all : others) as typeof all;
+  return kernel("wkv7", parameters, (k, args) => {
+    const operands = wkv7Operands(args, inputs);
+    const output = headOperand("wkv7 y", args.y, shape.y);
+    const records = args.scratch;
+    const us = k.let(offset(args.scratch, (WKV_CHUNK + 1) * recordBytes(width)));
+    k.for(args.begin, args.end, 1, (item) => {
+      const index = k.let(div(item, i32(parts)));
+      const [b, h] = [k.let(div(index, i32(heads))), k.let(rem(index, i32(heads)))];
+      const firstRow = k.let(mul(rem(item, i32(parts)), i32(rows)));
+      const ofHead = (base: Pointer) => at(at(base, index, width * row), firstRow, row);
+      const [before, after] = [k.let(ofHead(args.before)), k.let(ofHead(args.after))];
+      const kept = keepStates
+        ? variable(k, at(at(args.kept, index, chunks * width * row), firstRow, row))
+        : undefined;
+      const names = ["r", "w", "k", "v", "kappa", "a"] as const;
+      const tokens = Object.fromEntries(
+        names.map((name) => [name, variable(k, operands[name].row(b, h))]),
+      ) as Record<keyof Wkv7Layouts, Pointer>;
+      k.set(tokens.v, at(tokens.v, firstRow, F32));
+      const yTokens = variable(k, at(output.row(b, h), firstRow, F32));
+      k.for(0, chunks, 1, (chunk) => {
+        const first = k.let(mul(chunk, i32(WKV_CHUNK)));
+        const count = chunkTokens(time, first);
+        const length = typeof count === "number" ? i32(count) : k.let(count);
+        // The first token of the next chunk is there as well, for its κ.
+        const withNext = k.let(min(add(length, i32(1)), sub(i32(time), first)));
+        writeRecords(k, width, operands, tokens, withNext, records);
+        k.for(0, rows, GROUP, (group) => {
+          const state = k.let(at(after, group, row));
+          const u = k.let(at(us, group, F32));
+          k.if(equal(chunk, i32(0)), () => {
+            startRows(k, width, k.let(at(before, group, row)), state, records, u);
+          });
+          if (kept !== undefined) {
+            copyVectors(k, state, k.let(at(kept, group, row)), GROUP * width / 4);
+          }
+          const v = variable(k, at(tokens.v, group, F32));
+          const y = variable(k, at(yTokens, group, F32));
+          const record = variable(k, records);
+          k.for(0, length, 1, () => {
+            for (let pair = 0; pair < GROUP / 2; pair++) {
+              const bytes = pair * 2 * F32;
+              const rowsAt = offset(state, pair * 2 * row);
+              const [us2, vs2] = [pairOf(k, u, bytes), pairOf(k, v, bytes)];
+              const next = stepPair(k, width, rowsAt, 0, record, us2, vs2, true);
+              const all = sums(k, next.y[0], next.y[1], next.u[0], next.u[1]);
+              [y, u].forEach((to, i) => {
+                k.store(lane(all, 2 * i), to, bytes);
+                k.store(lane(all, 2 * i + 1), to, bytes + F32);
+              });
+            }
+            advance(k, [
+              [record, recordBytes(width)],
+              [v, operands.v.timeStride],
+              [y, output.timeStride],
+            ]);
+          });
+        });
+        if (chunks > 1) {
+          advance(k, [
+            ...names.map((name) => [tokens[name], WKV_CHUNK * operands[name].timeStride] as const),
+            [yTokens, WKV_CHUNK * output.timeStride],
+            ...(kept === undefined ? [] : [[kept, width * row] as const]),
+          ]);
+        }
+      });
+    });
+  });
+}
