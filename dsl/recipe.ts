@@ -96,42 +96,49 @@ const readParts = object<Recipe>("a recipe", {
 });
 
 const readRecipe: Reader<Recipe> = checked(readParts, (recipe, at) => {
-  if (sound(at, "teacher")) checkStages(recipe, at);
-  if (sound(at, "teacher", "surgery", "stages")) checkSurgery(recipe, at);
+  // What could not be read at all is absent; what was read with problems still has its kind.
+  const { teacher, surgery } = recipe;
+  const stages = [...recipe.stages?.entries() ?? []].filter(([, stage]) => stage !== undefined);
+  if (teacher === undefined) return;
+  for (const [index, stage] of stages) {
+    checkStage(teacher, stage, inside(inside(at, "stages"), index));
+  }
+  if (sound(at, "surgery")) {
+    checkSurgery(teacher, surgery, stages.map(([, stage]) => stage), inside(at, "surgery"));
+  }
   if (sound(at, "teacher", "data")) checkTokenizer(recipe, at);
 });
 
 /** A new model is pretrained; an existing teacher is not. */
-function checkStages({ teacher, stages }: Recipe, at: At): void {
-  for (const [index, stage] of stages?.entries() ?? []) {
-    if (stage === undefined) continue;
-    const { kind, trains } = stage;
-    const place = inside(inside(at, "stages"), index);
-    if (teacher.kind === "new" && kind !== "pretrain") {
-      refuseAs(place, "pretrain, because a new model has no teacher to learn from", kind);
-    }
-    if (teacher.kind === "checkpoint" && kind === "pretrain") {
-      const expected = "align, distill or finetune, because the teacher is trained already";
-      refuseAs(place, expected, kind, "pretrain wants teacher: newModel(…)");
-    }
-    if (teacher.kind === "new" && trains === "mixers") {
-      const expected = '"everything" or match(…), because a new model has no converted layers';
-      refuseAs(inside(place, "trains"), expected, '"mixers"');
-    }
+function checkStage(teacher: Teacher, { kind, trains }: Stage, at: At): void {
+  if (teacher.kind === "new" && kind !== "pretrain") {
+    refuseAs(at, "pretrain, because a new model has no teacher to learn from", kind);
+  }
+  if (teacher.kind === "checkpoint" && kind === "pretrain") {
+    const expected = "align, distill or finetune, because the teacher is trained already";
+    refuseAs(at, expected, kind, "pretrain wants teacher: newModel(…)");
+  }
+  if (teacher.kind === "new" && trains === "mixers") {
+    const expected = '"everything" or match(…), because a new model has no converted layers';
+    refuseAs(inside(at, "trains"), expected, '"mixers"');
   }
 }
 
 /** A new model has nothing to convert; stages that train converted layers need some. */
-function checkSurgery({ teacher, surgery, stages }: Recipe, at: At): void {
-  const place = inside(at, "surgery");
+function checkSurgery(
+  teacher: Teacher,
+  surgery: readonly Rule[],
+  stages: readonly Stage[],
+  at: At,
+): void {
   if (teacher.kind === "new") {
     if (surgery.length === 0) return;
-    refuse(place, "no rules, because a new model has nothing to convert", surgery);
+    refuse(at, "no rules, because a new model has nothing to convert", surgery);
   } else if (!converts(surgery)) {
     const needs = stages.find(({ kind, trains }) => kind !== "finetune" || trains === "mixers");
     if (needs === undefined) return;
     const expected = "a rule that converts layers, such as layers.all.to(radRwkv7())";
-    refuseAs(place, expected, "none", `the stage "${needs.name}" trains converted layers`);
+    refuseAs(at, expected, "none", `${needs.kind} trains converted layers`);
   }
 }
 

@@ -21,12 +21,10 @@ export type Reader<T> = (value: unknown, at: At) => T;
 
 /** Reports a problem at a place; stands where a reader must return something. */
 export function refuse(at: At, expected: string, found: unknown, hint?: string): never {
-  const problem = { path: at.path || "recipe", expected, found: show(found) };
-  at.problems.push(Object.freeze(hint === undefined ? problem : { ...problem, hint }));
-  return undefined as never;
+  return refuseAs(at, expected, show(found), hint);
 }
 
-/** Reports what was found in words of its own. */
+/** Reports a problem with what was found in words of its own. */
 export function refuseAs(at: At, expected: string, found: string, hint?: string): never {
   const problem = { path: at.path || "recipe", expected, found };
   at.problems.push(Object.freeze(hint === undefined ? problem : { ...problem, hint }));

@@ -9,9 +9,9 @@ export const JSON_LIMIT = 2 ** 20;
 /** Deepest nesting that is read; a recipe needs 7. */
 const DEPTH_LIMIT = 32;
 
-/** The recipe as JSON with every default written out. */
+/** The recipe as JSON with every default written out, keys in the order of the types. */
 export function toJson(recipe: Recipe): string {
-  return JSON.stringify(recipe, null, 2) + "\n";
+  return JSON.stringify(build(recipe), null, 2) + "\n";
 }
 
 /**
