@@ -34,8 +34,9 @@ function reads(node: Node, index: number, view: View): boolean {
     case "cached_attention":
       return index < 3 ? unitInner(view) : isWhole(view);
     case "wkv7":
-    case "wkv7_gradient":
       return index < 6 ? unitInner(view) : isWhole(view);
+    case "wkv7_gradient":
+      return index < 6 || index === 7 ? unitInner(view) : isWhole(view);
     default:
       return isWhole(view);
   }

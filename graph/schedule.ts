@@ -137,7 +137,9 @@ function stepsOf(fusion: Fusion, roots: readonly Tensor[]): Step[] {
         break;
       case "structured": {
         const isRead = (t: Tensor) =>
-          steps.some((step) => step.reads.some((r) => r.node === node && r.output === t.output));
+          [...roots, ...steps.flatMap((step) => step.reads)].some((r) =>
+            r.node === node && r.output === t.output
+          );
         const step = structuredStep(node, isRead);
         step.reads.forEach((t) => stored.add(t.node));
         steps.push(step);
