@@ -1,0 +1,133 @@
+/**
+ * The tensors of a Hugging Face folder: `model.safetensors`, or several files with
+ * `model.safetensors.index.json`.
+ */
+import { join } from "node:path";
+import { FormatError, type Problem, quote, show, systemError } from "../error.ts";
+import { duplicateKeys, isJsonObject, parseJson, readText } from "../json.ts";
+import { type OpenFile, openFile, openSafetensors, type TensorInfo, TensorStore } from "./store.ts";
+
+/** The single file of a checkpoint that has one. */
+export const SINGLE_FILE = "model.safetensors";
+
+/** Which file holds which tensor, where there are several. */
+export const INDEX_FILE = "model.safetensors.index.json";
+
+/** The largest index that is read: as much as a header. */
+export const INDEX_LIMIT = 100_000_000;
+
+/**
+ * Opens a checkpoint: a folder, or a single safetensors file. Where a folder has both the single
+ * file and an index, the single file counts, as in transformers. Tensors that a file holds and the
+ * index does not name are left out.
+ * @throws FormatError with all that is wrong with index and headers.
+ */
+export function openCheckpoint(path: string): TensorStore {
+  if (!isFolder(path)) return openSafetensors(path);
+  const single = join(path, SINGLE_FILE);
+  if (exists(single)) return openSafetensors(single);
+  const index = join(path, INDEX_FILE);
+  if (exists(index)) return openIndexed(path, index);
+  throw new FormatError({
+    file: path,
+    expected: `${SINGLE_FILE} or ${INDEX_FILE}`,
+    found: "neither",
+    advice: "name a folder that holds a checkpoint in Hugging Face's form",
+  });
+}
+
+function openIndexed(folder: string, indexPath: string): TensorStore {
+  const weightMap = readIndex(indexPath);
+  const problems: Problem[] = [];
+  const files: OpenFile[] = [];
+  try {
+    const found = new Map<string, ReadonlyMap<string, TensorInfo>>();
+    for (const name of new Set(weightMap.values())) {
+      try {
+        const file = openFile(join(folder, name));
+        files.push(file);
+        found.set(name, new Map(file.tensors.map((tensor) => [tensor.name, tensor])));
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        problems.push(...error.problems);
+      }
+    }
+    const tensors: TensorInfo[] = [];
+    for (const [tensorName, fileName] of weightMap) {
+      const names = found.get(fileName);
+      if (names === undefined) continue;
+      const tensor = names.get(tensorName);
+      if (tensor !== undefined) tensors.push(tensor);
+      else {
+        problems.push({
+          file: join(folder, fileName),
+          at: `tensor ${quote(tensorName)}`,
+          expected: `to be there, as ${INDEX_FILE} says`,
+          found: "no such name",
+          advice: "index and files are of different checkpoints: download them again",
+        });
+      }
+    }
+    if (problems.length > 0) throw new FormatError(problems);
+    return new TensorStore(folder, files, tensors);
+  } catch (error) {
+    for (const { file } of files) file.close();
+    throw error;
+  }
+}
+
+/** Tensor name → file name, checked: only names of files in the same folder pass. */
+function readIndex(path: string): ReadonlyMap<string, string> {
+  const text = readText(path, INDEX_LIMIT);
+  const index = parseJson(text, path);
+  const weightMap = isJsonObject(index) ? index.weight_map : undefined;
+  if (!isJsonObject(weightMap)) {
+    throw new FormatError({
+      file: path,
+      at: "weight_map",
+      expected: "an object that names each tensor's file",
+      found: isJsonObject(index) ? show(weightMap) : show(index),
+    });
+  }
+  const problems: Problem[] = duplicateKeys(text).map((key) => ({
+    file: path,
+    at: `key ${quote(key)}`,
+    expected: "to be there once",
+    found: "it twice",
+    advice: "the index is ambiguous: download it again",
+  }));
+  const files = new Map<string, string>();
+  for (const [tensor, file] of Object.entries(weightMap)) {
+    if (typeof file === "string" && /^[^/\\:\0]+\.safetensors$/.test(file)) {
+      files.set(tensor, file);
+      continue;
+    }
+    problems.push({
+      file: path,
+      at: `weight_map ${quote(tensor)}`,
+      expected: "the name of a .safetensors file in the same folder",
+      found: show(file),
+      advice: "a checkpoint may not reach outside its folder",
+    });
+  }
+  if (problems.length > 0) throw new FormatError(problems);
+  return files;
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    throw systemError(path, "read", error);
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw systemError(path, "read", error);
+  }
+}
