@@ -5,7 +5,7 @@
  */
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { RecipeError } from "../dsl/problem.ts";
+import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { fromJson, JSON_LIMIT } from "../dsl/serialise.ts";
 import type { Answer, Order } from "./recipe_worker.ts";
@@ -40,7 +40,7 @@ const LIMITS: Limits = Object.freeze({ seconds: 10, memory: 512 });
 export async function loadRecipe(specifier: string, limits: Partial<Limits> = {}): Promise<Recipe> {
   const url = locate(specifier);
   const path = fileURLToPath(url);
-  const where = printable(specifier);
+  const where = shown(specifier);
   const { size } = await statOf(path, where);
   if (path.endsWith(".json")) {
     if (size > JSON_LIMIT * 4) throw tooLong(where);
@@ -55,7 +55,7 @@ function locate(specifier: string): URL {
   const scheme = /^([a-z][a-z+.-]+):/i.exec(specifier)?.[1]; // two letters: C:\ is no scheme
   if (scheme === undefined) return pathToFileURL(resolve(specifier));
   const advice = "Copy the recipe into a file and name that.";
-  throw new RecipeModuleError(printable(specifier), `${scheme}: is not a file`, advice);
+  throw new RecipeModuleError(shown(specifier), `${scheme}: is not a file`, advice);
 }
 
 /** Checks that a recipe file is there before anything is started for it. */
@@ -173,24 +173,27 @@ function recipeOf(answer: unknown, where: string): Recipe {
     if (json.length > JSON_LIMIT) throw tooLong(where);
     return fromJson(json, where);
   }
-  if (typeof problems === "string") throw problemsOf(problems, where);
+  if (Array.isArray(problems)) throw problemsOf(problems, where);
   if (missing === true) {
     const advice = "End it with: export default recipe({ … });";
     throw new RecipeModuleError(where, "it has no default export", advice);
   }
-  throw explained(String(error), printable(String(message)), where);
+  if (typeof error === "string") throw explained(shown(error), shown(message), where);
+  const advice = "End it with export default recipe({ … }), and post no messages.";
+  throw new RecipeModuleError(where, "it answers with something else than a recipe", advice);
 }
 
-/** The RecipeError that a module threw, from its problems as JSON. */
-function problemsOf(json: string, where: string): RecipeError {
-  const text = (value: unknown) => printable(typeof value === "string" ? value : "?");
-  const list: unknown = JSON.parse(json.length > JSON_LIMIT ? "[]" : json);
-  const problems = (Array.isArray(list) ? list : []).map((problem) => {
+/** Most problems that are taken over from a module. */
+const PROBLEM_LIMIT = 1_000;
+
+/** The RecipeError that a module threw, from its problems. */
+function problemsOf(problems: readonly unknown[], where: string): RecipeError {
+  const list = problems.slice(0, PROBLEM_LIMIT).map((problem): Problem => {
     const { path, expected, found, hint } = Object(problem);
-    const plain = { path: text(path), expected: text(expected), found: text(found) };
-    return hint === undefined ? plain : { ...plain, hint: text(hint) };
+    const plain = { path: shown(path), expected: shown(expected), found: shown(found) };
+    return hint === undefined ? plain : { ...plain, hint: shown(hint) };
   });
-  return new RecipeError(problems, where);
+  return new RecipeError(list, where);
 }
 
 /** An error of the module, with what its author can do about it. */
@@ -218,10 +221,4 @@ function explained(error: string, message: string, where: string): RecipeModuleE
 /** Longest text that is shown of what a recipe says. */
 const SHOWN_CHARACTERS = 4_000;
 
-/** Text without what a terminal would obey: colours, cursor movements and other controls. */
-function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.slice(0, SHOWN_CHARACTERS).replaceAll(/\x1b\[[\d;]*m/g, "")
-    // deno-lint-ignore no-control-regex
-    .replaceAll(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, "");
-}
+const shown = (text: unknown) => printable(String(text).slice(0, SHOWN_CHARACTERS));

@@ -6,7 +6,7 @@
  * The recipe shares this thread with the code below and may spoil all of it. Nobody relies on what
  * runs here: the answer is read again outside as something that a stranger wrote.
  */
-import { RecipeError } from "../dsl/problem.ts";
+import { type Problem, RecipeError } from "../dsl/problem.ts";
 import { build } from "../dsl/recipe.ts";
 import { toJson } from "../dsl/serialise.ts";
 
@@ -19,8 +19,8 @@ export interface Order {
 export type Answer =
   /** The recipe, as JSON. */
   | { readonly json: string }
-  /** The problems of a RecipeError, as a JSON list. */
-  | { readonly problems: string }
+  /** The problems of a RecipeError. */
+  | { readonly problems: readonly Problem[] }
   /** The module has no default export. */
   | { readonly missing: true }
   /** The module could not be loaded, or threw; `error` is the error's class. */
@@ -47,7 +47,7 @@ async function evaluate(recipe: string): Promise<Answer> {
     if (module.recipe.default === undefined) return { missing: true };
     return { json: toJson(build(module.recipe.default)) };
   } catch (error) {
-    if (error instanceof RecipeError) return { problems: JSON.stringify(error.problems) };
+    if (error instanceof RecipeError) return { problems: error.problems };
     if (!(error instanceof Error)) return { error: "Thrown", message: String(error) };
     return { error: error.name, message: `${error.message}${placeOf(error)}` };
   }

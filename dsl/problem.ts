@@ -12,10 +12,23 @@ export interface Problem {
   readonly hint?: string;
 }
 
-/** `stages[1].context: expected a multiple of 16, found 100`. */
+/** `stages[1].context: expected a multiple of 16, found 100`, on one line. */
 export function describe(problem: Problem): string {
   const { path, expected, found, hint } = problem;
-  return `${path}: expected ${expected}, found ${found}` + (hint === undefined ? "" : `; ${hint}`);
+  const line = `${path}: expected ${expected}, found ${found}`;
+  return printable(hint === undefined ? line : `${line}; ${hint}`).replaceAll("\n", " ");
+}
+
+/**
+ * Text of unknown origin without what a terminal would obey: colours, movements of the cursor,
+ * changes of direction.
+ */
+export function printable(text: string): string {
+  // deno-lint-ignore no-control-regex
+  const colours = /\x1b\[[\d;]*m/g;
+  // deno-lint-ignore no-control-regex
+  const controls = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+  return text.replaceAll(colours, "").replaceAll(controls, "");
 }
 
 /** Problems beyond this many are counted and not listed: the first hundred are work enough. */

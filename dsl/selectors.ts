@@ -122,7 +122,7 @@ const readWhereTable = object<Where>("where(predicate)", {
 const readWhere: Reader<Where> = (value, at) => {
   const failed = (value as { failed?: unknown }).failed;
   return typeof failed === "string"
-    ? refuseAs(at, "a predicate that answers true or false", failed)
+    ? refuseAs(at, "a predicate that answers true or false", failed.slice(0, 300))
     : readWhereTable(value, at);
 };
 

@@ -89,11 +89,12 @@ Deno.test("hash: differs where recipes differ", () => {
 Deno.test("fromJson: reads like a stranger's", () => {
   const refused = (json: string) =>
     assertThrows(() => fromJson(json, "x.json"), RecipeError).message;
-  assertMatch(refused("{"), /^1 problem in x\.json:\n  recipe: expected JSON, found .*JSON/);
+  assertMatch(refused("{"), /^1 problem in x\.json:\n\s+recipe: expected JSON, found .*JSON/);
   assertMatch(refused(""), /recipe: expected JSON/);
   assertMatch(refused("[".repeat(100_000)), /expected JSON nested at most 32 deep, found 100000/);
   assertMatch(refused(" ".repeat(2 ** 20 + 1)), /expected at most 1048576 characters of JSON/);
   assertMatch(refused('"' + "[".repeat(50) + '\\"["'), /expected a recipe, found "\[/);
+  assertMatch(refused("\u001b[31m"), /expected JSON, found [\x20-\x7e]+$/);
   assertMatch(refused("null"), /recipe: expected a recipe, found null/);
 });
 

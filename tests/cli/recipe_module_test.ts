@@ -1,0 +1,305 @@
+import { dirname } from "node:path";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { loadRecipe, RecipeModuleError } from "../../cli/recipe_module.ts";
+import { hash, RecipeError, toJson } from "../../mod.ts";
+import { conversion } from "../dsl/example.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+const MOD = new URL("mod.ts", ROOT).href;
+
+/** A valid recipe as source, with other code before it. */
+const valid = (before = "", value = "base") => `
+  import { align, extend, layers, pipe, radRwkv7, recipe, teacher, text, withContext } from "${MOD}";
+  const base = recipe({
+    teacher: teacher("assets/teacher"),
+    surgery: [layers.where((index, count) => index < count - 1).to(radRwkv7())],
+    stages: [align()],
+    data: text("corpus/*.txt"),
+    output: "out/example",
+  });
+  ${before}
+  export default ${value};
+`;
+
+/** Runs with files in a folder of their own, outside of the project. */
+async function withFiles(
+  files: Readonly<Record<string, string>>,
+  run: (path: (name: string) => string) => Promise<unknown>,
+): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "suture-recipe-" });
+  try {
+    for (const [name, source] of Object.entries(files)) {
+      await Deno.mkdir(dirname(`${folder}/${name}`), { recursive: true });
+      await Deno.writeTextFile(`${folder}/${name}`, source);
+    }
+    await run((name) => `${folder}/${name}`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** What loading a module outside of the project says. */
+async function refusal(source: string, name = "recipe.ts"): Promise<string> {
+  let message = "";
+  await withFiles({ [name]: source }, async (path) => {
+    const error = await assertRejects(() => loadRecipe(path(name)), Error);
+    assertStringIncludes(error.message, path(name));
+    assert(error instanceof RecipeError || error instanceof RecipeModuleError, String(error));
+    message = error.message.replaceAll(path(""), "");
+  });
+  return message;
+}
+
+Deno.test("loadRecipe: a module outside of the project, and others that it imports", async () => {
+  await withFiles({
+    "base.ts": valid(),
+    "recipe.ts": `import base from "./base.ts"; import { withSeed } from "${MOD}";
+      import size from "./size.json" with { type: "json" };
+      export default withSeed(size.seed)(base);`,
+    "plain.js": `export { default } from "./base.ts";`,
+    "size.json": `{ "seed": 7 }`,
+  }, async (path) => {
+    const base = await loadRecipe(path("base.ts"));
+    assertEquals(base.output, "out/example");
+    assert(Object.isFrozen(base.surgery[0].layers));
+    assertEquals((await loadRecipe(path("recipe.ts"))).seed, 7);
+    assertEquals(await loadRecipe(path("plain.js")), base);
+    assertEquals(await loadRecipe(`file://${path("base.ts")}`), base);
+  });
+});
+
+Deno.test("loadRecipe: a module inside of the project, by relative imports", async () => {
+  const folder = await Deno.makeTempDir({
+    dir: new URL("tests/cli", ROOT).pathname,
+    prefix: "recipe-",
+  });
+  try {
+    await Deno.writeTextFile(`${folder}/base.ts`, valid().replace(MOD, "../../../mod.ts"));
+    const source = `import base from "./base.ts"; export default base;`;
+    await Deno.writeTextFile(`${folder}/recipe.ts`, source);
+    assertEquals((await loadRecipe(`${folder}/recipe.ts`)).output, "out/example");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("loadRecipe: imports reach the recipe's own project, and no further", async () => {
+  const files = {
+    "base.ts": valid(),
+    "deep/er/recipe.ts": 'export { default } from "../../base.ts";',
+  };
+  await withFiles({ ...files, "deno.json": "{}" }, async (path) => {
+    assertEquals((await loadRecipe(path("deep/er/recipe.ts"))).output, "out/example");
+  });
+  await withFiles(files, async (path) => {
+    const error = await assertRejects(
+      () => loadRecipe(path("deep/er/recipe.ts")),
+      RecipeModuleError,
+    );
+    assertStringIncludes(error.message, `it imports ${path("base.ts")}, which is outside`);
+  });
+});
+
+Deno.test("loadRecipe: JSON", async () => {
+  await withFiles({
+    "good.json": toJson(conversion),
+    "bad.json": toJson(conversion).replace('"context": 256', '"context": 100'),
+    "polluted.json": toJson(conversion).replace("{", '{"__proto__": { "seed": 1 },'),
+    "broken.json": "{",
+  }, async (path) => {
+    assertEquals(hash(await loadRecipe(path("good.json"))), hash(conversion));
+    const load = (name: string) =>
+      assertRejects(() => loadRecipe(path(name)), RecipeError, path(name));
+    assertStringIncludes(
+      (await load("bad.json")).message,
+      "stages[0].context: expected a multiple of 16, found 100",
+    );
+    assertStringIncludes(
+      (await load("polluted.json")).message,
+      "__proto__: expected one of the keys",
+    );
+    assertStringIncludes((await load("broken.json")).message, "recipe: expected JSON");
+  });
+});
+
+Deno.test("loadRecipe: names that are no recipe", async () => {
+  const message = async (specifier: string) => {
+    return (await assertRejects(() => loadRecipe(specifier), RecipeModuleError)).message;
+  };
+  assertStringIncludes(
+    await message("no/such.ts"),
+    "no/such.ts: there is no such file\nCheck the path",
+  );
+  assertStringIncludes(
+    await message("recipe.yaml"),
+    "is not named like a recipe\nA recipe is a .ts",
+  );
+  assertStringIncludes(await message("https://example.com/x.ts"), "https: is not a file\nCopy");
+  assertStringIncludes(await message("npm:x"), "npm: is not a file");
+  await withFiles({ "folder.ts/x.ts": "" }, async (path) => {
+    assertStringIncludes(
+      await message(path("folder.ts")),
+      "is not a file\nName a recipe inside it",
+    );
+  });
+});
+
+Deno.test("loadRecipe: modules that give no recipe say why and what to do", async () => {
+  const cases: readonly (readonly [source: string, ...expected: readonly string[]])[] = [
+    ["export const recipe = 1;", "it has no default export", "export default recipe({ … });"],
+    ["const x: = 1;", "SyntaxError: Unexpected token", "recipe.ts:1:10", "deno check"],
+    ['import "./nowhere.ts";', "Module not found", "nowhere.ts", "recipe.ts:1:8"],
+    ['import { nothing } from "./recipe.ts"; export default nothing;', "nothing"],
+    ['throw new RangeError("b\\x1b[31mad\\x07");', "RangeError: bad\n", "recipe.ts:1:7"],
+    ["throw 3;", "Thrown: 3"],
+    ["missing();", "ReferenceError: missing is not defined", "recipe.ts:1:1"],
+    ["export default null;", "recipe: expected a recipe, found null"],
+    ["export default [];", "recipe: expected a recipe, found an empty list"],
+    ["export default () => 1;", "recipe: expected a recipe, found a function"],
+    [valid("", "() => base"), "recipe: expected a recipe, found a function"],
+    [
+      valid("", "{ ...base, output: () => 1 }"),
+      "output: expected the path of a directory, found a fun",
+    ],
+    [valid("", "Promise.resolve(base)"), "teacher: expected", "found nothing"],
+    ["const a = {}; a.teacher = a; a.data = [a]; export default a;", "teacher.kind: expected"],
+    [
+      valid('const odd = JSON.parse(`{"__proto__": {}}`);', "{ ...base, ...odd }"),
+      "__proto__: expected",
+    ],
+  ];
+  for (const [source, ...expected] of cases) {
+    const message = await refusal(source);
+    for (const part of expected) assertStringIncludes(message, part);
+    assert(!message.includes("\x1b"), message);
+  }
+});
+
+Deno.test("loadRecipe: a RecipeError has all of its problems", async () => {
+  await withFiles({ "recipe.ts": valid("", "pipe(base, withContext(100))") }, async (path) => {
+    const error = await assertRejects(() => loadRecipe(path("recipe.ts")), RecipeError);
+    assertEquals(error.problems, [{
+      path: "stages[0].context",
+      expected: "a multiple of 16",
+      found: "100",
+    }]);
+    assertEquals(
+      error.message,
+      `1 problem in ${
+        path("recipe.ts")
+      }:\n  stages[0].context: expected a multiple of 16, found 100`,
+    );
+  });
+});
+
+Deno.test("loadRecipe: a recipe has no permissions", async () => {
+  await withFiles({ "secret.json": '{"secret": 1}' }, async (path) => {
+    const secret = path("secret.json");
+    const cases: readonly (readonly [source: string, expected: string])[] = [
+      [`Deno.readTextFileSync("${secret}")`, "it asks for read access to"],
+      ["Deno.readTextFileSync(new URL(import.meta.url))", "it asks for read access to"],
+      [
+        'import fs from "node:fs"; fs.readFileSync("/etc/hostname")',
+        "read access to /etc/hostname",
+      ],
+      [`import secret from "${secret}" with { type: "json" }; secret`, "it imports"],
+      [`import secret from "${secret}" with { type: "text" }; secret`, "it imports"],
+      [`await import("${secret}".slice(0), { with: { type: "json" } })`, "it imports"],
+      [`await import(import.meta.url + "?again")`, "it imports"],
+      ['await fetch("http://127.0.0.1:8000/")', "net access to 127.0.0.1:8000"],
+      ['import "https://deno.land/std/assert/mod.ts"', "it imports from deno.land:443"],
+      ['Deno.env.get("HOME")', "env access to HOME"],
+      ['Deno.writeTextFileSync("x", "")', "write access"],
+      ['new Deno.Command("ls").outputSync()', "run access"],
+      ['Deno.dlopen("libc.so.6", {})', "ffi access"],
+      ["Deno.hostname()", "sys access"],
+      [
+        `new Worker("data:text/javascript,", { type: "module", deno: { permissions: { read: true } } })`,
+        "perm",
+      ],
+    ];
+    for (const [source, expected] of cases) {
+      assertStringIncludes(await refusal(`${source}; ${valid()}`), expected, source);
+    }
+  });
+});
+
+Deno.test("loadRecipe: what a recipe does to its own thread stays there", async () => {
+  const spoil = `
+    JSON.stringify = () => "{}";
+    Array.prototype.map = () => [];
+    Object.prototype.polluted = true;
+    self.postMessage({ problems: [{ path: {}, found: 1 }, null], json: 3 });`;
+  const message = await refusal(valid(spoil));
+  assertStringIncludes(message, "2 problems in");
+  assertEquals(({} as { polluted?: true }).polluted, undefined);
+  assertStringIncludes(
+    await refusal(`self.postMessage({ json: "x".repeat(3e6) })`),
+    "longer than 1048576 characters",
+  );
+  assertStringIncludes(
+    await refusal("self.postMessage(3)"),
+    "it answers with something else than a recipe",
+  );
+});
+
+/**
+ * Loads a module in a process of its own and gives what it says at the end: Deno cannot interrupt a
+ * worker that is in a loop, so its thread would go on beside the other tests.
+ */
+async function refusalAlone(source: string, limits: string, ...flags: string[]): Promise<string> {
+  let text = "";
+  await withFiles({
+    "recipe.ts": source,
+    "load.ts": `
+      import { loadRecipe } from "${new URL("cli/recipe_module.ts", ROOT)}";
+      try { await loadRecipe(Deno.args[0], ${limits}); }
+      catch (error) { console.log(error.message); Deno.exit(2); }`,
+  }, async (path) => {
+    const config = new URL("deno.json", ROOT).pathname;
+    const all = flags.length > 0 ? flags : ["-A"];
+    const args = [
+      "run",
+      "--no-check",
+      "--config",
+      config,
+      ...all,
+      path("load.ts"),
+      path("recipe.ts"),
+    ];
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args }).output();
+    text = new TextDecoder().decode(stdout);
+    assertEquals(code, 2, text + new TextDecoder().decode(stderr));
+  });
+  return text;
+}
+
+Deno.test("loadRecipe: a loop without end is given up", async () => {
+  const message = await refusalAlone("for (;;);", "{ seconds: 0.5 }");
+  assertStringIncludes(message, "it gave no recipe within 0.5 seconds\nA recipe only describes");
+});
+
+Deno.test("loadRecipe: allocation without end is given up", async () => {
+  const arrays = "const all = []; for (;;) all.push(new Array(1e5).fill(Math.random()));";
+  const buffers = "const all = []; for (;;) all.push(new Uint8Array(1e6).fill(1));";
+  for (const source of [arrays, buffers]) {
+    const message = await refusalAlone(source, "{ memory: 128 }");
+    assertStringIncludes(message, "it used more than 128 MiB\nA recipe only describes");
+  }
+});
+
+Deno.test("loadRecipe: a recipe that leaves is given up", async () => {
+  for (const source of ["Deno.exit(0);", "self.close();", "await new Promise(() => {});"]) {
+    await withFiles({ "recipe.ts": source }, async (path) => {
+      const load = () => loadRecipe(path("recipe.ts"), { seconds: 0.5 });
+      await assertRejects(load, RecipeModuleError, "it gave no recipe within 0.5 seconds");
+    });
+  }
+});
+
+Deno.test("loadRecipe: says which permission it needs itself", async () => {
+  for (const flag of ["--allow-env", `--allow-read=${new URL("cli", ROOT).pathname}`]) {
+    const message = await refusalAlone(valid(), "{}", flag);
+    assertStringIncludes(message, "this process may not read it\nGive Deno --allow-read");
+  }
+});
