@@ -1,0 +1,89 @@
+/** config.json of a Hugging Face folder, as a plain value in the field's own names, and back. */
+import { join } from "node:path";
+import { FormatError, show } from "../error.ts";
+import { type JsonObject, readJsonObject } from "../json.ts";
+import type { DecoderConfig } from "./decoder.ts";
+import type { Family } from "./family.ts";
+import { topFields } from "./fields.ts";
+import { llama, type LlamaConfig } from "./llama.ts";
+import { qwen2, type Qwen2Config } from "./qwen2.ts";
+import { rwkv7qwen2, type Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
+
+export type { DecoderConfig, TorchDtype } from "./decoder.ts";
+export type { LlamaConfig } from "./llama.ts";
+export type { Qwen2Config } from "./qwen2.ts";
+export type { RopeScaling } from "./rope.ts";
+export type { GateRankType, Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
+
+/** The config of any family that is read, told apart by `modelType`. */
+export type ModelConfig = Qwen2Config | LlamaConfig | Rwkv7Qwen2Config;
+
+/** The families that are read. */
+export type ModelType = ModelConfig["modelType"];
+
+/** The largest config.json that is read. */
+export const CONFIG_LIMIT = 10_000_000;
+
+type FamilyOf<C> = C extends DecoderConfig & { readonly modelType: string } ? Family<C> : never;
+
+const FAMILIES: { readonly [T in ModelType]: FamilyOf<Extract<ModelConfig, { modelType: T }>> } = {
+  qwen2,
+  llama,
+  rwkv7qwen2,
+};
+
+/** Every `model_type` that is read. */
+export const MODEL_TYPES: readonly ModelType[] = Object.freeze(
+  Object.keys(FAMILIES) as ModelType[],
+);
+
+/**
+ * Checks the JSON of a config.json.
+ * @param file what messages name
+ * @throws FormatError with everything in it that is wrong or not implemented.
+ */
+export function parseConfig(json: unknown, file = "config.json"): ModelConfig {
+  const fields = topFields(json, file);
+  const modelType = MODEL_TYPES.find((type) => type === fields.json.model_type);
+  if (modelType === undefined) {
+    throw new FormatError({
+      file,
+      at: "model_type",
+      expected: `one of ${MODEL_TYPES.join(", ")}`,
+      found: show(fields.json.model_type),
+      advice: "other architectures are not implemented",
+    });
+  }
+  const config: ModelConfig = FAMILIES[modelType].read(fields);
+  fields.finish();
+  return freeze(config);
+}
+
+/**
+ * Reads `config.json` of a folder.
+ * @throws FormatError for a missing file and for everything in it that is wrong.
+ */
+export function readConfig(folder: string): ModelConfig {
+  const path = join(folder, "config.json");
+  return parseConfig(readJsonObject(path, CONFIG_LIMIT), path);
+}
+
+/**
+ * The contents of config.json, with `architectures` and every key that other readers ask for.
+ * @param extra keys to add, `auto_map` for one
+ * @throws RangeError where the family has no key for a value, or a rank is not set.
+ */
+export function configJson(config: ModelConfig, extra: JsonObject = {}): JsonObject {
+  const { architecture, write } = FAMILIES[config.modelType] as Family<ModelConfig>;
+  return {
+    architectures: [architecture],
+    model_type: config.modelType,
+    ...write(config),
+    ...extra,
+  };
+}
+
+function freeze(config: ModelConfig): ModelConfig {
+  for (const value of Object.values(config)) Object.freeze(value);
+  return Object.freeze(config);
+}
