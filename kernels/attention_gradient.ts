@@ -1,0 +1,349 @@
+/**
+ * Gradient of causal softmax attention, from the log-sum-exp that the forward pass kept.
+ *
+ * With p = exp(score − log-sum-exp), D = do·o and dp = do·v: dscore = p·(dp − D)·scale,
+ * dv = Σ p·do, dk = Σ dscore·q, dq = Σ dscore·k (Dao et al., FlashAttention). A work item is one
+ * key/value head with all its query heads, so that every sum has one order. Blocks of 48 queries
+ * meet blocks of 48 keys; their p and dscore lie in scratch memory as [key, query].
+ */
+
+import {
+  accumulate,
+  type AttentionShape,
+  checkAttention,
+  eachTile,
+  LANES,
+  packTile,
+  ROWS,
+  type Rows,
+  storeTile,
+  TILE_ROW,
+  tileOf,
+} from "./attention.ts";
+import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
+import {
+  add,
+  type Block,
+  constant,
+  div,
+  fma,
+  i32,
+  kernel,
+  type KernelCode,
+  lessThan,
+  load,
+  max,
+  min,
+  mul,
+  offset,
+  rem,
+  select,
+  splat,
+  sub,
+  toF32,
+  type ValueType,
+  vector,
+} from "./language.ts";
+import { exp2 } from "./math.ts";
+import {
+  at,
+  eachPlace,
+  F32,
+  headOperand,
+  type Index,
+  type Pointer,
+  sums,
+  type V4,
+  variable,
+  VECTOR,
+  zeros,
+} from "./vectors.ts";
+
+/** Queries and keys of a block: a multiple of LANES and of ROWS. */
+const BLOCK = 48;
+const TILES = BLOCK / LANES;
+
+/** Bytes of a row of p or dscore. */
+const ROW = BLOCK * F32;
+
+/** Where in scratch memory things lie, in bytes. */
+function scratchPlaces(width: number) {
+  const packed = TILES * width * TILE_ROW;
+  const norms = 2 * packed;
+  const weights = norms + 2 * ROW;
+  return {
+    ...{ queries: 0, dOutputs: packed, norms, dots: norms + ROW },
+    ...{ weights, dScores: weights + BLOCK * ROW, bytes: weights + 2 * BLOCK * ROW },
+  };
+}
+
+/**
+ * Operands q, k, v, output, log-sum-exp, doutput → dq, dk, dv, all contiguous but q, k, v, and
+ * doutput where `dOutput` says how it lies.
+ */
+export function attentionGradient(shape: AttentionShape & { dOutput?: OperandLayout }): Kernel {
+  const { batch, time, heads, kvHeads, width } = shape;
+  checkAttention("attention_gradient", shape);
+  const contiguous = contiguousLayout([batch, time, heads, width]);
+  const dOutput = shape.dOutput ?? contiguous;
+  const rows = batch * time * width;
+  return {
+    key: `attention_gradient ${JSON.stringify({ ...shape, dOutput })}`,
+    code: () => attentionGradientCode({ ...shape, dOutput }),
+    items: batch * kvHeads,
+    scratchBytes: scratchPlaces(width).bytes,
+    flops: 5 * batch * heads * time * (time + 1) * width,
+    bytes: F32 * (4 * rows * (heads + kvHeads) + batch * heads * time),
+  };
+}
+
+/** What one block of queries works with. */
+interface QueryBlock {
+  readonly width: number;
+  readonly time: number;
+  readonly scale: number;
+  readonly first: Index;
+  /** Queries of the block that exist. */
+  readonly count: Index;
+  readonly q: Rows;
+  readonly dOutput: Rows;
+  readonly k: Rows;
+  readonly v: Rows;
+  readonly dq: Rows;
+  readonly dk: Rows;
+  readonly dv: Rows;
+  readonly scratch: Readonly<Record<keyof ReturnType<typeof scratchPlaces>, Pointer>>;
+}
+
+function attentionGradientCode(shape: AttentionShape & { dOutput: OperandLayout }): KernelCode {
+  const { batch, time, heads, kvHeads, width, scale } = shape;
+  const group = heads / kvHeads;
+  const parameters = {
+    ...{ q: "ptr", k: "ptr", v: "ptr", output: "ptr", logSumExp: "ptr", dOutput: "ptr" },
+    ...{ dq: "ptr", dk: "ptr", dv: "ptr", scratch: "ptr", begin: "i32", end: "i32" },
+  } as const satisfies Record<string, ValueType>;
+  return kernel("attention_gradient", parameters, (k, args) => {
+    const contiguous = contiguousLayout([batch, time, heads, width]);
+    const kvContiguous = contiguousLayout([batch, time, kvHeads, width]);
+    const layouts = {
+      ...{ q: shape.q, k: shape.k, v: shape.v, output: contiguous, dOutput: shape.dOutput },
+      ...{ dq: contiguous, dk: kvContiguous, dv: kvContiguous },
+    };
+    const names = ["q", "k", "v", "output", "dOutput", "dq", "dk", "dv"] as const;
+    const operands = Object.fromEntries(
+      names.map((name) => [
+        name,
+        headOperand(`attention_gradient ${name}`, args[name], layouts[name]),
+      ]),
+    ) as Record<typeof names[number], ReturnType<typeof headOperand>>;
+    const scratch = Object.fromEntries(
+      Object.entries(scratchPlaces(width)).map((
+        [name, bytes],
+      ) => [name, k.let(offset(args.scratch, bytes))]),
+    ) as QueryBlock["scratch"];
+    k.for(args.begin, args.end, 1, (item) => {
+      const [b, kv] = [k.let(div(item, i32(kvHeads))), k.let(rem(item, i32(kvHeads)))];
+      const rowsOf = (name: typeof names[number], h: Index): Rows => ({
+        first: k.let(operands[name].row(b, h)),
+        stride: operands[name].timeStride,
+      });
+      const [key, v] = [rowsOf("k", kv), rowsOf("v", kv)];
+      const [dk, dv] = [rowsOf("dk", kv), rowsOf("dv", kv)];
+      for (const rows of [dk, dv]) clearRows(k, rows, width, i32(0), i32(time));
+      k.for(0, group, 1, (member) => {
+        const h = k.let(add(mul(kv, i32(group)), member));
+        const head = k.let(add(mul(b, i32(heads)), h));
+        const [q, dOutput, dq] = [rowsOf("q", h), rowsOf("dOutput", h), rowsOf("dq", h)];
+        const output = rowsOf("output", h);
+        const norms = k.let(at(args.logSumExp, head, time * F32));
+        k.for(0, time, BLOCK, (first) => {
+          const count = k.let(min(sub(i32(time), first), i32(BLOCK)));
+          const block = {
+            ...{ width, time, scale, first, count, scratch },
+            ...{ q, dOutput, k: key, v, dq, dk, dv },
+          };
+          packBlock(k, block, output, norms);
+          clearRows(k, dq, width, first, add(first, count));
+          k.for(0, add(first, count), BLOCK, (firstKey) => {
+            keyBlock(k, block, firstKey);
+          });
+        });
+      });
+    });
+  });
+}
+
+function clearRows(k: Block, rows: Rows, width: number, begin: Index, end: Index): void {
+  k.for(begin, k.let(end), 1, (row) => {
+    eachPlace(k, width / 4, 8, [[at(rows.first, row, rows.stride), VECTOR]], ([to], [bytes]) => {
+      k.store(constant("f32x4", 0), to, bytes);
+    });
+  });
+}
+
+/**
+ * Packs a block's queries, times scale and log₂ e, and dO; writes the log-sum-exp in powers of 2 and
+ * D. A query that does not exist gets a log-sum-exp of ∞, so that its weights are 0.
+ */
+function packBlock(k: Block, block: QueryBlock, output: Rows, logSumExp: Pointer): void {
+  const { width, time, scale, first, count, scratch } = block;
+  const tiles = k.let(div(add(count, i32(LANES - 1)), i32(LANES)));
+  k.for(0, tiles, 1, (tile) => {
+    const query = k.let(add(first, mul(tile, i32(LANES))));
+    const packed = (base: Pointer) => k.let(at(base, tile, width * TILE_ROW));
+    packTile(k, block.q, width, time, query, packed(scratch.queries), {
+      factor: scale * Math.LOG2E,
+    });
+    const dots = [zeros(k, 4), zeros(k, 4)];
+    const rows = Array.from({ length: LANES }, (_, i) => {
+      const row = min(add(query, i32(i)), i32(time - 1));
+      return k.let(at(output.first, row, output.stride));
+    });
+    packTile(k, block.dOutput, width, time, query, packed(scratch.dOutputs), {
+      each: (half, lanes, place) => {
+        lanes.forEach((dOutput, i) => {
+          const o = load("f32x4", at(rows[half * 4 + i], place, F32));
+          k.set(dots[half][i], fma(dOutput, o, dots[half][i]));
+        });
+      },
+    });
+    const to = k.let(at(scratch.dots, tile, TILE_ROW));
+    dots.forEach(([a, b, c, d], half) => k.store(sums(k, a, b, c, d), to, half * VECTOR));
+    for (let i = 0; i < LANES; i++) {
+      const own = k.let(add(query, i32(i)));
+      const exists = lessThan(own, i32(time));
+      const norm = load("f32", at(logSumExp, min(own, i32(time - 1)), F32));
+      const bits = mul(norm, constant("f32", Math.LOG2E));
+      const value = select(exists, bits, constant("f32", Infinity));
+      k.store(value, at(scratch.norms, tile, TILE_ROW), i * F32);
+    }
+  });
+}
+
+/** A block of queries and a block of keys: their weights, then what they add to the gradients. */
+function keyBlock(k: Block, block: QueryBlock, firstKey: Index): void {
+  const { width, time, first, count, scratch } = block;
+  const keys = k.let(min(sub(add(first, count), firstKey), i32(BLOCK)));
+  // The place of the first query among the block's keys.
+  const own = k.let(sub(first, firstKey));
+  const rowAt = (rows: Rows, row: Index) => at(rows.first, row, rows.stride);
+  eachTile(k, 0, keys, { first: firstKey, rows: time }, (row, rows) => {
+    const key = k.let(add(firstKey, row));
+    // Queries before the first key of the tile do not see it.
+    const unseen = k.let(max(sub(row, own), i32(0)));
+    const firstTile = k.let(div(unseen, i32(LANES)));
+    const tiles = k.let(div(add(count, i32(LANES - 1)), i32(LANES)));
+    k.for(firstTile, tiles, 1, (tile) => {
+      weighTile(k, block, { row, rows, key, tile, own });
+    });
+    // dv and dk of these keys, over the queries that see them.
+    const sides = [
+      { to: block.dv, from: block.dOutput, weights: scratch.weights },
+      { to: block.dk, from: block.q, weights: scratch.dScores },
+    ];
+    for (const { to, from, weights } of sides) {
+      const left = k.let(offset(at(weights, row, ROW), mul(unseen, i32(F32))));
+      const right = k.let(rowAt(from, k.let(add(first, unseen))));
+      const out = k.let(rowAt(to, key));
+      addProduct(k, rows, width, out, to.stride, {
+        ...{ a: left, aRow: ROW, aStep: F32 },
+        ...{ b: right, bStep: from.stride, count: k.let(sub(count, unseen)) },
+      });
+    }
+  });
+  // dq, over the keys that the queries see.
+  eachTile(k, 0, count, { first, rows: time }, (row, rows) => {
+    const seen = k.let(min(keys, add(add(own, row), i32(rows))));
+    addProduct(k, rows, width, k.let(rowAt(block.dq, k.let(add(first, row)))), block.dq.stride, {
+      ...{ a: k.let(at(scratch.dScores, row, F32)), aRow: F32, aStep: ROW },
+      ...{ b: k.let(rowAt(block.k, firstKey)), bStep: block.k.stride, count: seen },
+    });
+  });
+}
+
+/** Adds a product with rows of a width as its right side to rows in memory. */
+function addProduct(
+  k: Block,
+  rows: number,
+  width: number,
+  to: Pointer,
+  stride: number,
+  product: Parameters<typeof accumulate>[2],
+): void {
+  const columns = (place: Index, vectors: number) => {
+    const out = k.let(at(to, place, F32));
+    const sums = Array.from(
+      { length: rows },
+      (_, r) =>
+        Array.from(
+          { length: vectors },
+          (_, v) => variable(k, load("f32x4", out, r * stride + v * VECTOR)),
+        ),
+    );
+    accumulate(k, sums, { ...product, b: at(product.b, place, F32) });
+    storeTile(k, sums, out, stride);
+  };
+  k.for(0, width - width % LANES, LANES, (place) => columns(place, 2));
+  if (width % LANES !== 0) columns(i32(width - width % LANES), 1);
+}
+
+/** Lanes that are positions of a tile's queries. */
+const QUERY_LANES = [vector(0, 1, 2, 3), vector(4, 5, 6, 7)] as const;
+
+/** p and dscore of a tile of keys and a tile of queries. */
+function weighTile(
+  k: Block,
+  { width, scale, k: keys, v: values, scratch }: QueryBlock,
+  { row, rows, key, tile, own }: {
+    readonly row: Index;
+    readonly rows: number;
+    readonly key: Index;
+    readonly tile: Index;
+    readonly own: Index;
+  },
+): void {
+  const place = k.let(add(mul(row, i32(ROW)), mul(tile, i32(TILE_ROW))));
+  const [weights, dScores] = [scratch.weights, scratch.dScores].map((base) =>
+    k.let(offset(base, place))
+  );
+  const product = (rowsOf: Rows, packed: Pointer): V4[][] => {
+    const sums = tileOf(k, rows);
+    accumulate(k, sums, {
+      ...{ a: k.let(at(rowsOf.first, key, rowsOf.stride)), aRow: rowsOf.stride, aStep: F32 },
+      ...{ b: k.let(at(packed, tile, width * TILE_ROW)), bStep: TILE_ROW, count: width },
+    });
+    return sums;
+  };
+  const ofTile = (base: Pointer) =>
+    [0, 1].map((v) => k.let(load("f32x4", at(base, tile, TILE_ROW), v * VECTOR)));
+  const scores = product(keys, scratch.queries);
+  const norms = ofTile(scratch.norms);
+  storeTile(
+    k,
+    scores.map((sums) => sums.map((score, v) => k.let(exp2(k.let(sub(score, norms[v])), k)))),
+    weights,
+    ROW,
+  );
+  // Keys after the query weigh nothing.
+  const firstQuery = k.let(add(own, mul(tile, i32(LANES))));
+  k.if(lessThan(firstQuery, add(row, i32(rows - 1))), () => {
+    for (let r = 0; r < rows; r++) {
+      const position = k.let(splat(toF32(sub(add(row, i32(r)), firstQuery))));
+      QUERY_LANES.forEach((query, v) => {
+        const bytes = r * ROW + v * VECTOR;
+        const seen = load("f32x4", weights, bytes);
+        const hidden = lessThan(query, position);
+        k.store(select(hidden, constant("f32x4", 0), seen), weights, bytes);
+      });
+    }
+  });
+  const dWeights = product(values, scratch.dOutputs);
+  const dots = ofTile(scratch.dots);
+  const factor = constant("f32x4", scale);
+  dWeights.forEach((sums, r) =>
+    sums.forEach((dWeight, v) => {
+      const weight = mul(load("f32x4", weights, r * ROW + v * VECTOR), factor);
+      k.store(mul(weight, sub(dWeight, dots[v])), dScores, r * ROW + v * VECTOR);
+    })
+  );
+}

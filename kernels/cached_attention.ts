@@ -1,0 +1,299 @@
+/**
+ * Attention over a cache of keys and values that grows in place.
+ *
+ * A work item owns the cache of one key/value head: it writes the new rows, then attends with every
+ * query head that reads them. Several tokens go through blocks like those of `attention`; a single
+ * one reads every key and value once, with the dot products of four keys at a time.
+ */
+
+import {
+  accumulate,
+  type AttentionShape,
+  checkAttention,
+  flash,
+  FLASH_QUERIES,
+  flashScratch,
+  type Rows,
+} from "./attention.ts";
+import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
+import {
+  add,
+  type Block,
+  constant,
+  div,
+  fma,
+  i32,
+  kernel,
+  type KernelCode,
+  laneSum,
+  load,
+  max,
+  min,
+  mul,
+  offset,
+  rem,
+  shuffle,
+  sub,
+  type ValueType,
+} from "./language.ts";
+import { exp2 } from "./math.ts";
+import {
+  at,
+  copyVectors,
+  divisor,
+  eachPlace,
+  F32,
+  headOperand,
+  type Index,
+  type Pointer,
+  sums,
+  type V4,
+  variable,
+  VECTOR,
+  zeros,
+} from "./vectors.ts";
+
+/** Keys of a block where one token is computed, a multiple of 4. Bytes of their scores. */
+const BLOCK = 64;
+const SCORES = BLOCK * F32;
+
+/** Register tiles hold at most this many sums. */
+const SUMS = 12;
+
+/** What a cached attention kernel is made for. */
+export interface CachedAttentionShape extends AttentionShape {
+  /** Rows of the caches [batch, kv heads, capacity, width]. */
+  readonly capacity: number;
+  /** How the output lies, contiguous where it is missing. */
+  readonly output?: OperandLayout;
+}
+
+/**
+ * Operands q, k, v, keys, values, start (i32 [batch]) → output; keys and values are written at
+ * start … start+time−1. A start that does not leave room is moved to where it does.
+ */
+export function cachedAttention(shape: CachedAttentionShape): Kernel {
+  const { batch, time, heads, kvHeads, width, capacity } = shape;
+  checkAttention("cached_attention", shape);
+  if (time > capacity) {
+    throw new Error(`cached_attention: expected at most ${capacity} tokens, found ${time}`);
+  }
+  const output = shape.output ?? contiguousLayout([batch, time, heads, width]);
+  const group = heads / kvHeads;
+  return {
+    key: `cached_attention ${JSON.stringify({ ...shape, output })}`,
+    code: () => cachedAttentionCode({ ...shape, output }),
+    items: batch * kvHeads,
+    scratchBytes: time === 1 ? decodeScratch(group, width).bytes : flashScratch(width),
+    flops: 4 * batch * heads * time * capacity * width,
+    bytes: F32 * 2 * batch * (kvHeads * capacity + time * (heads + kvHeads)) * width,
+  };
+}
+
+function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayout }): KernelCode {
+  const { time, heads, kvHeads, width, capacity, scale } = shape;
+  const group = heads / kvHeads;
+  const parameters = {
+    ...{ q: "ptr", k: "ptr", v: "ptr", keys: "ptr", values: "ptr", start: "ptr" },
+    ...{ output: "ptr", scratch: "ptr", begin: "i32", end: "i32" },
+  } as const satisfies Record<string, ValueType>;
+  return kernel("cached_attention", parameters, (k, args) => {
+    const operand = (name: "q" | "k" | "v" | "output") =>
+      headOperand(`cached_attention ${name}`, args[name], shape[name]);
+    const [q, key, v, output] = [operand("q"), operand("k"), operand("v"), operand("output")];
+    const row = width * F32;
+    k.for(args.begin, args.end, 1, (item) => {
+      const [b, kv] = [k.let(div(item, i32(kvHeads))), k.let(rem(item, i32(kvHeads)))];
+      const wanted = k.let(load("i32", at(args.start, b, 4)));
+      const start = k.let(max(min(wanted, i32(capacity - time)), i32(0)));
+      const cached = (base: Pointer): Rows => ({
+        first: k.let(at(base, item, capacity * row)),
+        stride: row,
+      });
+      const [keys, values] = [cached(args.keys), cached(args.values)];
+      for (const [from, to] of [[key, keys], [v, values]] as const) {
+        const first = k.let(from.row(b, kv));
+        k.for(0, time, 1, (t) => {
+          const target = k.let(at(to.first, add(start, t), row));
+          copyVectors(k, k.let(at(first, t, from.timeStride)), target, width / 4);
+        });
+      }
+      const firstHead = k.let(mul(kv, i32(group)));
+      if (time === 1) {
+        const rowsOf = (of: typeof q) => (member: Index) =>
+          k.let(of.row(b, k.let(add(firstHead, member))));
+        decode(k, {
+          ...{ width, group, scale, keys, values, scratch: args.scratch },
+          ...{ count: k.let(add(start, i32(1))), query: rowsOf(q), output: rowsOf(output) },
+        });
+        return;
+      }
+      k.for(0, group, 1, (member) => {
+        const h = k.let(add(firstHead, member));
+        const [queries, out] = [k.let(q.row(b, h)), k.let(output.row(b, h))];
+        k.for(0, time, FLASH_QUERIES, (firstQuery) => {
+          flash(k, {
+            ...{ width, scale, time, capacity, start, firstQuery, scratch: args.scratch },
+            ...{ k: keys, v: values },
+            q: { first: queries, stride: q.timeStride },
+            output: { first: out, stride: output.timeStride },
+          });
+        });
+      });
+    });
+  });
+}
+
+/** What a token's query heads of one key/value head read and write. */
+interface Decode {
+  readonly width: number;
+  readonly group: number;
+  readonly scale: number;
+  readonly keys: Rows;
+  readonly values: Rows;
+  /** Keys to read. */
+  readonly count: Index;
+  readonly query: (member: Index) => Pointer;
+  readonly output: (member: Index) => Pointer;
+  readonly scratch: Pointer;
+}
+
+/**
+ * Where in scratch memory things lie, in bytes: for every query head its query, its running
+ * maximum in all lanes and sum by lanes, what earlier outputs shrink by, its output, its scores.
+ */
+function decodeScratch(group: number, width: number) {
+  const row = width * F32;
+  const state = group * row;
+  const outputs = state + group * 3 * VECTOR;
+  const scores = outputs + group * row;
+  return { queries: 0, state, outputs, scores, bytes: scores + group * SCORES };
+}
+
+/** Heads that go through a block together, so many sums each: [first, count] of every share. */
+function shares(group: number, sums: number): [number, number][] {
+  const most = Math.max(1, Math.floor(SUMS / sums));
+  const count = Math.ceil(group / most);
+  return Array.from({ length: count }, (_, i) => {
+    const [begin, end] = [i, i + 1].map((n) => Math.floor(n * group / count));
+    return [begin, end - begin];
+  });
+}
+
+function decode(k: Block, item: Decode): void {
+  const { width, group, scale, keys, values, count } = item;
+  const row = width * F32;
+  const places = decodeScratch(group, width);
+  const scratch = (bytes: number) => k.let(offset(item.scratch, bytes));
+  const [queries, state] = [scratch(places.queries), scratch(places.state)];
+  const [outputs, scores] = [scratch(places.outputs), scratch(places.scores)];
+  const zero = constant("f32x4", 0);
+
+  k.for(0, group, 1, (member) => {
+    const [query, to] = [item.query(member), k.let(at(queries, member, row))];
+    const out = k.let(at(outputs, member, row));
+    const moves = [[query, VECTOR], [to, VECTOR], [out, VECTOR]] as const;
+    eachPlace(k, width / 4, 4, moves, ([from, to, out], [i, j, l]) => {
+      k.store(mul(load("f32x4", from, i), constant("f32x4", scale * Math.LOG2E)), to, j);
+      k.store(zero, out, l);
+    });
+    const own = k.let(at(state, member, 3 * VECTOR));
+    k.store(constant("f32x4", -Infinity), own);
+    k.store(zero, own, VECTOR);
+  });
+
+  k.for(0, count, BLOCK, (firstKey) => {
+    const inBlock = k.let(min(sub(count, firstKey), i32(BLOCK)));
+    k.for(0, inBlock, 4, (place) => {
+      // Rows beyond the last repeat it.
+      const rows = [0, 1, 2, 3].map((i) => {
+        const key = min(add(add(firstKey, place), i32(i)), sub(count, i32(1)));
+        return k.let(at(keys.first, key, row));
+      });
+      for (const [first, members] of shares(group, 4)) {
+        scoreFour(k, width, rows, k.let(offset(queries, first * row)), members, {
+          to: k.let(offset(at(scores, place, F32), first * SCORES)),
+        });
+      }
+    });
+    k.for(0, group, 1, (member) => {
+      const own = k.let(at(scores, member, SCORES));
+      const padded = k.let(div(add(inBlock, i32(3)), i32(4)));
+      k.for(inBlock, mul(padded, i32(4)), 1, (key) => {
+        k.store(constant("f32", -Infinity), at(own, key, F32));
+      });
+      weighRow(k, own, padded, k.let(at(state, member, 3 * VECTOR)));
+    });
+    const vectors = divisor(width / 4, group === 1 ? 8 : 4);
+    for (const [first, members] of shares(group, vectors)) {
+      k.for(0, width, vectors * 4, (column) => {
+        const out = k.let(offset(at(outputs, column, F32), first * row));
+        const totals = Array.from({ length: members }, (_, m) => {
+          const shrink = k.let(load("f32x4", state, ((first + m) * 3 + 2) * VECTOR));
+          return Array.from(
+            { length: vectors },
+            (_, v) => variable(k, mul(load("f32x4", out, m * row + v * VECTOR), shrink)),
+          );
+        });
+        accumulate(k, totals, {
+          ...{ a: k.let(offset(scores, first * SCORES)), aRow: SCORES, aStep: F32 },
+          b: k.let(at(at(values.first, firstKey, row), column, F32)),
+          ...{ bStep: row, count: inBlock },
+        });
+        totals.forEach((sums, m) =>
+          sums.forEach((sum, v) => k.store(sum, out, m * row + v * VECTOR))
+        );
+      });
+    }
+  });
+
+  k.for(0, group, 1, (member) => {
+    const sum = laneSum(load("f32x4", at(state, member, 3 * VECTOR), VECTOR), k);
+    const factor = k.let(div(constant("f32x4", 1), sum));
+    const moves = [[k.let(at(outputs, member, row)), VECTOR], [item.output(member), VECTOR]];
+    eachPlace(k, width / 4, 8, moves as [Pointer, number][], ([from, to], [i, j]) => {
+      k.store(mul(load("f32x4", from, i), factor), to, j);
+    });
+  });
+}
+
+/** Scores of four keys with some queries, each a vector of four. */
+function scoreFour(
+  k: Block,
+  width: number,
+  rows: readonly Pointer[],
+  queries: Pointer,
+  members: number,
+  { to }: { readonly to: Pointer },
+): void {
+  const dots = Array.from({ length: members }, () => zeros(k, 4));
+  const moves = [...rows, queries].map((pointer) => [pointer, VECTOR] as const);
+  eachPlace(k, width / 4, 4, moves, (pointers, offsets) => {
+    const four = [0, 1, 2, 3].map((i) => k.let(load("f32x4", pointers[i], offsets[i])));
+    dots.forEach((own, m) => {
+      const query = k.let(load("f32x4", pointers[4], offsets[4] + m * width * F32));
+      own.forEach((dot, i) => k.set(dot, fma(four[i], query, dot)));
+    });
+  });
+  dots.forEach(([a, b, c, d], m) => k.store(sums(k, a, b, c, d), to, m * SCORES));
+}
+
+/** A block's scores of one query become weights; so many vectors. */
+function weighRow(k: Block, scores: Pointer, vectors: Index, state: Pointer): void {
+  const before = k.let(load("f32x4", state));
+  const lanes = variable(k, before);
+  k.for(0, vectors, 1, (i) => k.set(lanes, max(lanes, load("f32x4", at(scores, i, VECTOR)))));
+  const half = k.let(max(lanes, shuffle(lanes, lanes, [2, 3, 0, 1])));
+  const top = k.let(max(half, shuffle(half, half, [1, 0, 3, 2])));
+  const shrink = k.let(exp2(k.let(sub(before, top)), k));
+  const total = zeros(k, 1)[0];
+  k.for(0, vectors, 1, (i) => {
+    const place = k.let(at(scores, i, VECTOR));
+    const weight: V4 = k.let(exp2(k.let(sub(load("f32x4", place), top)), k));
+    k.store(weight, place);
+    k.set(total, add(total, weight));
+  });
+  k.store(top, state);
+  k.store(fma(load("f32x4", state, VECTOR), shrink, total), state, VECTOR);
+  k.store(shrink, state, 2 * VECTOR);
+}

@@ -1,0 +1,305 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { attention, type AttentionShape } from "../../kernels/attention.ts";
+import { attentionGradient } from "../../kernels/attention_gradient.ts";
+import { cachedAttention } from "../../kernels/cached_attention.ts";
+import { contiguousLayout, type Kernel, type OperandLayout } from "../../kernels/kernel.ts";
+import * as reference from "../../kernels/reference/attention.ts";
+import type { Value } from "../../kernels/reference/value.ts";
+import { assertClose } from "../support/compare.ts";
+import { gather, headLayouts, reach } from "../support/layouts.ts";
+import { random } from "../support/random.ts";
+import { readTensors } from "../support/safetensors.ts";
+import { sharedPath } from "../support/shared.ts";
+import { arena, compile } from "../support/wasm.ts";
+
+/** Rounding of an f32 in sums of up to 200 products and weights. */
+const TOLERANCE = 4e-6;
+
+/** batch, time, heads, key/value heads, width. */
+type Size = readonly [number, number, number, number, number];
+
+interface Problem {
+  readonly shape: AttentionShape;
+  /** In memory, as the layouts say. */
+  readonly q: Float32Array;
+  readonly k: Float32Array;
+  readonly v: Float32Array;
+}
+
+function problem([batch, time, heads, kvHeads, width]: Size, layout = 0, spread = 1): Problem {
+  const source = random(batch + 7 * time + 91 * heads + 1013 * width + layout);
+  const q = headLayouts([batch, time, heads, width])[layout];
+  const kv = headLayouts([batch, time, kvHeads, width])[layout];
+  const fill = (of: OperandLayout) =>
+    new Float32Array(reach(of)).map(() => source.uniform(-spread, spread));
+  const scale = 1 / Math.sqrt(width);
+  return {
+    shape: { batch, time, heads, kvHeads, width, scale, q, k: kv, v: kv },
+    ...{ q: fill(q), k: fill(kv), v: fill(kv) },
+  };
+}
+
+/** q, k and v as the reference takes them. */
+function values({ shape, q, k, v }: Problem): [Value, Value, Value] {
+  const { batch, time, heads, kvHeads, width } = shape;
+  const kv = [batch, time, kvHeads, width];
+  return [
+    { shape: [batch, time, heads, width], data: gather(q, shape.q) },
+    { shape: kv, data: gather(k, shape.k) },
+    { shape: kv, data: gather(v, shape.v) },
+  ];
+}
+
+function runAll(kernel: Kernel, size: number, run: (begin: number, end: number) => void): void {
+  for (let begin = 0; begin < kernel.items; begin += size) {
+    run(begin, Math.min(begin + size, kernel.items));
+  }
+}
+
+function forward({ shape, q, k, v }: Problem, itemsAtOnce?: number): Float32Array[] {
+  const kernel = attention(shape);
+  const memory = arena(1 << 22);
+  const { batch, time, heads, width } = shape;
+  const sizes = [batch * time * heads * width, batch * heads * time];
+  const operands = [...[q, k, v].map((x) => memory.place(x)), ...sizes.map(memory.room)];
+  const run = compile(kernel, memory);
+  runAll(kernel, itemsAtOnce ?? kernel.items, (begin, end) => run(operands, begin, end));
+  return sizes.map((size, i) => memory.read(operands[3 + i], size));
+}
+
+function backward(
+  { shape, q, k, v }: Problem,
+  given: readonly ArrayLike<number>[],
+  dOutput: OperandLayout,
+  itemsAtOnce?: number,
+): Float32Array[] {
+  const kernel = attentionGradient({ ...shape, dOutput });
+  const memory = arena(1 << 22);
+  const { batch, time, heads, kvHeads, width } = shape;
+  const sizes = [heads, kvHeads, kvHeads].map((n) => batch * time * n * width);
+  const inputs = [q, k, v, ...given].map((x) => memory.place(x));
+  const operands = [...inputs, ...sizes.map(memory.room)];
+  const run = compile(kernel, memory);
+  runAll(kernel, itemsAtOnce ?? kernel.items, (begin, end) => run(operands, begin, end));
+  return sizes.map((size, i) => memory.read(operands[6 + i], size));
+}
+
+function check(p: Problem): void {
+  const given = values(p);
+  const [output, norms] = reference.attention(...given, p.shape.scale);
+  const found = forward(p);
+  assertClose("output", found[0], output, TOLERANCE);
+  assertClose("log-sum-exp", found[1], norms, TOLERANCE);
+  const source = random(5);
+  const dOutput = new Float32Array(reach(p.shape.q)).map(() => source.uniform(-1, 1));
+  const { batch, heads, time } = p.shape;
+  const whole = [
+    ...given,
+    { shape: given[0].shape, data: output },
+    { shape: [batch, heads, time], data: norms },
+    { shape: given[0].shape, data: gather(dOutput, p.shape.q) },
+  ];
+  const expected = reference.attentionGradient(whole, p.shape.scale);
+  // With one key there is nothing to weigh: all but dv is 0, up to the rounding of do·v.
+  const size = time === 1 ? 1 : 0;
+  backward(p, [output, norms, dOutput], p.shape.q).forEach((gradient, i) => {
+    assertClose(["dq", "dk", "dv"][i], [...gradient, size], [...expected[i], size], TOLERANCE);
+  });
+}
+
+const SIZES: readonly Size[] = [
+  [1, 1, 1, 1, 8],
+  [2, 5, 3, 1, 12],
+  [1, 6, 2, 2, 8],
+  [1, 8, 4, 2, 16],
+  [2, 33, 4, 2, 20],
+  [1, 48, 2, 1, 24],
+  [1, 97, 2, 1, 64],
+  [1, 130, 1, 1, 32],
+  [1, 55, 2, 1, 128],
+  [1, 200, 1, 1, 8],
+];
+
+for (const size of SIZES) {
+  Deno.test(`attention [${size}] and its gradient agree with f64 loops`, () => {
+    check(problem(size));
+  });
+}
+
+for (const layout of [1, 2]) {
+  Deno.test(`attention of layout ${layout} and its gradient`, () => {
+    check(problem([2, 19, 4, 2, 12], layout));
+  });
+}
+
+Deno.test("attention with scores of hundreds neither overflows nor loses its largest", () => {
+  const p = problem([1, 60, 2, 1, 16], 0, 30);
+  const [output, norms] = reference.attention(...values(p), p.shape.scale);
+  const found = forward(p);
+  // A score of some hundreds is known to 2^-24 of itself, and so is the logarithm of a weight.
+  assertClose("output", found[0], output, 1e-4);
+  assertClose("log-sum-exp", found[1], norms, 1e-6);
+});
+
+Deno.test("attention gives the same bits however its items are divided", () => {
+  const p = problem([2, 70, 4, 2, 12]);
+  const [output, norms] = forward(p);
+  assertEquals(forward(p, 1), [output, norms]);
+  assertEquals(forward(p, 3), [output, norms]);
+  const given = [output, norms, output];
+  assertEquals(backward(p, given, p.shape.q, 1), backward(p, given, p.shape.q));
+});
+
+Deno.test("attention's gradient is the slope of its output", () => {
+  const p = problem([1, 7, 2, 1, 8]);
+  const given = values(p);
+  const source = random(9);
+  const dOutput = new Float32Array(given[0].data.length).map(() => source.uniform(-1, 1));
+  const [output, norms] = forward(p);
+  const gradients = backward(p, [output, norms, dOutput], p.shape.q);
+  given.forEach((value, i) => {
+    const slope = value.data.map((x, j) => {
+      const [above, below] = [1e-4, -1e-4].map((by) => {
+        const moved = given.with(i, { shape: value.shape, data: value.data.with(j, x + by) });
+        const [y] = reference.attention(moved[0], moved[1], moved[2], p.shape.scale);
+        return y.reduce((sum, value, at) => sum + value * dOutput[at], 0);
+      });
+      return (above - below) / 2e-4;
+    });
+    assertClose(["dq", "dk", "dv"][i], gradients[i], slope, 1e-5);
+  });
+});
+
+/** A cache with room, filled up to every start, and NaN behind it. */
+function caches(
+  { shape: { batch, kvHeads, width } }: Problem,
+  capacity: number,
+  starts: readonly number[],
+): { keys: Float32Array; values: Float32Array } {
+  const source = random(capacity);
+  const fill = () =>
+    new Float32Array(batch * kvHeads * capacity * width).map((_, i) => {
+      const row = Math.floor(i / width);
+      const used = row % capacity < starts[Math.floor(row / capacity / kvHeads)];
+      return used ? source.uniform(-1, 1) : NaN;
+    });
+  return { keys: fill(), values: fill() };
+}
+
+function cached(
+  p: Problem,
+  capacity: number,
+  starts: readonly number[],
+  itemsAtOnce?: number,
+): Float32Array[] {
+  const { keys, values } = caches(p, capacity, starts);
+  const kernel = cachedAttention({ ...p.shape, capacity });
+  const memory = arena(1 << 22);
+  const { batch, time, heads, width } = p.shape;
+  const inputs = [p.q, p.k, p.v, keys, values].map((x) => memory.place(x));
+  const size = batch * time * heads * width;
+  const operands = [...inputs, memory.place(starts, "i32"), memory.room(size)];
+  const run = compile(kernel, memory);
+  runAll(kernel, itemsAtOnce ?? kernel.items, (begin, end) => run(operands, begin, end));
+  return [
+    memory.read(operands[6], size),
+    memory.read(inputs[3], keys.length),
+    memory.read(inputs[4], values.length),
+  ];
+}
+
+const CACHED: readonly { size: Size; capacity: number; starts: readonly number[] }[] = [
+  { size: [1, 1, 1, 1, 8], capacity: 1, starts: [0] },
+  { size: [2, 1, 6, 2, 12], capacity: 70, starts: [0, 68] },
+  { size: [2, 1, 7, 1, 64], capacity: 201, starts: [200, 127] },
+  { size: [1, 1, 2, 2, 128], capacity: 66, starts: [63] },
+  { size: [1, 1, 15, 1, 16], capacity: 130, starts: [129] },
+  { size: [2, 5, 4, 2, 12], capacity: 61, starts: [0, 56] },
+  { size: [2, 37, 2, 1, 32], capacity: 150, starts: [3, 113] },
+  { size: [1, 100, 2, 2, 64], capacity: 230, starts: [129] },
+];
+
+for (const { size, capacity, starts } of CACHED) {
+  Deno.test(`cached attention [${size}] from ${starts} in ${capacity}`, () => {
+    const p = problem(size);
+    const { keys, values: cachedValues } = caches(p, capacity, starts);
+    const [batch, , , kvHeads, width] = size;
+    const cacheShape = [batch, kvHeads, capacity, width];
+    const expected = reference.cachedAttention([
+      ...values(p),
+      { shape: cacheShape, data: Float64Array.from(keys) },
+      { shape: cacheShape, data: Float64Array.from(cachedValues) },
+      { shape: [batch], data: Float64Array.from(starts) },
+    ], p.shape.scale);
+    const found = cached(p, capacity, starts);
+    assertClose("output", found[0], expected[0], TOLERANCE);
+    assertEquals(found[1], Float32Array.from(expected[1]));
+    assertEquals(found[2], Float32Array.from(expected[2]));
+    assertEquals(cached(p, capacity, starts, 1), found);
+  });
+}
+
+Deno.test("cached attention of layout 2", () => {
+  const p = problem([2, 9, 4, 2, 8], 2);
+  const { keys, values: cachedValues } = caches(p, 40, [31, 2]);
+  const cacheShape = [2, 2, 40, 8];
+  const [expected] = reference.cachedAttention([
+    ...values(p),
+    { shape: cacheShape, data: Float64Array.from(keys) },
+    { shape: cacheShape, data: Float64Array.from(cachedValues) },
+    { shape: [2], data: Float64Array.of(31, 2) },
+  ], p.shape.scale);
+  assertClose("output", cached(p, 40, [31, 2])[0], expected, TOLERANCE);
+});
+
+Deno.test("cached attention does not write outside its cache", () => {
+  const p = problem([1, 2, 1, 1, 8]);
+  for (const start of [-5, 7, 2 ** 30, -(2 ** 31)]) {
+    // Moved to where there is room: row 0, or the last two of 8.
+    const [, keys] = cached(p, 8, [start]);
+    const at = start < 0 ? 0 : 6;
+    assertEquals(keys.slice(at * 8, at * 8 + 16), p.k.slice(0, 16));
+  }
+});
+
+Deno.test("attention gives the golden attention's inner products", async () => {
+  const golden = await readTensors(sharedPath("golden", "qwen2_attention.safetensors"));
+  const [batch, time, channels] = golden["in.x"].shape;
+  const [heads, kvHeads, width] = [4, 2, 8];
+  const linear = (name: string, x: ArrayLike<number>, inputs: number): Float32Array => {
+    const weight = golden[`param.${name}.weight`];
+    const bias = golden[`param.${name}.bias`]?.data;
+    const outputs = weight.shape[0];
+    return new Float32Array(x.length / inputs * outputs).map((_, i) => {
+      const [row, out] = [Math.floor(i / outputs), i % outputs];
+      let sum = bias?.[out] ?? 0;
+      for (let j = 0; j < inputs; j++) sum += x[row * inputs + j] * weight.data[out * inputs + j];
+      return sum;
+    });
+  };
+  const rotate = (x: Float32Array, count: number): Float32Array =>
+    x.map((value, i) => {
+      const n = i % width;
+      const t = Math.floor(i / (count * width)) % time;
+      const angle = t * 10000 ** (-2 * (n % (width / 2)) / width);
+      const other = n < width / 2 ? -x[i + width / 2] : x[i - width / 2];
+      return value * Math.cos(angle) + other * Math.sin(angle);
+    });
+  const x = golden["in.x"].data;
+  const q = rotate(linear("q_proj", x, channels), heads);
+  const k = rotate(linear("k_proj", x, channels), kvHeads);
+  const kv = contiguousLayout([batch, time, kvHeads, width]);
+  const shape = {
+    ...{ batch, time, heads, kvHeads, width, scale: 1 / Math.sqrt(width) },
+    ...{ q: contiguousLayout([batch, time, heads, width]), k: kv, v: kv },
+  };
+  const [output] = forward({ shape, q, k, v: linear("v_proj", x, channels) });
+  assertClose("y", linear("o_proj", output, heads * width), golden["out.y"].data, 2e-6);
+});
+
+Deno.test("attention says what it cannot take", () => {
+  const { shape } = problem([1, 2, 2, 2, 8]);
+  assertThrows(() => attention({ ...shape, width: 6 }), Error, "found 6, 2 and 2");
+  assertThrows(() => attentionGradient({ ...shape, heads: 3 }), Error, "found 8, 3 and 2");
+  assertThrows(() => cachedAttention({ ...shape, capacity: 1 }), Error, "at most 1 tokens");
+});
