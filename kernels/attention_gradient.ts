@@ -14,7 +14,6 @@ import {
   eachTile,
   LANES,
   packTile,
-  ROWS,
   type Rows,
   storeTile,
   TILE_ROW,
