@@ -115,6 +115,9 @@ export const less = (a: Operand, b: Operand): Tensor => binary("less", a, b);
 /** a = b as 0 or 1; one side may be token ids. */
 export const equal = (a: Operand, b: Operand): Tensor => binary("equal", a, b);
 
+/** a, computed no earlier than b. */
+export const after = (a: Tensor, b: Tensor): Tensor => binary("after", a, b);
+
 /** condition ≠ 0 ? a : b. */
 export function select(condition: Tensor, a: Operand, b: Operand): Tensor {
   const branches = [a, b].map((x) => typeof x === "number" ? constant(x) : x);

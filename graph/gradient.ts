@@ -114,6 +114,8 @@ function binaryRule(node: Node, dy: Tensor): Gradients {
       return [g.select(g.less(b, a), 0, dy), g.select(g.less(b, a), dy, 0)];
     case "max":
       return [g.select(g.less(a, b), 0, dy), g.select(g.less(a, b), dy, 0)];
+    case "after":
+      return [dy, undefined];
     case "less":
     case "equal":
       return [undefined, undefined];

@@ -24,7 +24,17 @@ export type UnaryFunction =
   | "sigmoid";
 
 /** Pointwise operations on two tensors of one shape; `less` and `equal` give 0 or 1. */
-export type BinaryFunction = "add" | "sub" | "mul" | "div" | "min" | "max" | "less" | "equal";
+export type BinaryFunction =
+  | "add"
+  | "sub"
+  | "mul"
+  | "div"
+  | "min"
+  | "max"
+  | "less"
+  | "equal"
+  /** The first, once the second is there: an order of computation, not of numbers. */
+  | "after";
 
 /** What a node computes. */
 export type Op =

@@ -82,6 +82,8 @@ export function apply(k: Block, op: Op, args: readonly V4[]): V4 {
           return min(a, b);
         case "max":
           return max(a, b);
+        case "after":
+          return a;
         case "less":
           return select(lessThan(a, b), one, zero);
         case "equal":

@@ -125,6 +125,8 @@ export interface DecoderOutput {
   /** The output embedding, [vocabulary, hidden]. */
   readonly head: Tensor;
   readonly traces: readonly MixerTrace[];
+  /** The residual stream before every layer and after the last, [batch, time, hidden]. */
+  readonly streams: readonly Tensor[];
   readonly states: readonly Readonly<Record<string, Tensor>>[];
 }
 
@@ -146,6 +148,7 @@ export function decoderForward({ config, mixers }: ModelSpec, input: DecoderInpu
   const traces: MixerTrace[] = [];
   const after: Readonly<Record<string, Tensor>>[] = [];
   let stream = g.embedding(embeddings, ids);
+  const streams = [stream];
   let firstValue: Tensor | undefined;
   mixers.forEach((mixer, layer) => {
     const own = (name: string) => weight(`${layerPrefix(layer)}${name}`);
@@ -167,12 +170,14 @@ export function decoderForward({ config, mixers }: ModelSpec, input: DecoderInpu
     stream = g.add(stream, y);
     const normed = g.rmsNorm(stream, own("post_attention_layernorm.weight"), rmsNormEps);
     stream = g.add(stream, mlpForward(config, normed, own));
+    streams.push(stream);
   });
   const last = g.rmsNorm(stream, weight("model.norm.weight"), rmsNormEps);
   return {
     hidden: g.reshape(last, [ids.shape[0] * ids.shape[1], hiddenSize]),
     head: config.tieWordEmbeddings ? embeddings : weight("lm_head.weight"),
     traces,
+    streams,
     states: after,
   };
 }

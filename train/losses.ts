@@ -63,15 +63,25 @@ export function alignLoss(teacher: Model, student: Model, batch: Batch): Tensor 
   return g.mul(total, 1 / losses.length);
 }
 
-/** Stage 2: KL(teacher ‖ student) of every token, [batch·time]. */
-export function distillLosses(teacher: Model, student: Model, batch: Batch): Tensor {
-  const from = decoderForward(teacher.spec, { ...batch, weight: teacher.weight });
-  const to = decoderForward(student.spec, { ...batch, weight: student.weight });
-  return g.klDivergence(to.hidden, to.head, from.hidden, from.head);
+/** Losses of a whole model. */
+export interface ModelLosses {
+  /** Of every token, [batch·time], in nats. */
+  readonly losses: Tensor;
+  /** The student's residual stream before every layer and after the last, to recompute from. */
+  readonly streams: readonly Tensor[];
 }
 
-/** Stage 3 and pretraining: cross-entropy of every token, [batch·time]. */
-export function textLosses(model: Model, batch: Batch): Tensor {
-  const { hidden, head } = decoderForward(model.spec, { ...batch, weight: model.weight });
-  return g.crossEntropy(hidden, head, batch.targets);
+/** Stage 2: KL(teacher ‖ student) of every token. */
+export function distillLosses(teacher: Model, student: Model, batch: Batch): ModelLosses {
+  const from = decoderForward(teacher.spec, { ...batch, weight: teacher.weight });
+  const to = decoderForward(student.spec, { ...batch, weight: student.weight });
+  const losses = g.klDivergence(to.hidden, to.head, from.hidden, from.head);
+  return { losses, streams: to.streams };
+}
+
+/** Stage 3 and pretraining: cross-entropy of every token. */
+export function textLosses(model: Model, batch: Batch): ModelLosses {
+  const output = decoderForward(model.spec, { ...batch, weight: model.weight });
+  const losses = g.crossEntropy(output.hidden, output.head, batch.targets);
+  return { losses, streams: output.streams };
 }

@@ -5,6 +5,7 @@ import { isTrained } from "../dsl/trains.ts";
 import type { Stage } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
 import { gradients } from "../graph/gradient.ts";
+import { rematerialisedGradients } from "../graph/rematerialise.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
@@ -79,17 +80,26 @@ export function trainedParameters(stage: Stage, student: ModelSpec): Parameter[]
   );
 }
 
-/** The scalar loss of a batch, [1]. */
-function stageLoss(stage: Stage, batch: Batch, student: Model, teacher?: Model): Tensor {
+/** The scalar loss of a batch, [1], and from where its forward pass can be computed again. */
+function stageLoss(
+  stage: Stage,
+  batch: Batch,
+  student: Model,
+  teacher?: Model,
+): { loss: Tensor; streams: readonly Tensor[] } {
   const { kind } = stage;
   switch (kind) {
     case "align":
-      return alignLoss(teacher!, student, batch);
+      // Layers are independent of one another: each is done before the next one starts.
+      return { loss: alignLoss(teacher!, student, batch), streams: [] };
     case "distill":
-      return g.meanAll(distillLosses(teacher!, student, batch));
     case "finetune":
-    case "pretrain":
-      return g.meanAll(textLosses(student, batch));
+    case "pretrain": {
+      const { losses, streams } = kind === "distill"
+        ? distillLosses(teacher!, student, batch)
+        : textLosses(student, batch);
+      return { loss: g.meanAll(losses), streams };
+    }
     default:
       return kind satisfies never;
   }
@@ -118,17 +128,18 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   };
   const weights = new Map([...storeInputs(trained.layout, ""), ...storeInputs(frozen.layout, "")]);
   const teacherWeights = teacher && storeInputs(teacher.store.layout, "teacher.");
-  const loss = g.mul(
-    stageLoss(
-      stage,
-      batch,
-      { spec: student, weight: (name) => weights.get(name)! },
-      teacher && { spec: teacher.spec, weight: (name) => teacherWeights!.get(name)! },
-    ),
-    1 / accumulate,
+  const whole = stageLoss(
+    stage,
+    batch,
+    { spec: student, weight: (name) => weights.get(name)! },
+    teacher && { spec: teacher.spec, weight: (name) => teacherWeights!.get(name)! },
   );
+  const loss = g.mul(whole.loss, 1 / accumulate);
   const wanted = trainedList.map(({ name }) => weights.get(name)!);
-  const results = [loss, ...gradients(loss, wanted)];
+  const differentiated = stage.rematerialise
+    ? rematerialisedGradients(loss, wanted, whole.streams)
+    : gradients(loss, wanted);
+  const results = [loss, ...differentiated];
 
   const memory = {
     ids: device.allocate(4 * rows * context),

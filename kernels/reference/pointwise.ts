@@ -28,6 +28,7 @@ const BINARY: Readonly<Record<BinaryFunction, (a: number, b: number) => number>>
   div: (a, b) => a / b,
   min: Math.min,
   max: Math.max,
+  after: (a) => a,
   less: (a, b) => a < b ? 1 : 0,
   equal: (a, b) => a === b ? 1 : 0,
 };
