@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { FormatError } from "../../formats/error.ts";
+import { expectTensors } from "../../formats/safetensors/expect.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import { sharedPath } from "../support/shared.ts";
 import { fixturePath, messageOf, withFolder } from "./support.ts";
@@ -260,4 +261,26 @@ Deno.test("a file that shrinks while it is read", () => {
     const error = assertThrows(() => store.readF32("x"), FormatError);
     assertStringIncludes(error.message, "found the end of the file after 0");
   });
+});
+
+Deno.test("tensors that an architecture asks for: all that are wrong are told", () => {
+  using store = openSafetensors(ALL_DTYPES);
+  expectTensors(store, [{ name: "bf16", shape: [3, 4] }, { name: "scalar", shape: [] }]);
+  const message = messageOf(() =>
+    expectTensors(store, [
+      { name: "bf16", shape: [4, 3] },
+      { name: "i8", shape: [3] },
+      { name: "lm_head.weight", shape: [2] },
+      { name: "f32", shape: [3, 4] },
+    ])
+  );
+  for (
+    const part of [
+      `3 problems in ${ALL_DTYPES}`,
+      'tensor "bf16": expected shape [4, 3], found [3, 4]; config.json and weights are of different',
+      'tensor "i8": expected dtype F64, F32, F16, BF16, found I8; use the checkpoint before',
+      'tensor "lm_head.weight": expected a tensor of shape [2], found none of this name',
+    ]
+  ) assertStringIncludes(message, part);
+  expectTensors(store, [{ name: "i64", shape: [5] }], ["I64"]);
 });

@@ -1,0 +1,287 @@
+/**
+ * Token files of Megatron and RWKV: PREFIX.idx says where each sequence lies in PREFIX.bin, which
+ * holds nothing but tokens. Read by ranges: neither file is ever held as a whole.
+ */
+import { FormatError, systemError } from "./error.ts";
+
+/** Integer types by the names that the writer takes, with their codes in the index. */
+export const TOKEN_TYPES = Object.freeze(
+  {
+    U8: { code: 1, array: Uint8Array },
+    I8: { code: 2, array: Int8Array },
+    I16: { code: 3, array: Int16Array },
+    I32: { code: 4, array: Int32Array },
+    I64: { code: 5, array: BigInt64Array },
+    U16: { code: 8, array: Uint16Array },
+  } as const,
+);
+
+/** A type of tokens. */
+export type TokenType = keyof typeof TOKEN_TYPES;
+
+/** What the index begins with. */
+export const MAGIC = "MMIDIDX\0\0";
+
+/** Bytes before the index's arrays: magic, version, type, two counts. */
+export const HEADER_BYTES = 9 + 8 + 1 + 8 + 8;
+
+/** Entries of the index that are checked at a time. */
+const BLOCK_ENTRIES = 1 << 16;
+
+/** Tokens of 8 bytes that are converted at a time. */
+const BLOCK_TOKENS = 1 << 18;
+
+/** An open pair of files. Close it, or dispose it. */
+export class TokenFile implements Disposable {
+  /** Tokens in all documents together. */
+  readonly length: number;
+  readonly documents: number;
+  readonly type: TokenType;
+  readonly #index: RangeFile;
+  readonly #tokens: RangeFile;
+  readonly #sequences: number;
+
+  /**
+   * Opens PREFIX.idx and PREFIX.bin and checks the whole index against both.
+   * @throws FormatError for what is wrong with either.
+   */
+  constructor(readonly prefix: string) {
+    using opened = new DisposableStack();
+    this.#index = opened.use(new RangeFile(`${prefix}.idx`));
+    this.#tokens = opened.use(new RangeFile(`${prefix}.bin`));
+    const { type, sequences, documents } = readHeader(this.#index);
+    this.type = type;
+    this.#sequences = sequences;
+    this.documents = documents;
+    this.length = this.#checkSequences();
+    this.#checkDocuments();
+    opened.move();
+  }
+
+  /**
+   * Tokens from `start` on, across documents.
+   * @throws RangeError where they reach beyond the end; FormatError for a negative token or one that
+   * i32 does not hold.
+   */
+  read(start: number, count: number): Int32Array {
+    if (!(start >= 0 && count >= 0 && start + count <= this.length)) {
+      throw new RangeError(`${this.prefix}: no ${count} tokens at ${start} of ${this.length}`);
+    }
+    const { array } = TOKEN_TYPES[this.type];
+    const out = new Int32Array(count);
+    for (let at = 0; at < count; at += BLOCK_TOKENS) {
+      const block = new array(Math.min(BLOCK_TOKENS, count - at));
+      this.#tokens.read((start + at) * array.BYTES_PER_ELEMENT, block);
+      for (let i = 0; i < block.length; i++) {
+        const token = Number(block[i]);
+        if (token < 0 || token > 0x7fffffff) this.#badToken(start + at + i, block[i]);
+        out[at + i] = token;
+      }
+    }
+    return out;
+  }
+
+  /**
+   * Where a document begins, and where the next one does.
+   * @throws RangeError where there is no such document.
+   */
+  document(index: number): { readonly start: number; readonly end: number } {
+    if (!(index >= 0 && index < this.documents)) {
+      throw new RangeError(`${this.prefix}: no document ${index} among ${this.documents}`);
+    }
+    const bounds = this.#documentEntries(index, 2);
+    const [start, end] = [...bounds].map((sequence) => this.#sequenceStart(Number(sequence)));
+    return { start, end };
+  }
+
+  /** Closes both files. */
+  close(): void {
+    this.#index[Symbol.dispose]();
+    this.#tokens[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #sequenceStart(sequence: number): number {
+    if (sequence === this.#sequences) return this.length;
+    const pointer = new BigInt64Array(1);
+    this.#index.read(HEADER_BYTES + 4 * this.#sequences + 8 * sequence, pointer);
+    return Number(pointer[0]) / TOKEN_TYPES[this.type].array.BYTES_PER_ELEMENT;
+  }
+
+  #documentEntries(first: number, count: number): BigInt64Array {
+    const entries = new BigInt64Array(count);
+    this.#index.read(HEADER_BYTES + 12 * this.#sequences + 8 * first, entries);
+    return entries;
+  }
+
+  /** Sequences must follow each other from the first byte to the last. Returns the tokens. */
+  #checkSequences(): number {
+    const size = TOKEN_TYPES[this.type].array.BYTES_PER_ELEMENT;
+    let tokens = 0;
+    for (let first = 0; first < this.#sequences; first += BLOCK_ENTRIES) {
+      const count = Math.min(BLOCK_ENTRIES, this.#sequences - first);
+      const sizes = new Int32Array(count);
+      const pointers = new BigInt64Array(count);
+      this.#index.read(HEADER_BYTES + 4 * first, sizes);
+      this.#index.read(HEADER_BYTES + 4 * this.#sequences + 8 * first, pointers);
+      for (let i = 0; i < count; i++) {
+        if (sizes[i] < 0) this.#bad(`sequence ${first + i}`, "a length of 0 or more", sizes[i]);
+        if (pointers[i] !== BigInt(tokens * size)) {
+          this.#bad(
+            `sequence ${first + i}`,
+            `byte ${tokens * size}, where the one before ends`,
+            `byte ${pointers[i]}`,
+          );
+        }
+        tokens += sizes[i];
+      }
+    }
+    if (tokens * size !== this.#tokens.bytes) {
+      throw new FormatError({
+        file: this.#tokens.path,
+        expected: `${tokens * size} bytes, ${tokens} tokens of ${this.type} as the index says`,
+        found: `${this.#tokens.bytes}`,
+        advice: "index and tokens are not of one piece: make them again",
+      });
+    }
+    return tokens;
+  }
+
+  /** Documents must begin at ascending sequences, the first at 0; the last entry is their end. */
+  #checkDocuments(): void {
+    let before = 0n;
+    const total = this.documents + 1;
+    for (let first = 0; first < total; first += BLOCK_ENTRIES) {
+      const entries = this.#documentEntries(first, Math.min(BLOCK_ENTRIES, total - first));
+      for (const [i, entry] of entries.entries()) {
+        const fits = first + i === 0 ? entry === 0n : entry >= before;
+        if (!fits || entry > BigInt(this.#sequences)) {
+          this.#bad(
+            `document ${first + i}`,
+            first + i === 0 ? "sequence 0" : `a sequence from ${before} to ${this.#sequences}`,
+            entry,
+          );
+        }
+        before = entry;
+      }
+    }
+    if (before !== BigInt(this.#sequences)) {
+      this.#bad("documents", `their end at sequence ${this.#sequences}`, before);
+    }
+  }
+
+  #bad(at: string, expected: string, found: number | bigint | string): never {
+    throw new FormatError({
+      file: this.#index.path,
+      at,
+      expected,
+      found: String(found),
+      advice: "the index is damaged: make it again",
+    });
+  }
+
+  #badToken(position: number, found: number | bigint): never {
+    throw new FormatError({
+      file: this.#tokens.path,
+      at: `token ${position}`,
+      expected: "an id from 0 to 2147483647",
+      found: String(found),
+      advice: "check how the file was made",
+    });
+  }
+}
+
+/**
+ * Opens PREFIX.idx and PREFIX.bin.
+ * @throws FormatError for what is wrong with either.
+ */
+export function openBinidx(prefix: string): TokenFile {
+  return new TokenFile(prefix);
+}
+
+/** A file that is read by ranges. */
+class RangeFile implements Disposable {
+  readonly bytes: number;
+  readonly #file: Deno.FsFile;
+
+  constructor(readonly path: string) {
+    try {
+      this.#file = Deno.openSync(path);
+      this.bytes = this.#file.statSync().size;
+    } catch (error) {
+      throw systemError(path, "read", error);
+    }
+  }
+
+  read(position: number, into: ArrayBufferView<ArrayBuffer>): void {
+    try {
+      this.#file.seekSync(position, Deno.SeekMode.Start);
+      let rest = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
+      while (rest.length > 0) {
+        const count = this.#file.readSync(rest);
+        if (count === null) {
+          throw new FormatError({
+            file: this.path,
+            expected: `${into.byteLength} bytes at byte ${position}`,
+            found: "the end of the file",
+            advice: "the file was cut off: make it again",
+          });
+        }
+        rest = rest.subarray(count);
+      }
+    } catch (error) {
+      throw systemError(this.path, "read", error);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+interface Header {
+  readonly type: TokenType;
+  readonly sequences: number;
+  readonly documents: number;
+}
+
+/** The header, checked against the size of the index: that caps every count in it. */
+function readHeader(index: RangeFile): Header {
+  const bad = (at: string, expected: string, found: string, advice: string): never => {
+    throw new FormatError({ file: index.path, at, expected, found, advice });
+  };
+  const wrongFile = "this is no index of a binidx pair";
+  if (index.bytes < HEADER_BYTES) {
+    bad("header", `${HEADER_BYTES} bytes`, `${index.bytes}`, wrongFile);
+  }
+  const header = new DataView(new ArrayBuffer(HEADER_BYTES));
+  index.read(0, header);
+  const magic = String.fromCharCode(...new Uint8Array(header.buffer, 0, MAGIC.length));
+  if (magic !== MAGIC) bad("magic", JSON.stringify(MAGIC), JSON.stringify(magic), wrongFile);
+  const version = header.getBigUint64(9, true);
+  if (version !== 1n) bad("version", "1", `${version}`, "make it with a writer of version 1");
+  const code = header.getUint8(17);
+  const types = Object.keys(TOKEN_TYPES) as TokenType[];
+  const type = types.find((name) => TOKEN_TYPES[name].code === code);
+  if (type === undefined) {
+    const found = code === 6 || code === 7 ? `${code}, a floating-point type` : `${code}`;
+    const codes = types.map((name) => `${TOKEN_TYPES[name].code} (${name})`);
+    return bad("type", `one of ${codes.join(", ")}`, found, "tokens are integers");
+  }
+  const sequences = header.getBigUint64(18, true);
+  const entries = header.getBigUint64(26, true);
+  if (entries === 0n) bad("documents", "at least their end", "0 entries", wrongFile);
+  const expected = BigInt(HEADER_BYTES) + 12n * sequences + 8n * entries;
+  if (expected !== BigInt(index.bytes)) {
+    bad(
+      "counts",
+      `${expected} bytes for ${sequences} sequences and ${entries} entries of documents`,
+      `${index.bytes}`,
+      "the index is cut off or damaged: make it again",
+    );
+  }
+  return { type, sequences: Number(sequences), documents: Number(entries) - 1 };
+}
