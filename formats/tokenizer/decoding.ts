@@ -35,6 +35,9 @@ export interface TextStream {
   end(): string;
 }
 
+/** What a token stands for: bytes, which may be part of a character, or text. */
+type Part = Uint8Array | string;
+
 /** The decoder of a checked tokenizer.json. @throws FormatError for an order of steps not read. */
 export function decodingOf(
   config: JsonObject,
@@ -43,23 +46,16 @@ export function decodingOf(
   file: string,
 ): Decoding {
   const decoder = readDecoder(steps(config), file);
-  return {
-    decode: (ids, skipSpecial) => decodeAll(decoder, tokens(ids, pieces, special, skipSpecial)),
-    stream: (skipSpecial) =>
-      new Stream(decoder, (id) => tokens([id], pieces, special, skipSpecial)),
-  };
-}
-
-function* tokens(
-  ids: Iterable<number>,
-  pieces: readonly (string | undefined)[],
-  special: ReadonlySet<number>,
-  skipSpecial: boolean,
-): Iterable<string> {
-  for (const id of ids) {
+  const known: Part[] = [];
+  const partOf = (skipSpecial: boolean) => (id: number): Part | undefined => {
     const piece = pieces[id];
-    if (piece !== undefined && !(skipSpecial && special.has(id))) yield piece;
-  }
+    if (piece === undefined || (skipSpecial && special.has(id))) return undefined;
+    return known[id] ??= makePart(decoder, piece);
+  };
+  return {
+    decode: (ids, skipSpecial) => decodeAll(decoder, ids, partOf(skipSpecial)),
+    stream: (skipSpecial) => new Stream(decoder, partOf(skipSpecial)),
+  };
 }
 
 function steps(config: JsonObject): JsonObject[] {
@@ -112,34 +108,34 @@ function fallbackByte(piece: string): number | undefined {
   return digits === undefined ? undefined : parseInt(digits, 16);
 }
 
-/** A piece as bytes, if it stands for bytes. */
-function pieceBytes(decoder: Decoder, piece: string): Uint8Array | undefined {
+function makePart(decoder: Decoder, piece: string): Part {
   if (decoder.byteLevel) return bytesOfCharacters(piece) ?? new TextEncoder().encode(piece);
   const byte = decoder.byteFallback ? fallbackByte(piece) : undefined;
-  return byte === undefined ? undefined : Uint8Array.of(byte);
-}
-
-function pieceText(decoder: Decoder, piece: string): string {
+  if (byte !== undefined) return Uint8Array.of(byte);
   return decoder.replace.reduce((text, [from, to]) => text.replaceAll(from, () => to), piece);
 }
 
-function decodeAll(decoder: Decoder, pieces: Iterable<string>): string {
-  const parts: string[] = [];
+function decodeAll(
+  decoder: Decoder,
+  ids: Iterable<number>,
+  partOf: (id: number) => Part | undefined,
+): string {
+  const texts: string[] = [];
   let run: Uint8Array[] = [];
   const endRun = () => {
-    if (run.length > 0) parts.push(runText(decoder, concatenate(run)));
+    if (run.length > 0) texts.push(runText(decoder, concatenate(run)));
     run = [];
   };
-  for (const piece of pieces) {
-    const bytes = pieceBytes(decoder, piece);
-    if (bytes !== undefined) run.push(bytes);
-    else {
+  for (const id of ids) {
+    const part = partOf(id);
+    if (part instanceof Uint8Array) run.push(part);
+    else if (part !== undefined) {
       endRun();
-      parts.push(pieceText(decoder, piece));
+      texts.push(part);
     }
   }
   endRun();
-  const text = parts.join("");
+  const text = texts.join("");
   return text.slice(strippable(text, decoder.strip));
 }
 
@@ -171,23 +167,20 @@ function strippable(text: string, [character, count]: Decoder["strip"]): number 
 
 class Stream implements TextStream {
   readonly #decoder: Decoder;
-  readonly #pieces: (id: number) => Iterable<string>;
+  readonly #partOf: (id: number) => Part | undefined;
   readonly #utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
   #started = false;
 
-  constructor(decoder: Decoder, pieces: (id: number) => Iterable<string>) {
+  constructor(decoder: Decoder, partOf: (id: number) => Part | undefined) {
     this.#decoder = decoder;
-    this.#pieces = pieces;
+    this.#partOf = partOf;
   }
 
   push(id: number): string {
-    let text = "";
-    for (const piece of this.#pieces(id)) {
-      const bytes = pieceBytes(this.#decoder, piece);
-      if (bytes !== undefined) text += this.#utf8.decode(bytes, { stream: true });
-      else text += this.#utf8.decode() + pieceText(this.#decoder, piece);
-    }
-    return this.#strip(text);
+    const part = this.#partOf(id);
+    if (part === undefined) return "";
+    if (part instanceof Uint8Array) return this.#strip(this.#utf8.decode(part, { stream: true }));
+    return this.#strip(this.#utf8.decode() + part);
   }
 
   end(): string {
