@@ -13,7 +13,10 @@ export type { TextStream } from "./decoding.ts";
 /** The largest tokenizer.json that is read; those of 250 K pieces have some 30 MB. */
 export const TOKENIZER_LIMIT = 200_000_000;
 
-/** A tokenizer. Its ids equal those of Hugging Face's Python library for the same files. */
+/**
+ * A tokenizer. Its ids equal those of Hugging Face's Python library for the same files; only where
+ * that library's older Unicode tables order rare marks otherwise (U+0EBA) can normalised text differ.
+ */
 export class Tokenizer {
   /** The highest id and one: the least rows that an embedding must have. */
   readonly vocabularySize: number;
