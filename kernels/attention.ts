@@ -79,11 +79,22 @@ export function accumulate(k: Block, sums: readonly V4[][], product: Product): v
   const [a, b] = [variable(k, product.a), variable(k, product.b)];
   const steps = (places: number) => {
     for (let place = 0; place < places; place++) {
-      const right = sums[0].map((_, v) => k.let(load("f32x4", b, place * bStep + v * VECTOR)));
-      sums.forEach((row, r) => {
-        const left = k.let(splat(load("f32", a, r * aRow + place * aStep)));
-        row.forEach((sum, v) => k.set(sum, fma(left, right[v], sum)));
-      });
+      const left = (r: number) => k.let(splat(load("f32", a, r * aRow + place * aStep)));
+      const right = (v: number) => k.let(load("f32x4", b, place * bStep + v * VECTOR));
+      // The shorter side stays in registers while the longer one passes.
+      if (sums.length < sums[0].length) {
+        const held = sums.map((_, r) => left(r));
+        sums[0].forEach((_, v) => {
+          const passing = right(v);
+          sums.forEach((row, r) => k.set(row[v], fma(held[r], passing, row[v])));
+        });
+      } else {
+        const held = sums[0].map((_, v) => right(v));
+        sums.forEach((row, r) => {
+          const passing = left(r);
+          row.forEach((sum, v) => k.set(sum, fma(passing, held[v], sum)));
+        });
+      }
     }
     advance(k, [[a, places * aStep], [b, places * bStep]]);
   };

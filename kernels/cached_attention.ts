@@ -57,8 +57,8 @@ import {
 const BLOCK = 64;
 const SCORES = BLOCK * F32;
 
-/** Register tiles hold at most this many sums. */
-const SUMS = 12;
+/** Registers for sums and what they are made of. */
+const REGISTERS = 15;
 
 /** What a cached attention kernel is made for. */
 export interface CachedAttentionShape extends AttentionShape {
@@ -170,14 +170,19 @@ function decodeScratch(group: number, width: number) {
   return { queries: 0, state, outputs, scores, bytes: scores + group * SCORES };
 }
 
-/** Heads that go through a block together, so many sums each: [first, count] of every share. */
-function shares(group: number, sums: number): [number, number][] {
-  const most = Math.max(1, Math.floor(SUMS / sums));
+/** Heads that go through a block together, as few shares as possible: [first, count] of each. */
+function shares(group: number, most: number): [number, number][] {
   const count = Math.ceil(group / most);
   return Array.from({ length: count }, (_, i) => {
     const [begin, end] = [i, i + 1].map((n) => Math.floor(n * group / count));
     return [begin, end - begin];
   });
+}
+
+/** Most heads of a tile with so many sums for each: the sums, the shorter side, one of the longer. */
+function mostHeads(sums: number): number {
+  const fits = (heads: number) => heads * sums + Math.min(heads, sums) + 1 <= REGISTERS;
+  return [1, 2, 3, 4, 5, 6].findLast(fits) ?? 1;
 }
 
 function decode(k: Block, item: Decode): void {
@@ -210,9 +215,10 @@ function decode(k: Block, item: Decode): void {
         const key = min(add(add(firstKey, place), i32(i)), sub(count, i32(1)));
         return k.let(at(keys.first, key, row));
       });
-      for (const [first, members] of shares(group, 4)) {
+      for (const [first, members] of shares(group, mostHeads(4))) {
         scoreFour(k, width, rows, k.let(offset(queries, first * row)), members, {
           to: k.let(offset(at(scores, place, F32), first * SCORES)),
+          together: group <= 2 ? [[0, 1], [2, 3]] : [[0, 1, 2, 3]],
         });
       }
     });
@@ -224,8 +230,8 @@ function decode(k: Block, item: Decode): void {
       });
       weighRow(k, own, padded, k.let(at(state, member, 3 * VECTOR)));
     });
-    const vectors = divisor(width / 4, group === 1 ? 8 : 4);
-    for (const [first, members] of shares(group, vectors)) {
+    const vectors = divisor(width / 4, group === 1 ? 8 : group === 2 ? 4 : 2);
+    for (const [first, members] of shares(group, mostHeads(vectors))) {
       k.for(0, width, vectors * 4, (column) => {
         const out = k.let(offset(at(outputs, column, F32), first * row));
         const totals = Array.from({ length: members }, (_, m) => {
@@ -257,24 +263,31 @@ function decode(k: Block, item: Decode): void {
   });
 }
 
-/** Scores of four keys with some queries, each a vector of four. */
+/**
+ * Scores of four keys with some queries, each a vector of four. `together` are the rows that are
+ * read side by side: where memory is the limit no more than two, as with four the hardware does not
+ * see that rows follow one another, and reads at half speed.
+ */
 function scoreFour(
   k: Block,
   width: number,
   rows: readonly Pointer[],
   queries: Pointer,
   members: number,
-  { to }: { readonly to: Pointer },
+  { to, together }: { readonly to: Pointer; readonly together: readonly (readonly number[])[] },
 ): void {
   const dots = Array.from({ length: members }, () => zeros(k, 4));
-  const moves = [...rows, queries].map((pointer) => [pointer, VECTOR] as const);
-  eachPlace(k, width / 4, 4, moves, (pointers, offsets) => {
-    const four = [0, 1, 2, 3].map((i) => k.let(load("f32x4", pointers[i], offsets[i])));
-    dots.forEach((own, m) => {
-      const query = k.let(load("f32x4", pointers[4], offsets[4] + m * width * F32));
-      own.forEach((dot, i) => k.set(dot, fma(four[i], query, dot)));
+  for (const side of together) {
+    const moves = [...side.map((i) => rows[i]), queries].map((row) => [row, VECTOR] as const);
+    eachPlace(k, width / 4, 4, moves, (pointers, offsets) => {
+      const keys = side.map((_, i) => k.let(load("f32x4", pointers[i], offsets[i])));
+      dots.forEach((own, m) => {
+        const [from, at] = [pointers[side.length], offsets[side.length]];
+        const query = k.let(load("f32x4", from, at + m * width * F32));
+        side.forEach((i, j) => k.set(own[i], fma(keys[j], query, own[i])));
+      });
     });
-  });
+  }
   dots.forEach(([a, b, c, d], m) => k.store(sums(k, a, b, c, d), to, m * SCORES));
 }
 
