@@ -30,9 +30,10 @@ function reads(node: Node, index: number, view: View): boolean {
       return rows === 1 || columns === 1 || m === 1 || n === 1;
     }
     case "attention":
-    case "attention_gradient":
     case "cached_attention":
       return index < 3 ? unitInner(view) : isWhole(view);
+    case "attention_gradient":
+      return index < 3 || index === 5 ? unitInner(view) : isWhole(view);
     case "wkv7":
       return index < 6 ? unitInner(view) : isWhole(view);
     case "wkv7_gradient":

@@ -102,13 +102,20 @@ function topological(units: readonly Unit[]): Unit[] {
   return order;
 }
 
-/** `isRead` tells which outputs someone reads; chunk states that nobody does are not kept. */
+/** The outputs that a kernel writes to memory of their own. */
+function writtenOutputs(node: Node, isRead: (t: Tensor) => boolean): Tensor[] {
+  const outputs = outputsOf(node);
+  // Chunk states are kept only for a gradient; caches are written in place.
+  if (node.op.kind === "wkv7") return isRead(outputs[2]) ? outputs : outputs.slice(0, 2);
+  return node.op.kind === "cached_attention" ? outputs.slice(0, 1) : outputs;
+}
+
+/** `isRead` tells which outputs someone reads. */
 function structuredStep(node: Node, isRead: (t: Tensor) => boolean): Step {
   const operands = node.inputs.map((t) => resolve(t));
   const views = operands.map(({ view }) => view);
   const reads = operands.map(({ base }) => base);
-  const outputs = outputsOf(node);
-  const writes = node.op.kind === "wkv7" && !isRead(outputs[2]) ? outputs.slice(0, 2) : outputs;
+  const writes = writtenOutputs(node, isRead);
   if (node.op.kind !== "matmul") {
     return { work: { kind: "structured", node, views }, reads, writes };
   }

@@ -35,11 +35,19 @@ export interface ProgramInput {
   readonly dtype: DType;
 }
 
+/** A tensor that was asked for. */
+export interface ProgramRoot {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** The input that it is written through, whose memory it must share. */
+  readonly through?: string;
+}
+
 /** Everything a device needs to compute some tensors. */
 export interface Program {
   readonly launches: readonly Launch[];
   readonly inputs: readonly ProgramInput[];
-  readonly roots: readonly { readonly shape: Shape; readonly dtype: DType }[];
+  readonly roots: readonly ProgramRoot[];
   readonly arenaBytes: number;
 }
 
@@ -111,7 +119,11 @@ export function buildProgram(schedule: Schedule): Program {
   return {
     launches,
     inputs: [...inputs.values()],
-    roots: schedule.roots.map(({ shape, dtype }) => ({ shape, dtype })),
+    roots: schedule.roots.map((t): ProgramRoot => {
+      const place = memory.place(t);
+      const through = place.kind === "input" ? { through: place.name } : {};
+      return { shape: t.shape, dtype: t.dtype, ...through };
+    }),
     arenaBytes: memory.arenaBytes,
   };
 }

@@ -2,6 +2,9 @@
 
 import type { Node } from "../graph/tensor.ts";
 import type { View } from "../graph/view.ts";
+import { attention } from "./attention.ts";
+import { attentionGradient } from "./attention_gradient.ts";
+import { cachedAttention } from "./cached_attention.ts";
 import type { Kernel, OperandLayout } from "./kernel.ts";
 import { wkv7 } from "./wkv7.ts";
 import { wkv7Gradient } from "./wkv7_gradient.ts";
@@ -25,6 +28,19 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
       return node.op.kind === "wkv7"
         ? wkv7({ ...shape, keepStates: writes === 3 })
         : wkv7Gradient({ ...shape, dy: layout(views[7]) });
+    }
+    case "attention":
+    case "attention_gradient":
+    case "cached_attention": {
+      const [q, k, v] = views.map(layout);
+      const kvHeads = node.inputs[1].shape[2];
+      const shape = { batch, time, heads, kvHeads, width, scale: node.op.scale, q, k, v };
+      if (node.op.kind === "attention") return attention(shape);
+      if (node.op.kind === "attention_gradient") {
+        return attentionGradient({ ...shape, dOutput: layout(views[5]) });
+      }
+      const capacity = node.inputs[3].shape[2];
+      return { ...cachedAttention({ ...shape, capacity }), inPlace: [3, 4] };
     }
     default:
       throw new Error(`no kernel for ${node.op.kind}`);

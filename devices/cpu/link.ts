@@ -27,8 +27,12 @@ function check(program: Program, { inputs, results }: Bindings): void {
     if (bound === undefined) return [`input ${name} [${shape.join(", ")}] has no memory`];
     return bound.bytes === bytes ? [] : [`input ${name}: ${bound.bytes} bytes, expected ${bytes}`];
   });
-  program.roots.forEach(({ shape }, i) => {
+  program.roots.forEach(({ shape, through }, i) => {
     const bytes = 4 * shape.reduce((n, m) => n * m, 1);
+    const shared = through === undefined ? undefined : inputs[through] as CpuMemory | undefined;
+    if (shared !== undefined && shared.address !== (results[i] as CpuMemory).address) {
+      problems.push(`result ${i}: expected the memory of ${through}, which it is written through`);
+    }
     if (results[i]?.bytes !== bytes) {
       problems.push(`result ${i}: ${results[i]?.bytes} bytes, expected ${bytes}`);
     }
