@@ -76,6 +76,13 @@ export type Statement =
     readonly offset: number;
     readonly value: Expr;
   }
+  | { readonly kind: "zero"; readonly at: Expr<"ptr">; readonly bytes: Expr<"i32"> }
+  | {
+    readonly kind: "copy";
+    readonly from: Expr<"ptr">;
+    readonly to: Expr<"ptr">;
+    readonly bytes: Expr<"i32">;
+  }
   | {
     readonly kind: "for";
     readonly counter: Expr<"i32"> & { kind: "local" };
@@ -153,8 +160,7 @@ export const max = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binar
 export type Mask<T extends ValueType> = T extends "f32x4" ? Expr<"f32x4"> : Expr<"i32">;
 
 /** A lane mask of where a = b. */
-export const equalLanes = (a: Expr<"f32x4">, b: Expr<"f32x4">): Expr<"f32x4"> =>
-  binary("eq", a, b);
+export const equalLanes = (a: Expr<"f32x4">, b: Expr<"f32x4">): Expr<"f32x4"> => binary("eq", a, b);
 
 /** a < b (i32 signed). */
 export function lessThan<T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> {
@@ -268,6 +274,10 @@ export interface Block {
   set<T extends ValueType>(local: Expr<T>, value: Expr<T>): void;
   /** Writes a value to memory. */
   store(value: Expr, at: Expr<"ptr">, byteOffset?: number): void;
+  /** Fills memory with zeros. */
+  zero(at: Expr<"ptr">, bytes: Expr<"i32"> | number): void;
+  /** Copies memory; the two ranges do not overlap. */
+  copy(from: Expr<"ptr">, to: Expr<"ptr">, bytes: Expr<"i32"> | number): void;
   /** Runs the body for begin, begin + step, … while < end. */
   for(
     begin: Expr<"i32"> | number,
@@ -318,6 +328,12 @@ export function kernel<P extends Record<string, ValueType>>(
     },
     store: (value, at, byteOffset = 0) => {
       statements.push({ kind: "store", at, offset: byteOffset, value });
+    },
+    zero: (at, bytes) => {
+      statements.push({ kind: "zero", at, bytes: index(bytes) });
+    },
+    copy: (from, to, bytes) => {
+      statements.push({ kind: "copy", from, to, bytes: index(bytes) });
     },
     for: (begin, end, step, body) => {
       const counter = local("i32");

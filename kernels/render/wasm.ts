@@ -107,6 +107,15 @@ function eachLoopExpression(
         walk(s.at);
         walk(s.value);
         break;
+      case "zero":
+        walk(s.at);
+        walk(s.bytes);
+        break;
+      case "copy":
+        walk(s.from);
+        walk(s.to);
+        walk(s.bytes);
+        break;
       case "for":
         eachLoopExpression(s.body, true, visit);
         break;
@@ -366,6 +375,18 @@ class Writer {
         else this.#emit(type === "f32" ? 0x38 : 0x36, 2, ...unsigned(at));
         return;
       }
+      case "zero":
+        this.expression(s.at);
+        this.#emit(0x41, 0x00);
+        this.expression(s.bytes);
+        this.#emit(0xfc, 0x0b, 0x00);
+        return;
+      case "copy":
+        this.expression(s.to);
+        this.expression(s.from);
+        this.expression(s.bytes);
+        this.#emit(0xfc, 0x0a, 0x00, 0x00);
+        return;
       case "for": {
         const counter = unsigned(s.counter.index);
         this.expression(s.begin);
