@@ -37,7 +37,6 @@ import { exp2, log } from "./math.ts";
 import {
   advance,
   at,
-  eachPlace,
   F32,
   headOperand,
   type Index,
@@ -178,10 +177,8 @@ export function flash(k: Block, item: FlashItem): void {
     packTile(k, item.q, width, time, firstOf(index), k.let(at(queries, index, tile)), {
       factor: item.scale * Math.LOG2E,
     });
-    const [to, state] = [k.let(at(outputs, index, tile)), k.let(at(running, index, 2 * TILE_ROW))];
-    eachPlace(k, width * 2, 8, [[to, VECTOR]], ([at], [bytes]) => {
-      k.store(constant("f32x4", 0), at, bytes);
-    });
+    k.zero(at(outputs, index, tile), tile);
+    const state = k.let(at(running, index, 2 * TILE_ROW));
     for (const half of [0, VECTOR]) {
       k.store(constant("f32x4", -Infinity), state, half);
       k.store(constant("f32x4", 0), state, TILE_ROW + half);

@@ -46,7 +46,6 @@ import {
 import { exp2 } from "./math.ts";
 import {
   at,
-  eachPlace,
   F32,
   headOperand,
   type Index,
@@ -173,11 +172,7 @@ function attentionGradientCode(shape: AttentionShape & { dOutput: OperandLayout 
 }
 
 function clearRows(k: Block, rows: Rows, width: number, begin: Index, end: Index): void {
-  k.for(begin, k.let(end), 1, (row) => {
-    eachPlace(k, width / 4, 8, [[at(rows.first, row, rows.stride), VECTOR]], ([to], [bytes]) => {
-      k.store(constant("f32x4", 0), to, bytes);
-    });
-  });
+  k.for(begin, k.let(end), 1, (row) => k.zero(at(rows.first, row, rows.stride), width * F32));
 }
 
 /**

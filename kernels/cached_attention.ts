@@ -39,7 +39,6 @@ import {
 import { exp2 } from "./math.ts";
 import {
   at,
-  copyVectors,
   divisor,
   eachPlace,
   F32,
@@ -114,8 +113,7 @@ function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayo
       for (const [from, to] of [[key, keys], [v, values]] as const) {
         const first = k.let(from.row(b, kv));
         k.for(0, time, 1, (t) => {
-          const target = k.let(at(to.first, add(start, t), row));
-          copyVectors(k, k.let(at(first, t, from.timeStride)), target, width / 4);
+          k.copy(at(first, t, from.timeStride), at(to.first, add(start, t), row), row);
         });
       }
       const firstHead = k.let(mul(kv, i32(group)));

@@ -1,17 +1,7 @@
 /** Loops over vectors of four that several kernels share. */
 
 import { axisOffset, type OperandLayout } from "./kernel.ts";
-import {
-  add,
-  type Block,
-  constant,
-  type Expr,
-  i32,
-  load,
-  mul,
-  offset,
-  shuffle,
-} from "./language.ts";
+import { add, type Block, constant, type Expr, i32, mul, offset, shuffle } from "./language.ts";
 
 export type V4 = Expr<"f32x4">;
 export type Pointer = Expr<"ptr">;
@@ -77,13 +67,6 @@ export function eachPlace(
   k.for(0, count / places, 1, () => {
     round();
     advance(k, moves.map(([, step], i) => [pointers[i], places * step]));
-  });
-}
-
-/** Copies so many vectors. */
-export function copyVectors(k: Block, from: Pointer, to: Pointer, count: number): void {
-  eachPlace(k, count, 8, [[from, VECTOR], [to, VECTOR]], ([x, y], [i, j]) => {
-    k.store(load("f32x4", x, i), y, j);
   });
 }
 

@@ -32,7 +32,6 @@ import {
 import {
   advance,
   at,
-  copyVectors,
   eachPlace,
   F32,
   type HeadOperand,
@@ -270,7 +269,7 @@ function wkv7Code(
             startRows(k, width, k.let(at(before, group, row)), state, records, u);
           });
           if (kept !== undefined) {
-            copyVectors(k, state, k.let(at(kept, group, row)), GROUP * width / 4);
+            k.copy(state, at(kept, group, row), GROUP * row);
           }
           const v = variable(k, at(tokens.v, group, F32));
           const y = variable(k, at(yTokens, group, F32));

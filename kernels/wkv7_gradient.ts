@@ -37,7 +37,6 @@ import {
 import {
   advance,
   at,
-  copyVectors,
   eachPlace,
   F32,
   type HeadOperand,
@@ -138,7 +137,7 @@ function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode 
     k.for(args.begin, args.end, 1, (item) => {
       const [b, h] = [k.let(div(item, i32(heads))), k.let(rem(item, i32(heads)))];
       const gradient = k.let(at(args.dBefore, item, width * row));
-      copyVectors(k, k.let(at(args.dAfter, item, width * row)), gradient, width * width / 4);
+      k.copy(at(args.dAfter, item, width * row), gradient, width * row);
       k.for(0, chunks, 1, (back) => {
         const chunk = k.let(sub(i32(chunks - 1), back));
         const first = k.let(mul(chunk, i32(WKV_CHUNK)));
@@ -156,7 +155,7 @@ function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode 
         const dyRows = tokensOf(dyOperand);
         writeRecords(k, width, operands, rows, length, records);
         endRecord(k, width, k.let(at(records, length, record)));
-        clear(k, totals, mul(add(length, i32(1)), i32(width / 4)));
+        k.zero(totals, mul(add(length, i32(1)), i32(record)));
         const kept = k.let(at(at(args.kept, item, chunks * width * row), chunk, width * row));
         k.for(0, width, GROUP, (group) => {
           // The states of these rows, once more.
@@ -227,14 +226,6 @@ function endRecord(k: Block, width: number, record: Pointer): void {
   eachPlace(k, width / 4, 4, [[record, PLACE]], ([to], [place]) => {
     k.store(constant("f32x4", 1), to, place + FIELDS.w);
     k.store(constant("f32x4", 0), to, place + FIELDS.kappa);
-  });
-}
-
-function clear(k: Block, totals: Pointer, places: Expr<"i32">): void {
-  const to = variable(k, totals);
-  k.for(0, places, 1, () => {
-    for (let field = 0; field < PLACE; field += VECTOR) k.store(constant("f32x4", 0), to, field);
-    advance(k, [[to, PLACE]]);
   });
 }
 
