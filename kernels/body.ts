@@ -1,7 +1,7 @@
 /** The values of a loop (graph/loop.ts) at one row and four columns of it. */
 
-import type { Address, Loop, LoopOperand, Source } from "../graph/loop.ts";
-import type { Op } from "../graph/tensor.ts";
+import type { Address, Loop, LoopOperand, LoopValue, Source } from "../graph/loop.ts";
+import type { DType, Op } from "../graph/tensor.ts";
 import {
   abs,
   add,
@@ -26,6 +26,7 @@ import {
   sqrt,
   sub,
   toF32,
+  toI32,
   vector,
 } from "./language.ts";
 import { exp, log, sigmoid, tanh } from "./math.ts";
@@ -172,19 +173,28 @@ function readOperand(
   return gather([scalar(0), scalar(bytes), scalar(2 * bytes), scalar(3 * bytes)]);
 }
 
+/** Where a result goes. */
+export interface Target {
+  readonly pointer: Expr<"ptr">;
+  readonly stride: number;
+  readonly dtype: DType;
+}
+
 /** Writes a value of a position. */
-export function storeColumns(
-  k: Block,
-  value: V4,
-  pointer: Expr<"ptr">,
-  position: Position,
-  stride: number,
-): void {
+export function storeColumns(k: Block, value: V4, position: Position, target: Target): void {
+  const { pointer, stride, dtype } = target;
   const at = columnAddress(pointer, position, stride);
-  if (position.width === 1) return k.store(lane(value, 0), at);
-  if (stride === 1) return k.store(value, at);
+  if (position.width === 4 && stride === 1 && dtype === "f32") return k.store(value, at);
   const held = k.let(value);
-  for (let i = 0; i < 4; i++) k.store(lane(held, i), at, i * stride * 4);
+  for (let i = 0; i < position.width; i++) {
+    const element = lane(held, i);
+    k.store(dtype === "i32" ? toI32(element) : element, at, i * stride * 4);
+  }
+}
+
+/** The target of a loop's value, given the address of its row. */
+export function targetOf({ node, address }: LoopValue, pointer: Expr<"ptr">): Target {
+  return { pointer, stride: address.columnStride, dtype: node.outputs[0].dtype };
 }
 
 /**

@@ -115,5 +115,6 @@ function foldGroup(
       totals.forEach((total, p) => k.set(total, combine(total, parts[p])));
     });
   }
-  positions.forEach((position, p) => storeColumns(k, totals[p], result, position, 1));
+  const target = { pointer: result, stride: 1, dtype: "f32" } as const;
+  positions.forEach((position, p) => storeColumns(k, totals[p], position, target));
 }

@@ -186,6 +186,9 @@ export const nearest = <T extends Number4>(a: Expr<T>): Expr<T> => unary("neares
 /** An index as f32. */
 export const toF32 = (a: Expr<"i32">): Expr<"f32"> => unary("to_f32", "f32", a);
 
+/** A whole f32 as an index. */
+export const toI32 = (a: Expr<"f32">): Expr<"i32"> => unary("to_i32", "i32", a);
+
 /** a · b + c, in one rounding where the target has it for vectors. */
 export function fma<T extends Number4>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {
   return { kind: "fma", type: a.type, a, b, c } as unknown as Expr<T>;

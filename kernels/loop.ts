@@ -6,7 +6,7 @@
 import type { LoopValue } from "../graph/loop.ts";
 import type { StoredLoop } from "../graph/schedule.ts";
 import { type Columns, isCostly, loopRow, type Position, type Row } from "./body.ts";
-import { rowPointers, storeColumns, type V4 } from "./body.ts";
+import { rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
 import {
   acrossLanes,
   add,
@@ -18,7 +18,6 @@ import {
   i32,
   kernel,
   type KernelCode,
-  lane,
   load,
   max,
   min,
@@ -46,7 +45,8 @@ interface Passes {
 
 /** Whether a later pass can read a value back from where it was stored. */
 function reloads({ loop: { values }, outputs }: StoredLoop, index: number): boolean {
-  return outputs.includes(index) && values[index].address.columnStride === 1;
+  const { address, node } = values[index];
+  return outputs.includes(index) && address.columnStride === 1 && node.outputs[0].dtype === "f32";
 }
 
 function passesOf(stored: StoredLoop): Passes {
@@ -95,11 +95,11 @@ export function loopKey({ loop, outputs }: StoredLoop): unknown {
     loop.rows,
     loop.columns,
     loop.operands.map((o) => [o.tensor.dtype, o.level, o.strides, o.columnStride]),
-    loop.values.map(({ op, level, sources, address }, i) => [
+    loop.values.map(({ node, op, level, sources, address }, i) => [
       op,
       level,
       sources,
-      outputs.includes(i) ? [address.strides, address.columnStride] : 0,
+      outputs.includes(i) ? [address.strides, address.columnStride, node.outputs[0].dtype] : 0,
     ]),
   ];
 }
@@ -166,7 +166,8 @@ function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode
         loop.values.forEach((value, i) => {
           if (value.level !== "row" || passes.stage[i] !== number) return;
           const result = row.value(i);
-          if (stores.has(i)) k.store(lane(result, 0), stores.get(i)!);
+          const target = stores.get(i) && targetOf(value, stores.get(i)!);
+          if (target) storeColumns(k, result, { bytes: i32(0), width: 1 }, target);
         });
         if (number < passes.count) emitPass(pass, number);
       }
@@ -235,9 +236,11 @@ function emitPass({ k, stored, passes, row, stores, scratch, columns }: PassCont
     };
     const position: Position = { bytes, width, given };
     const at: Columns = row.at(position);
-    for (const i of saved) storeColumns(k, at.value(i), slot(i), position, 1);
+    for (const i of saved) {
+      storeColumns(k, at.value(i), position, { pointer: slot(i), stride: 1, dtype: "f32" });
+    }
     for (const i of written) {
-      storeColumns(k, at.value(i), stores.get(i)!, position, values[i].address.columnStride);
+      storeColumns(k, at.value(i), position, targetOf(values[i], stores.get(i)!));
     }
     for (const i of reductions) {
       const held = (width === 4 ? wide : single).get(i)!;

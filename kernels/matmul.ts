@@ -5,7 +5,7 @@
 
 import type { Epilogue } from "../graph/schedule.ts";
 import type { View } from "../graph/view.ts";
-import { loopRow, type Position, rowPointers, storeColumns, type V4 } from "./body.ts";
+import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
 import {
   add,
   type Block,
@@ -388,7 +388,7 @@ function storeRow(
     const emit = (position: Position, given: V4) => {
       const values = loopRow(k, loop, pointers, { operand: product, value: given }).at(position);
       outputs.forEach((i, at) =>
-        storeColumns(k, values.value(i), stores[at], position, loop.values[i].address.columnStride)
+        storeColumns(k, values.value(i), position, targetOf(loop.values[i], stores[at]))
       );
     };
     if (width === 4) emit({ bytes: k.let(add(bytes, i32(j * 16))), width: 4 }, value);

@@ -1,10 +1,11 @@
 /** Kernels of the operations that have one of their own, chosen by operation. */
 
-import type { Node } from "../graph/tensor.ts";
+import { type Node, size } from "../graph/tensor.ts";
 import type { View } from "../graph/view.ts";
 import { attention } from "./attention.ts";
 import { attentionGradient } from "./attention_gradient.ts";
 import { cachedAttention } from "./cached_attention.ts";
+import { embedding, embeddingGradient } from "./embedding.ts";
 import type { Kernel, OperandLayout } from "./kernel.ts";
 import { wkv7 } from "./wkv7.ts";
 import { wkv7Gradient } from "./wkv7_gradient.ts";
@@ -41,6 +42,14 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
       }
       const capacity = node.inputs[3].shape[2];
       return { ...cachedAttention({ ...shape, capacity }), inPlace: [3, 4] };
+    }
+    case "embedding": {
+      const [vocabulary, columns] = node.inputs[0].shape;
+      return embedding({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
+    }
+    case "embedding_gradient": {
+      const [vocabulary, columns] = node.outputs[0].shape;
+      return embeddingGradient({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
     }
     default:
       throw new Error(`no kernel for ${node.op.kind}`);

@@ -20,7 +20,7 @@ export interface DecoderConfig {
   readonly headDim: number;
   readonly rmsNormEps: number;
   readonly ropeTheta: number;
-  readonly ropeScaling?: RopeScaling;
+  readonly ropeScaling: RopeScaling | null;
   readonly tieWordEmbeddings: boolean;
   /** Biases of the query, key and value projections. */
   readonly attentionBias: boolean;

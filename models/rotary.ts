@@ -11,7 +11,7 @@ export function rotaryFrequencies(
 ): Float64Array {
   return Float64Array.from({ length: headDim / 2 }, (_, i) => {
     const frequency = ropeTheta ** (-2 * i / headDim);
-    if (scaling === undefined) return frequency;
+    if (scaling === null) return frequency;
     const { factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings } = scaling;
     const turns = originalMaxPositionEmbeddings * frequency / (2 * Math.PI);
     const share = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor);

@@ -2,7 +2,7 @@
 
 import type { Device, Executable, Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
-import { createStore, ROW, type Store } from "./parameters.ts";
+import { createStore, ROW, type Store } from "../devices/store.ts";
 
 /** What does not change from step to step (PyTorch's AdamW). */
 export interface OptimizerOptions {

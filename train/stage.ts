@@ -5,7 +5,7 @@ import { stepsOf } from "../dsl/stages.ts";
 import { learningRate } from "../dsl/schedules.ts";
 import type { Device } from "../devices/device.ts";
 import { batchReader, type TokenStream } from "./data.ts";
-import type { Store } from "./parameters.ts";
+import type { Store } from "../devices/store.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** What one step did, for progress bars and telemetry. */

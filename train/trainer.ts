@@ -13,7 +13,7 @@ import type { Parameter } from "../models/parameter.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
 import { alignLoss, type Batch, distillLosses, type Model, textLosses } from "./losses.ts";
 import { createOptimizer, type Optimizer } from "./optimizer.ts";
-import { createStore, layoutOf, type Store, storeBindings, storeInputs } from "./parameters.ts";
+import { createStore, layoutOf, type Store, storeBindings, storeInputs } from "../devices/store.ts";
 
 /** A model whose weights are in a store. */
 export interface StoredModel {

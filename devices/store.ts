@@ -1,6 +1,6 @@
 /** Named tensors side by side in one piece of device memory. */
 
-import type { Device, Memory } from "../devices/device.ts";
+import type { Device, Memory } from "./device.ts";
 import * as g from "../graph/build.ts";
 import { type Shape, size, type Tensor } from "../graph/tensor.ts";
 

@@ -1,0 +1,20 @@
+/** Devices by name. */
+
+import { type CpuOptions, openCpu } from "./cpu/device.ts";
+import type { Device } from "./device.ts";
+
+/** Names that `--device` takes. */
+export const DEVICE_NAMES = ["cpu"] as const;
+
+/** A device's name. */
+export type DeviceName = typeof DEVICE_NAMES[number];
+
+/** Opens a device. */
+export function openDevice(name: DeviceName, options: CpuOptions = {}): Promise<Device> {
+  switch (name) {
+    case "cpu":
+      return openCpu(options);
+    default:
+      return name satisfies never;
+  }
+}
