@@ -1,0 +1,30 @@
+/** The machine and the programs that a run was done with. */
+
+import config from "../deno.json" with { type: "json" };
+
+/** The processor's name, where the system tells it. */
+function processor(): string {
+  try {
+    const text = Deno.readTextFileSync("/proc/cpuinfo");
+    return /^model name\s*:\s*(.*)$/m.exec(text)?.[1] ?? Deno.build.arch;
+  } catch {
+    return Deno.build.arch;
+  }
+}
+
+/** Machine and versions, as the report has them. */
+export function machineReport() {
+  return {
+    machine: {
+      name: processor(),
+      cores: navigator.hardwareConcurrency,
+      os: Deno.build.target,
+    },
+    versions: {
+      suture: config.version,
+      deno: Deno.version.deno,
+      v8: Deno.version.v8,
+      typescript: Deno.version.typescript,
+    },
+  };
+}

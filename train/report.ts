@@ -1,0 +1,62 @@
+/** What a run found out, as it is written to report.json. */
+
+import type { Evaluation } from "../infer/evaluate.ts";
+
+/** A model's measures on the held-out text. */
+export interface ModelReport extends Evaluation {
+  /** Tokens of context that it was evaluated with. */
+  readonly context: number;
+}
+
+/** The student before the first stage (no tokens, no seconds) or after one. */
+export interface StageReport {
+  readonly name: string;
+  /** Tokens trained on. */
+  readonly tokens: number;
+  /** Seconds of training. */
+  readonly seconds: number;
+  /** Held-out cross-entropy in nats, and its exponential. */
+  readonly loss: number;
+  readonly perplexity: number;
+  /** Perplexity over the teacher's at the same context; absent without a teacher. */
+  readonly ratio?: number;
+  readonly context: number;
+  /** Mean training loss of the last steps. */
+  readonly trainingLoss?: number;
+}
+
+/** What a model costs at inference. */
+export interface InferenceReport {
+  readonly stateBytesAt1K: number;
+  readonly stateBytesAt32K: number;
+  /** Tokens a second, one text at a time. */
+  readonly tokensPerSecond: number;
+  /** What it writes after the prompt, greedily. */
+  readonly sample: string;
+}
+
+/** report.json. */
+export interface Report {
+  /** Final student over teacher held-out perplexity; absent without a teacher. */
+  readonly ratio?: number;
+  readonly teacher?: ModelReport & InferenceReport;
+  readonly student: ModelReport & InferenceReport;
+  /** The student before the first stage. */
+  readonly untrained: StageReport;
+  /** The student after every stage. */
+  readonly stages: readonly StageReport[];
+  readonly prompt: string;
+  readonly heldOutTokens: number;
+  readonly trainingTokens: number;
+  /** Of the whole run, reading and measuring included. */
+  readonly seconds: number;
+  readonly machine: {
+    readonly name: string;
+    readonly cores: number;
+    readonly os: string;
+  };
+  readonly device: string;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly recipeHash: string;
+  readonly seed: number;
+}
