@@ -1,6 +1,6 @@
 /** One stage's training step on a device: loss and gradients of a batch, then AdamW. */
 
-import type { Device, Executable, Memory } from "../devices/device.ts";
+import type { Device, Executable, Memory, ProfileRow } from "../devices/device.ts";
 import { isTrained } from "../dsl/trains.ts";
 import type { Stage } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
@@ -58,6 +58,8 @@ export interface Trainer {
   /** The loss and gradients of a batch, without changing the weights. */
   backward(batch: TokenBatch): Promise<number>;
   step(batch: TokenBatch, step: number, learningRate: number): Promise<StepResult>;
+  /** Times every launch of the first part of a batch. */
+  profile(batch: TokenBatch): ProfileRow[];
   free(): void;
 }
 
@@ -172,11 +174,14 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   );
   const optimizer = createOptimizer(device, trained, gradientStore, stage);
 
-  const backward = async ({ ids, targets }: TokenBatch): Promise<number> => {
+  const writePart = ({ ids, targets }: TokenBatch, i: number) => {
     const part = rows * context;
+    device.write(memory.ids, ids.subarray(i * part, (i + 1) * part));
+    device.write(memory.targets, targets.subarray(i * part, (i + 1) * part));
+  };
+  const backward = async (batch: TokenBatch): Promise<number> => {
     for (let i = 0; i < accumulate; i++) {
-      device.write(memory.ids, ids.subarray(i * part, (i + 1) * part));
-      device.write(memory.targets, targets.subarray(i * part, (i + 1) * part));
+      writePart(batch, i);
       (i === 0 ? first : more!).run();
     }
     const value = new Float32Array(1);
@@ -194,6 +199,10 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     step: async (batch, step, learningRate) => {
       const loss = await backward(batch);
       return { loss, gradientNorm: await optimizer.step(step, learningRate) };
+    },
+    profile: (batch) => {
+      writePart(batch, 0);
+      return first.profile();
     },
     free: () => {
       first.free();

@@ -1,0 +1,66 @@
+/** The shapes that training is measured at. */
+
+import { type DecoderConfig, type ModelSpec, radRwkv7Ranks } from "../models/config.ts";
+
+/** A model, a batch and a context. */
+export interface BenchShape {
+  readonly config: DecoderConfig;
+  readonly batch: number;
+  readonly context: number;
+}
+
+function shape(
+  [hiddenSize, intermediateSize, layers, attentionHeads, keyValueHeads, headDim, vocabSize]:
+    readonly number[],
+  batch: number,
+): BenchShape {
+  return {
+    config: {
+      vocabSize,
+      hiddenSize,
+      intermediateSize,
+      layers,
+      attentionHeads,
+      keyValueHeads,
+      headDim,
+      rmsNormEps: 1e-6,
+      ropeTheta: 10000,
+      ropeScaling: null,
+      tieWordEmbeddings: false,
+      attentionBias: true,
+      attentionOutputBias: false,
+      mlpBias: false,
+    },
+    batch,
+    context: 256,
+  };
+}
+
+/** Shapes by name: hidden, intermediate, layers, heads, key/value heads, head width, vocabulary. */
+export const SHAPES = {
+  tiny: shape([128, 352, 4, 2, 1, 64, 2048], 16),
+  small: shape([256, 704, 6, 4, 2, 64, 4096], 8),
+  smollm: shape([576, 1536, 30, 9, 3, 64, 49152], 1),
+} as const;
+
+/** A shape's name. */
+export type ShapeName = keyof typeof SHAPES;
+
+/** The teacher of a shape, and the student with RAD-RWKV7 in every layer. */
+export function benchModels({ config }: BenchShape): { teacher: ModelSpec; student: ModelSpec } {
+  const layers = Array.from({ length: config.layers });
+  return {
+    teacher: { config, mixers: layers.map(() => ({ kind: "attention" })) },
+    student: {
+      config,
+      mixers: layers.map(() => ({
+        kind: "radRwkv7",
+        rope: true,
+        balanceState: false,
+        groupNorm: true,
+        gate: 2,
+        ranks: radRwkv7Ranks(config.hiddenSize),
+      })),
+    },
+  };
+}
