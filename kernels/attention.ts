@@ -34,8 +34,8 @@ import {
   vector,
 } from "./language.ts";
 import { exp2, log } from "./math.ts";
+import { accumulate, eachRowTile, loadTile, ROWS, storeTile, tileOf } from "./products.ts";
 import {
-  advance,
   at,
   F32,
   headOperand,
@@ -52,58 +52,11 @@ import {
 export const LANES = 8;
 export const TILE_ROW = LANES * F32;
 
-/** Rows of a register tile. */
-export const ROWS = 6;
-
 /** Tiles of queries that one work item takes through the keys together. */
 const TILES = 4;
 
 /** Keys of a block, a multiple of ROWS: about as many as the nearest cache holds. */
 const keyBlock = (width: number) => width <= 64 ? 96 : 48;
-
-/** A product A·B of which a register tile is computed. Strides are in bytes. */
-export interface Product {
-  readonly a: Pointer;
-  readonly aRow: number;
-  readonly aStep: number;
-  readonly b: Pointer;
-  readonly bStep: number;
-  /** How many products are summed. */
-  readonly count: Index | number;
-}
-
-/** sums[row][v] += Σₓ A[row, x]·B[x, v]. */
-export function accumulate(k: Block, sums: readonly V4[][], product: Product): void {
-  const { aRow, aStep, bStep, count } = product;
-  const [a, b] = [variable(k, product.a), variable(k, product.b)];
-  const steps = (places: number) => {
-    for (let place = 0; place < places; place++) {
-      const left = (r: number) => k.let(splat(load("f32", a, r * aRow + place * aStep)));
-      const right = (v: number) => k.let(load("f32x4", b, place * bStep + v * VECTOR));
-      // The shorter side stays in registers while the longer one passes.
-      if (sums.length < sums[0].length) {
-        const held = sums.map((_, r) => left(r));
-        sums[0].forEach((_, v) => {
-          const passing = right(v);
-          sums.forEach((row, r) => k.set(row[v], fma(held[r], passing, row[v])));
-        });
-      } else {
-        const held = sums[0].map((_, v) => right(v));
-        sums.forEach((row, r) => {
-          const passing = left(r);
-          row.forEach((sum, v) => k.set(sum, fma(passing, held[v], sum)));
-        });
-      }
-    }
-    advance(k, [[a, places * aStep], [b, places * bStep]]);
-  };
-  const whole = typeof count === "number"
-    ? i32(count - count % 4)
-    : k.let(sub(count, rem(count, i32(4))));
-  k.for(0, whole, 4, () => steps(4));
-  if (typeof count !== "number") k.for(whole, count, 1, () => steps(1));
-  else if (count % 4 !== 0) steps(count % 4);
-}
 
 /**
  * Runs `body` for tiles of so many rows from `begin` to `end`, where rows lie below a `limit`. Only
@@ -213,13 +166,7 @@ export function flash(k: Block, item: FlashItem): void {
         const out = k.let(at(outputs, index, tile));
         eachRowTile(k, width, (row, rows) => {
           const to = k.let(at(out, row, TILE_ROW));
-          const sums = Array.from(
-            { length: rows },
-            (_, r) =>
-              shrink.map((factor, v) =>
-                variable(k, mul(load("f32x4", to, r * TILE_ROW + v * VECTOR), factor))
-              ),
-          );
+          const sums = loadTile(k, rows, 2, to, TILE_ROW, (value, v) => mul(value, shrink[v]));
           accumulate(k, sums, {
             a: k.let(at(valueRows, row, F32)),
             aRow: F32,
@@ -238,23 +185,6 @@ export function flash(k: Block, item: FlashItem): void {
     const [out, state] = [k.let(at(outputs, index, tile)), k.let(at(running, index, 2 * TILE_ROW))];
     finishTile(k, item, firstOf(index), out, state);
   });
-}
-
-/** Sums of a register tile, all 0. */
-export function tileOf(k: Block, rows: number, vectors = 2): V4[][] {
-  return Array.from({ length: rows }, () => zeros(k, vectors));
-}
-
-/** Writes a register tile to rows. */
-export function storeTile(k: Block, sums: readonly V4[][], to: Pointer, stride: number): void {
-  sums.forEach((row, r) => row.forEach((sum, v) => k.store(sum, to, r * stride + v * VECTOR)));
-}
-
-/** Runs `body` for tiles of the rows of a width. */
-function eachRowTile(k: Block, width: number, body: (row: Index, rows: number) => void): void {
-  const whole = width - width % ROWS;
-  k.for(0, whole, ROWS, (row) => body(row, ROWS));
-  if (width !== whole) body(i32(whole), width - whole);
 }
 
 /**

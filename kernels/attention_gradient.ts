@@ -8,16 +8,13 @@
  */
 
 import {
-  accumulate,
   type AttentionShape,
   checkAttention,
   eachTile,
   LANES,
   packTile,
   type Rows,
-  storeTile,
   TILE_ROW,
-  tileOf,
 } from "./attention.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
@@ -45,6 +42,15 @@ import {
 } from "./language.ts";
 import { exp2 } from "./math.ts";
 import {
+  accumulate,
+  eachColumns,
+  further,
+  loadTile,
+  type Product,
+  storeTile,
+  tileOf,
+} from "./products.ts";
+import {
   at,
   F32,
   headOperand,
@@ -52,7 +58,6 @@ import {
   type Pointer,
   sums,
   type V4,
-  variable,
   VECTOR,
   zeros,
 } from "./vectors.ts";
@@ -262,23 +267,14 @@ function addProduct(
   width: number,
   to: Pointer,
   stride: number,
-  product: Parameters<typeof accumulate>[2],
+  product: Product,
 ): void {
-  const columns = (place: Index, vectors: number) => {
-    const out = k.let(at(to, place, F32));
-    const sums = Array.from(
-      { length: rows },
-      (_, r) =>
-        Array.from(
-          { length: vectors },
-          (_, v) => variable(k, load("f32x4", out, r * stride + v * VECTOR)),
-        ),
-    );
-    accumulate(k, sums, { ...product, b: at(product.b, place, F32) });
+  eachColumns(k, width, (bytes, vectors) => {
+    const out = k.let(further(to, bytes));
+    const sums = loadTile(k, rows, vectors, out, stride);
+    accumulate(k, sums, { ...product, b: further(product.b, bytes) });
     storeTile(k, sums, out, stride);
-  };
-  k.for(0, width - width % LANES, LANES, (place) => columns(place, 2));
-  if (width % LANES !== 0) columns(i32(width - width % LANES), 1);
+  });
 }
 
 /** Lanes that are positions of a tile's queries. */

@@ -7,7 +7,6 @@
  */
 
 import {
-  accumulate,
   type AttentionShape,
   checkAttention,
   flash,
@@ -37,6 +36,7 @@ import {
   type ValueType,
 } from "./language.ts";
 import { exp2 } from "./math.ts";
+import { accumulate, loadTile, storeTile } from "./products.ts";
 import {
   at,
   divisor,
@@ -234,19 +234,15 @@ function decode(k: Block, item: Decode): void {
         const out = k.let(offset(at(outputs, column, F32), first * row));
         const totals = Array.from({ length: members }, (_, m) => {
           const shrink = k.let(load("f32x4", state, ((first + m) * 3 + 2) * VECTOR));
-          return Array.from(
-            { length: vectors },
-            (_, v) => variable(k, mul(load("f32x4", out, m * row + v * VECTOR), shrink)),
-          );
+          const own = offset(out, m * row);
+          return loadTile(k, 1, vectors, own, row, (value) => mul(value, shrink))[0];
         });
         accumulate(k, totals, {
           ...{ a: k.let(offset(scores, first * SCORES)), aRow: SCORES, aStep: F32 },
           b: k.let(at(at(values.first, firstKey, row), column, F32)),
           ...{ bStep: row, count: inBlock },
         });
-        totals.forEach((sums, m) =>
-          sums.forEach((sum, v) => k.store(sum, out, m * row + v * VECTOR))
-        );
+        storeTile(k, totals, out, row);
       });
     }
   });
