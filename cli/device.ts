@@ -1,0 +1,50 @@
+/** The flags by which commands choose a device. */
+
+import type { Device } from "../devices/device.ts";
+import { DEVICE_NAMES, openDevice } from "../devices/open.ts";
+import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
+
+/** Threads at most: far beyond any machine, and few enough to start. */
+const THREAD_LIMIT = 1024;
+
+/** Flags of every command that computes. */
+export const deviceFlags = {
+  device: optional(choice("where to compute", DEVICE_NAMES), "cpu"),
+  threads: absent(whole("threads of the CPU", 1, THREAD_LIMIT), "one a core"),
+  blas: optional(
+    text(
+      "auto|none|PATH",
+      "BLAS for the matrix products of the CPU: one that is found, none, this",
+    ),
+    "auto",
+  ),
+};
+
+/** Opens the device that the flags ask for, says on stderr which, and closes it in the end. */
+export async function withDevice<T>(
+  { device: name, threads, blas }: FlagValues<typeof deviceFlags>,
+  say: (line: string) => void,
+  run: (device: Device) => Promise<T>,
+): Promise<T> {
+  if (blas !== "auto" && blas !== "none") checkBlas(blas);
+  const device = await openDevice(name, { threads, blas });
+  say(device.description);
+  try {
+    return await run(device);
+  } finally {
+    await device.close();
+  }
+}
+
+/** Opens a library once, so that a wrong path is one clear error. */
+function checkBlas(path: string): void {
+  try {
+    Deno.dlopen(path, { cblas_sgemm: { parameters: [], result: "void" } }).close();
+  } catch (error) {
+    const found = error instanceof Error ? error.message : String(error);
+    const what = "expected a library with cblas_sgemm";
+    throw new UsageError(`--blas: ${what}, found ${JSON.stringify(path)}: ${found}`, {
+      cause: error,
+    });
+  }
+}
