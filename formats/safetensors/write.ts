@@ -115,9 +115,9 @@ function inWriteOrder(tensors: readonly TensorSource[]): TensorSource[] {
 
 /**
  * Length and JSON of a header for tensors that follow each other in this order, padded with spaces
- * so that the data begins at a multiple of 8 bytes.
+ * so that the data begins at a multiple of 8 bytes. For data that comes too late for `writeTensors`.
  */
-function formatHeader(
+export function formatHeader(
   tensors: readonly TensorSource[],
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
