@@ -1,0 +1,224 @@
+/** Golden cases of single blocks and losses: inputs, outputs, and gradients by given cotangents. */
+
+import { compute } from "../../devices/compute.ts";
+import type { Device } from "../../devices/device.ts";
+import type { JsonObject } from "../../formats/json.ts";
+import { openSafetensors, type TensorStore } from "../../formats/safetensors/store.ts";
+import * as g from "../../graph/build.ts";
+import { gradients, vectorJacobian } from "../../graph/gradient.ts";
+import { size, type Tensor } from "../../graph/tensor.ts";
+import type { DecoderConfig, MixerSpec } from "../../models/config.ts";
+import { mixerForward } from "../../models/decoder.ts";
+import { rotaryFrequencies, rotaryTables } from "../../models/rotary.ts";
+import { alignmentLoss } from "../../train/losses.ts";
+import type { BlockCase } from "./manifest.ts";
+import { type CaseResult, type Compared, NOT_IMPLEMENTED, worstOf } from "./result.ts";
+
+/** What a kind of block is given. */
+interface Block {
+  readonly config: JsonObject;
+  readonly store: TensorStore;
+  /** Whether the file has a tensor. */
+  has(name: string): boolean;
+  /** The graph input of a stored tensor. */
+  input(name: string): Tensor;
+  /** A number of the config. */
+  number(name: string): number;
+}
+
+/** What a kind of block computes, by the names after `out.` and `grad.`. */
+interface Computed {
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  /** Only where the stored cotangents do not give them. */
+  readonly gradients?: Readonly<Record<string, Tensor>>;
+  /** Values of further inputs. */
+  readonly values?: Readonly<Record<string, Float32Array>>;
+}
+
+function wkv7({ input }: Block): Computed {
+  const [r, w, k, v, kappa, a] = ["r", "w", "k", "v", "kappa", "a"].map((n) => input(`in.${n}`));
+  const { y, state } = g.wkv7({ r, w, k, v, kappa, a }, input("in.state"));
+  return { outputs: { y, state } };
+}
+
+/** A mixer with its rotary tables; `spec` is what it is. */
+function mixer(block: Block, spec: MixerSpec, layer: number): Computed {
+  const { has, input, number, store } = block;
+  const x = input("in.x");
+  const [batch, time, hiddenSize] = x.shape;
+  const [attentionHeads, keyValueHeads, headDim] = [number("H"), number("K"), number("N")];
+  const config: DecoderConfig = {
+    vocabSize: 1,
+    hiddenSize,
+    intermediateSize: 1,
+    layers: layer + 1,
+    attentionHeads,
+    keyValueHeads,
+    headDim,
+    rmsNormEps: 1e-6,
+    ropeTheta: typeof block.config.theta === "number" ? block.config.theta : 10000,
+    ropeScaling: null,
+    tieWordEmbeddings: false,
+    attentionBias: has("param.q_proj.bias"),
+    attentionOutputBias: has("param.o_proj.bias"),
+    mlpBias: false,
+  };
+  const positions = Array.from({ length: time }, (_, i) => i);
+  const tables = rotaryTables(rotaryFrequencies(config), positions);
+  const asHeads = (t: Tensor) => g.reshape(t, [batch, time, attentionHeads, headDim]);
+  const { y, value } = mixerForward(spec, {
+    config,
+    layer,
+    x,
+    weight: (name) => input(`param.${name}`),
+    cosine: g.input("cosine", [1, time, headDim / 2]),
+    sine: g.input("sine", [1, time, headDim / 2]),
+    firstValue: has("in.v_first") ? asHeads(input("in.v_first")) : undefined,
+  });
+  const first = store.tensors.get("out.v_first");
+  return {
+    outputs: { y, ...(first === undefined ? {} : { v_first: g.reshape(value, first.shape) }) },
+    values: tables,
+  };
+}
+
+const attention = (block: Block): Computed => mixer(block, { kind: "attention" }, 0);
+
+/** Flags that the config does not name are those of the published checkpoints, or what is stored. */
+function radRwkv7(block: Block): Computed {
+  const { config, has, input } = block;
+  const rank = (name: string) => has(`param.${name}`) ? input(`param.${name}`).shape[1] : 1;
+  const flag = (names: readonly string[], otherwise: boolean): boolean => {
+    const name = names.find((name) => typeof config[name] === "boolean");
+    return name === undefined ? otherwise : config[name] === true;
+  };
+  const spec: MixerSpec = {
+    kind: "radRwkv7",
+    rope: flag(["use_rope", "rope"], true),
+    balanceState: flag(["balance", "balance_state"], false),
+    groupNorm: flag(["groupnorm", "groupnorm_att"], has("param.ln_x.weight")),
+    gate: has("param.gate.weight") ? 1 : has("param.g1") ? 2 : 0,
+    ranks: { decay: rank("w1"), iclr: rank("a1"), valueResidual: rank("v1"), gate: rank("g1") },
+  };
+  return mixer(block, spec, typeof config.layer === "number" ? config.layer : 0);
+}
+
+function stage1Loss({ input }: Block): Computed {
+  return { outputs: { loss: alignmentLoss(input("in.teacher"), input("in.student")) } };
+}
+
+/** log softmax over the last axis. */
+function logSoftmax(x: Tensor): Tensor {
+  const shifted = g.sub(x, g.largest(x, [-1]));
+  return g.sub(shifted, g.log(g.sum(g.exp(shifted), [-1])));
+}
+
+/**
+ * The kernel fuses the head with the loss and leaves the teacher alone: the student's side goes
+ * through it with an identity as head, the teacher's gradient comes from primitives.
+ */
+function klLoss({ input }: Block): Computed {
+  const [teacher, student] = [input("in.teacher"), input("in.student")];
+  const vocabulary = student.shape[student.shape.length - 1];
+  const rows = (t: Tensor) => g.reshape(t, [size(t.shape) / vocabulary, vocabulary]);
+  const column = g.iota([vocabulary, vocabulary]);
+  const identity = g.equal(column, g.permute(column, [1, 0]));
+  const losses = g.klDivergence(rows(student), identity, rows(teacher), identity);
+  const loss = g.meanAll(losses);
+  const [logP, logQ] = [logSoftmax(teacher), logSoftmax(student)];
+  const plain = g.meanAll(g.sum(g.mul(g.exp(logP), g.sub(logP, logQ)), [-1]));
+  const cotangent = input("cotangent.loss");
+  return {
+    outputs: { loss },
+    gradients: {
+      "in.student": g.mul(gradients(loss, [student])[0], cotangent),
+      "in.teacher": g.mul(gradients(plain, [teacher])[0], cotangent),
+    },
+  };
+}
+
+/** The kind of a block by what its file and config hold; undefined for one that is not known. */
+function kindOf({ has, config }: Block): ((block: Block) => Computed) | undefined {
+  if (has("in.kappa")) return wkv7;
+  if (has("param.w0")) return radRwkv7;
+  if (has("param.time_decay")) return undefined;
+  if (has("param.q_proj.weight")) return attention;
+  if (has("in.teacher") && has("in.student")) return "V" in config ? klLoss : stage1Loss;
+  return undefined;
+}
+
+function blockOf(store: TensorStore, config: JsonObject): Block {
+  const inputs = new Map<string, Tensor>();
+  return {
+    config,
+    store,
+    has: (name) => store.tensors.has(name),
+    input: (name) => {
+      const known = inputs.get(name) ?? g.input(name, store.info(name).shape);
+      inputs.set(name, known);
+      return known;
+    },
+    number: (name) => {
+      const value = config[name];
+      if (typeof value !== "number") throw new Error(`config.${name}: expected a number`);
+      return value;
+    },
+  };
+}
+
+/** Runs a case on a device. */
+export async function runBlock(
+  device: Device,
+  folder: string,
+  { name, config }: BlockCase,
+): Promise<CaseResult> {
+  using store = openSafetensors(`${folder}/${name}.safetensors`);
+  const block = blockOf(store, config);
+  const kind = kindOf(block);
+  if (kind === undefined) return { name, problem: NOT_IMPLEMENTED };
+  const computed = kind(block);
+  const stored = (prefix: string) =>
+    [...store.tensors.keys()].filter((key) => key.startsWith(prefix))
+      .map((key) => key.slice(prefix.length));
+  const cotangents = stored("cotangent.").map((key) => ({
+    of: known(computed.outputs, key),
+    gradient: block.input(`cotangent.${key}`),
+  }));
+  const wanted = stored("grad.");
+  const derived = computed.gradients ?? Object.fromEntries(
+    vectorJacobian(cotangents, wanted.map(block.input)).map((t, i) => [wanted[i], t]),
+  );
+  const outputs = stored("out.").map((key) => ({
+    tensor: key,
+    stored: `out.${key}`,
+    computed: known(computed.outputs, key),
+  }));
+  const grads = wanted.map((key) => ({
+    tensor: key,
+    stored: `grad.${key}`,
+    computed: known(derived, key),
+  }));
+  const given = [...store.tensors.keys()].filter((key) => /^(in|param|cotangent)\./.test(key));
+  const values = {
+    ...Object.fromEntries(given.map((key) => [key, store.readF32(key)])),
+    ...computed.values,
+  };
+  const all = [...outputs, ...grads];
+  const found = await compute(device, all.map((t) => t.computed), values);
+  const compared = all.map((t, i): Compared => ({
+    tensor: t.tensor,
+    found: found[i],
+    expected: store.readF32(t.stored),
+  }));
+  return {
+    name,
+    outputs: worstOf(compared.slice(0, outputs.length)),
+    gradients: worstOf(compared.slice(outputs.length)),
+  };
+}
+
+function known(tensors: Readonly<Record<string, Tensor>>, name: string): Tensor {
+  const t = tensors[name];
+  if (t === undefined) throw new Error(`${name} is not computed by this block`);
+  return t;
+}
