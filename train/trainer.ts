@@ -1,19 +1,13 @@
 /** One stage's training step on a device: loss and gradients of a batch, then AdamW. */
 
 import type { Device, Executable, Memory, ProfileRow } from "../devices/device.ts";
-import { isTrained } from "../dsl/trains.ts";
+import { createStore, layoutOf, type Store, storeBindings } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
-import { gradients } from "../graph/gradient.ts";
-import { rematerialisedGradients } from "../graph/rematerialise.ts";
-import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
-import { modelParameters } from "../models/decoder.ts";
-import type { Parameter } from "../models/parameter.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
-import { alignLoss, type Batch, distillLosses, type Model, textLosses } from "./losses.ts";
 import { createOptimizer, type Optimizer } from "./optimizer.ts";
-import { createStore, layoutOf, type Store, storeBindings, storeInputs } from "../devices/store.ts";
+import { stageGraph, TEACHER_PREFIX } from "./stage_graph.ts";
 
 /** A model whose weights are in a store. */
 export interface StoredModel {
@@ -63,86 +57,20 @@ export interface Trainer {
   free(): void;
 }
 
-/** The parameters that a stage reads: in stage 1 only those of converted layers. */
-function stageParameters(stage: Stage, student: ModelSpec): Parameter[] {
-  const all = modelParameters(student);
-  if (stage.kind !== "align") return all;
-  return all.filter(({ name, mixer }) => mixer && isConverted(student, name));
-}
-
-const isConverted = ({ mixers }: ModelSpec, name: string): boolean => {
-  const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
-  return layer !== undefined && mixers[Number(layer)].kind !== "attention";
-};
-
-/** The parameters that a stage trains, in checkpoint order. */
-export function trainedParameters(stage: Stage, student: ModelSpec): Parameter[] {
-  return stageParameters(stage, student).filter(({ name, mixer }) =>
-    isTrained(stage.trains, name, mixer && isConverted(student, name))
-  );
-}
-
-/** The scalar loss of a batch, [1], and from where its forward pass can be computed again. */
-function stageLoss(
-  stage: Stage,
-  batch: Batch,
-  student: Model,
-  teacher?: Model,
-): { loss: Tensor; streams: readonly Tensor[] } {
-  const { kind } = stage;
-  switch (kind) {
-    case "align":
-      // Layers are independent of one another: each is done before the next one starts.
-      return { loss: alignLoss(teacher!, student, batch), streams: [] };
-    case "distill":
-    case "finetune":
-    case "pretrain": {
-      const { losses, streams } = kind === "distill"
-        ? distillLosses(teacher!, student, batch)
-        : textLosses(student, batch);
-      return { loss: g.meanAll(losses), streams };
-    }
-    default:
-      return kind satisfies never;
-  }
-}
-
 /** Prepares a stage. */
 export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const { device, stage, student, teacher } = options;
   const { context, accumulate } = stage;
   const rows = stage.batch / accumulate;
-  const trainedList = trainedParameters(stage, student);
-  const trainedNames = new Set(trainedList.map(({ name }) => name));
-  const frozenList = stageParameters(stage, student).filter(({ name }) => !trainedNames.has(name));
-  const trained = createStore(device, layoutOf(trainedList));
-  const frozen = createStore(device, layoutOf(frozenList));
+  const graph = stageGraph(stage, student, teacher?.spec);
+  const trained = createStore(device, layoutOf(graph.trained));
+  const frozen = createStore(device, layoutOf(graph.frozen));
   const gradientStore = createStore(device, trained.layout);
-  for (const { name } of trainedList) trained.write(name, await options.values(name));
-  for (const { name } of frozenList) frozen.write(name, await options.values(name));
+  for (const store of [trained, frozen]) {
+    for (const { name } of store.layout.tensors) store.write(name, await options.values(name));
+  }
 
   const half = student.config.headDim / 2;
-  const batch: Batch = {
-    ids: g.input("ids", [rows, context], "i32"),
-    targets: g.input("targets", [rows * context], "i32"),
-    cosine: g.input("cosine", [1, context, half]),
-    sine: g.input("sine", [1, context, half]),
-  };
-  const weights = new Map([...storeInputs(trained.layout, ""), ...storeInputs(frozen.layout, "")]);
-  const teacherWeights = teacher && storeInputs(teacher.store.layout, "teacher.");
-  const whole = stageLoss(
-    stage,
-    batch,
-    { spec: student, weight: (name) => weights.get(name)! },
-    teacher && { spec: teacher.spec, weight: (name) => teacherWeights!.get(name)! },
-  );
-  const loss = g.mul(whole.loss, 1 / accumulate);
-  const wanted = trainedList.map(({ name }) => weights.get(name)!);
-  const differentiated = stage.rematerialise
-    ? rematerialisedGradients(loss, wanted, whole.streams)
-    : gradients(loss, wanted);
-  const results = [loss, ...differentiated];
-
   const memory = {
     ids: device.allocate(4 * rows * context),
     targets: device.allocate(4 * rows * context),
@@ -160,16 +88,16 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     ...memory,
     ...storeBindings(trained, ""),
     ...storeBindings(frozen, ""),
-    ...(teacher && storeBindings(teacher.store, "teacher.")),
+    ...(teacher && storeBindings(teacher.store, TEACHER_PREFIX)),
     ...gradientBindings,
     "gradient.loss": lossMemory,
   };
-  const targets = [lossMemory, ...trainedList.map(({ name }) => gradientStore.at(name))];
-  const first: Executable = device.compile(results, { inputs, results: targets });
+  const names = trained.layout.tensors.map(({ name }) => name);
+  const targets = [lossMemory, ...names.map((name) => gradientStore.at(name))];
+  const first: Executable = device.compile(graph.results, { inputs, results: targets });
   // Later parts of an accumulated batch add to what the earlier ones left.
-  const names = ["loss", ...trainedList.map(({ name }) => name)];
   const more = accumulate === 1 ? undefined : device.compile(
-    results.map((t, i) => g.add(g.input(`gradient.${names[i]}`, t.shape), t)),
+    graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t)),
     { inputs, results: targets },
   );
   const optimizer = createOptimizer(device, trained, gradientStore, stage);

@@ -1,0 +1,58 @@
+/** GFLOPS of matrix products of the shapes that training uses. */
+
+import type { Device } from "../devices/device.ts";
+import * as g from "../graph/build.ts";
+
+/** One product: [m, k]·[k, n], operands transposed as in training. */
+export interface MatmulBench {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  /** From the fastest of several runs. */
+  readonly seconds: number;
+  readonly gflops: number;
+}
+
+/** m, n, k, and which operands are stored transposed. */
+const PRODUCTS: readonly (readonly [number, number, number, boolean, boolean])[] = [
+  [4096, 128, 128, false, true],
+  [4096, 352, 128, false, true],
+  [4096, 128, 352, false, true],
+  [4096, 128, 352, false, false],
+  [352, 128, 4096, true, false],
+  [2048, 2048, 128, false, true],
+  [2048, 704, 256, false, true],
+  [1024, 1024, 1024, false, false],
+  [256, 1536, 576, false, true],
+];
+
+const RUNS = 20;
+
+/** Measures all products. */
+export async function benchMatmul(device: Device): Promise<MatmulBench[]> {
+  const rows: MatmulBench[] = [];
+  for (const [m, n, k, transposeA, transposeB] of PRODUCTS) {
+    const a = g.input("a", transposeA ? [k, m] : [m, k]);
+    const b = g.input("b", transposeB ? [n, k] : [k, n]);
+    const memory = { a: device.allocate(4 * m * k), b: device.allocate(4 * k * n) };
+    const result = device.allocate(4 * m * n);
+    device.write(memory.a, new Float32Array(m * k).fill(0.5));
+    device.write(memory.b, new Float32Array(k * n).fill(0.25));
+    const executable = device.compile([g.matmul(a, b, { transposeA, transposeB })], {
+      inputs: memory,
+      results: [result],
+    });
+    let seconds = Infinity;
+    const one = new Float32Array(1);
+    for (let run = 0; run < RUNS; run++) {
+      const start = performance.now();
+      executable.run();
+      await device.read(result, one);
+      seconds = Math.min(seconds, (performance.now() - start) / 1000);
+    }
+    rows.push({ m, n, k, seconds, gflops: 2 * m * n * k / seconds / 1e9 });
+    executable.free();
+    [memory.a, memory.b, result].forEach(device.free);
+  }
+  return rows;
+}

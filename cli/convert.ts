@@ -1,0 +1,116 @@
+/** `deno task convert`: runs a recipe. */
+
+import { runRecipe } from "../train/convert.ts";
+import { OUTPUT_DTYPES } from "../train/output.ts";
+import type { Report, StageReport } from "../train/report.ts";
+import { command, main } from "./command.ts";
+import { deviceFlags, withDevice } from "./device.ts";
+import { absent, choice, optional, path, real, toggle, whole } from "./flags.ts";
+import { standardProgress } from "./progress.ts";
+import { loadRecipe } from "./recipe_module.ts";
+import { bytesText, sideBySide, table } from "./table.ts";
+
+/** Columns that the samples take where there is no terminal. */
+const WIDTH = 100;
+
+/** The command. */
+export const convert = command({
+  name: "convert",
+  summary: "runs a recipe: converts its teacher, or trains its new model, stage by stage",
+  arguments: { RECIPE: "a recipe module (.ts, .js) or a recipe as JSON" },
+  flags: {
+    out: absent(path("DIR", "where the result goes"), "the recipe's output"),
+    resume: toggle("go on where an earlier run of the same recipe stopped"),
+    seed: absent(whole("seed of initial values", 0, 2 ** 32 - 1), "the recipe's seed"),
+    dtype: optional(choice("type of the weights that are written", OUTPUT_DTYPES), "float32"),
+    "checkpoint-every": optional(
+      real("SECONDS", "time between checkpoints", "seconds from 0", (s) => s >= 0),
+      30,
+    ),
+    ...deviceFlags,
+  },
+  run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
+    const recipe = await loadRecipe(RECIPE);
+    const progress = standardProgress(say);
+    const out = flags.out ?? recipe.output;
+    const report = await withDevice(flags, say, async (device) => {
+      try {
+        return await runRecipe(recipe, {
+          device,
+          out,
+          resume: flags.resume,
+          seed: flags.seed ?? recipe.seed,
+          dtype: flags.dtype,
+          checkpointSeconds: flags["checkpoint-every"],
+          events: {
+            note: progress.note,
+            progress: progress.count,
+            step: progress.step,
+            measured: (measured) => progress.note(measuredText(measured)),
+          },
+        });
+      } finally {
+        progress.end();
+      }
+    });
+    print(`\n${reportText(report, out)}`);
+    return { report: { ...report } };
+  },
+});
+
+function ratioText(ratio: number | undefined): string {
+  return ratio === undefined ? "" : `${ratio.toFixed(4)} ×`;
+}
+
+function measuredText({ name, loss, perplexity, ratio }: StageReport): string {
+  const against = ratio === undefined ? "" : `, ${ratioText(ratio)} the teacher's`;
+  return `${name}: held-out loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(3)}${against}`;
+}
+
+/** The table and the samples that a run ends with. */
+export function reportText(report: Report, out: string): string {
+  const { teacher, student, untrained, stages } = report;
+  const costs = ({ stateBytesAt1K, stateBytesAt32K }: Report["student"], speed: string) => [
+    bytesText(stateBytesAt1K),
+    bytesText(stateBytesAt32K),
+    speed,
+  ];
+  const stageRow = (label: string, stage: StageReport, speed: string) => [
+    label,
+    stage.tokens === 0 ? "" : stage.tokens.toLocaleString("en-US"),
+    stage.tokens === 0 ? "" : `${stage.seconds.toFixed(1)} s`,
+    stage.loss.toFixed(4),
+    stage.perplexity.toFixed(3),
+    ratioText(stage.ratio),
+    ...costs(student, speed),
+  ];
+  const last = stages.length - 1;
+  const speedOf = (n: number) => n.toFixed(0);
+  const rows = [
+    ["", "tokens", "time", "loss", "perplexity", "to teacher", "state 1K", "state 32K", "tokens/s"],
+    ...(teacher === undefined ? [] : [[
+      "teacher",
+      "",
+      "",
+      teacher.loss.toFixed(4),
+      teacher.perplexity.toFixed(3),
+      ratioText(1),
+      ...costs(teacher, speedOf(teacher.tokensPerSecond)),
+    ]]),
+    stageRow(teacher === undefined ? "random" : "student, untrained", untrained, ""),
+    ...stages.map((stage, i) =>
+      stageRow(`after ${stage.name}`, stage, i === last ? speedOf(student.tokensPerSecond) : "")
+    ),
+  ];
+  const mine = { title: teacher === undefined ? "model" : "student", text: student.sample };
+  const samples = teacher === undefined
+    ? `${mine.title}: ${mine.text}\n`
+    : sideBySide({ title: "teacher", text: teacher.sample }, mine, WIDTH);
+  return [
+    table(rows),
+    `\nafter "${report.prompt}"\n\n${samples}`,
+    `\n${out} in ${report.seconds.toFixed(0)} s\n`,
+  ].join("");
+}
+
+if (import.meta.main) await main(convert);

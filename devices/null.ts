@@ -1,0 +1,27 @@
+/** The null device: compiles, counts and runs nothing. */
+
+import { schedule } from "../graph/schedule.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import { buildProgram } from "../kernels/program.ts";
+
+/** What computing some tensors costs. */
+export interface Cost {
+  readonly launches: number;
+  /** Floating-point operations, a multiplication and an addition counting as two. */
+  readonly flops: number;
+  /** Bytes that kernels read and write. */
+  readonly bytes: number;
+  /** Bytes of memory for intermediate results. */
+  readonly arenaBytes: number;
+}
+
+/** Counts without computing. */
+export function costOf(results: readonly Tensor[]): Cost {
+  const { launches, arenaBytes } = buildProgram(schedule(results, { epilogues: true }));
+  return {
+    launches: launches.length,
+    flops: launches.reduce((n, { kernel }) => n + kernel.flops, 0),
+    bytes: launches.reduce((n, { kernel }) => n + kernel.bytes, 0),
+    arenaBytes,
+  };
+}

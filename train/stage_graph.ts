@@ -1,0 +1,101 @@
+/** A stage as a graph: what a device computes for a part of a batch. */
+
+import type { Stage } from "../dsl/stages.ts";
+import { isTrained } from "../dsl/trains.ts";
+import * as g from "../graph/build.ts";
+import { gradients } from "../graph/gradient.ts";
+import { rematerialisedGradients } from "../graph/rematerialise.ts";
+import type { Tensor } from "../graph/tensor.ts";
+import type { ModelSpec } from "../models/config.ts";
+import { modelParameters } from "../models/decoder.ts";
+import type { Parameter } from "../models/parameter.ts";
+import { alignLoss, type Batch, distillLosses, type Model, textLosses } from "./losses.ts";
+
+/** The parameters that a stage reads: in stage 1 only those of converted layers. */
+function stageParameters(stage: Stage, student: ModelSpec): Parameter[] {
+  const all = modelParameters(student);
+  if (stage.kind !== "align") return all;
+  return all.filter(({ name, mixer }) => mixer && isConverted(student, name));
+}
+
+const isConverted = ({ mixers }: ModelSpec, name: string): boolean => {
+  const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
+  return layer !== undefined && mixers[Number(layer)].kind !== "attention";
+};
+
+/** The parameters that a stage trains, in checkpoint order. */
+export function trainedParameters(stage: Stage, student: ModelSpec): Parameter[] {
+  return stageParameters(stage, student).filter(({ name, mixer }) =>
+    isTrained(stage.trains, name, mixer && isConverted(student, name))
+  );
+}
+
+/** The scalar loss of a batch, [1], and from where its forward pass can be computed again. */
+function stageLoss(
+  stage: Stage,
+  batch: Batch,
+  student: Model,
+  teacher?: Model,
+): { loss: Tensor; streams: readonly Tensor[] } {
+  const { kind } = stage;
+  switch (kind) {
+    case "align":
+      // Layers are independent of one another: each is done before the next one starts.
+      return { loss: alignLoss(teacher!, student, batch), streams: [] };
+    case "distill":
+    case "finetune":
+    case "pretrain": {
+      const { losses, streams } = kind === "distill"
+        ? distillLosses(teacher!, student, batch)
+        : textLosses(student, batch);
+      return { loss: g.meanAll(losses), streams };
+    }
+    default:
+      return kind satisfies never;
+  }
+}
+
+/** The inputs and results of a stage's graph. */
+export interface StageGraph {
+  readonly trained: readonly Parameter[];
+  readonly frozen: readonly Parameter[];
+  /** The loss, [1], divided by the number of parts of a batch; then the gradients of `trained`. */
+  readonly results: readonly Tensor[];
+}
+
+/** Prefix of the teacher's parameters, which keeps the two models apart. */
+export const TEACHER_PREFIX = "teacher.";
+
+/**
+ * The graph of one part of a batch. Its inputs are `ids` [rows, context] and `targets`
+ * [rows·context] i32, `cosine` and `sine` [1, context, headDim/2], the student's parameters by
+ * name and the teacher's with a prefix.
+ */
+export function stageGraph(stage: Stage, student: ModelSpec, teacher?: ModelSpec): StageGraph {
+  const { context, accumulate } = stage;
+  const rows = stage.batch / accumulate;
+  const trained = trainedParameters(stage, student);
+  const names = new Set(trained.map(({ name }) => name));
+  const frozen = stageParameters(stage, student).filter(({ name }) => !names.has(name));
+  const half = student.config.headDim / 2;
+  const batch: Batch = {
+    ids: g.input("ids", [rows, context], "i32"),
+    targets: g.input("targets", [rows * context], "i32"),
+    cosine: g.input("cosine", [1, context, half]),
+    sine: g.input("sine", [1, context, half]),
+  };
+  const model = (spec: ModelSpec, prefix: string): Model => {
+    const inputs = new Map(
+      modelParameters(spec).map(({ name, shape }) => [name, g.input(prefix + name, shape)]),
+    );
+    return { spec, weight: (name) => inputs.get(name)! };
+  };
+  const own = model(student, "");
+  const whole = stageLoss(stage, batch, own, teacher && model(teacher, TEACHER_PREFIX));
+  const loss = g.mul(whole.loss, 1 / accumulate);
+  const wanted = trained.map(({ name }) => own.weight(name));
+  const differentiated = stage.rematerialise
+    ? rematerialisedGradients(loss, wanted, whole.streams)
+    : gradients(loss, wanted);
+  return { trained, frozen, results: [loss, ...differentiated] };
+}
