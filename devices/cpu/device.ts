@@ -8,7 +8,7 @@ import { MAX_PAGES, renderWasm, wasmFeatures } from "../../kernels/render/wasm.t
 import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
-import { COMMANDS, issue, waitForWorkers, WORDS } from "./control.ts";
+import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
@@ -66,8 +66,10 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     Array.from({ length: threads - 1 }, (_, i) => startWorker({ ...base, thread: i + 1 })),
   );
 
+  const failed = () => Atomics.load(words, WORDS.failed) !== 0;
   /** Sends a command and its text; the main thread does its own part meanwhile. */
   const command = (code: number, body: unknown, own: () => void) => {
+    if (failed()) throw new Error("cpu: a thread failed before: nothing more runs on this device");
     const text = new TextEncoder().encode(JSON.stringify(body));
     const address = heap.allocate(text.length);
     new Uint8Array(memory.buffer, address, text.length).set(text);
@@ -77,13 +79,11 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
       waitForWorkers(words, workers.length);
     } catch (error) {
       Atomics.store(words, WORDS.failed, 1);
-      throw error;
+      if (!(error instanceof OtherThreadFailed)) throw error;
     } finally {
       heap.free(address);
     }
-    if (Atomics.load(words, WORDS.failed) !== 0) {
-      throw new Error("cpu: a worker thread failed; its message is above");
-    }
+    if (failed()) throw new Error("cpu: a worker thread failed; its message is above");
   };
 
   const kernels = new Map<string, number>();
@@ -159,7 +159,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
         return profileRows(program, seconds);
       },
       free: () => {
-        command(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
+        // After a failure it would hide the error that is on its way.
+        if (!failed()) command(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
         heap.free(counters);
       },
     };
@@ -196,7 +197,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     close: () => {
       if (workers.length > 0) {
         issue(words, COMMANDS.exit, { address: 0, bytes: 0 });
-        waitForWorkers(words, workers.length);
+        // After a failure nobody knows which of them still listen.
+        if (!failed()) waitForWorkers(words, workers.length);
       }
       player.close();
       workers.forEach((worker) => worker.terminate());
