@@ -7,15 +7,8 @@
  * meet blocks of 48 keys; their p and dscore lie in scratch memory as [key, query].
  */
 
-import {
-  type AttentionShape,
-  checkAttention,
-  eachTile,
-  LANES,
-  packTile,
-  type Rows,
-  TILE_ROW,
-} from "./attention.ts";
+import { type AttentionShape, checkAttention } from "./attention.ts";
+import { eachTile, LANES, packTile, TILE_ROW } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
@@ -56,6 +49,7 @@ import {
   headOperand,
   type Index,
   type Pointer,
+  type Rows,
   sums,
   type V4,
   VECTOR,

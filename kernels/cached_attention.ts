@@ -6,14 +6,8 @@
  * one reads every key and value once, with the dot products of four keys at a time.
  */
 
-import {
-  type AttentionShape,
-  checkAttention,
-  flash,
-  FLASH_QUERIES,
-  flashScratch,
-  type Rows,
-} from "./attention.ts";
+import { type AttentionShape, checkAttention } from "./attention.ts";
+import { flash, FLASH_QUERIES, flashScratch } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
@@ -45,6 +39,7 @@ import {
   headOperand,
   type Index,
   type Pointer,
+  type Rows,
   sums,
   type V4,
   variable,

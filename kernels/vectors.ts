@@ -86,6 +86,12 @@ export function transpose(k: Block, [a, b, c, d]: readonly V4[]): V4[] {
   return [low(ac, bd), high(ac, bd), low(acHigh, bdHigh), high(acHigh, bdHigh)];
 }
 
+/** Rows in memory: the first and the bytes from each to the next. */
+export interface Rows {
+  readonly first: Pointer;
+  readonly stride: number;
+}
+
 /** An operand of logical axes [batch, time, heads, width]. */
 export interface HeadOperand {
   /** The first row of a batch and head. */

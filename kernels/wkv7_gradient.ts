@@ -1,16 +1,16 @@
 /**
- * Gradient of the RWKV-7 recurrence.
+ * Gradient of the RWKV-7 recurrence, by blocks of eight tokens (wkv7_block.ts).
  *
- * From the last chunk to the first, a few rows of S at a time: the states of a chunk are computed
- * again from the one that was kept before it, then one pass a token, from the last to the first,
- * does all that the token needs. With G the gradient of the state after a token, u = S·κᵀ of the
- * state before it and b = −a⊙κ:
+ * From the last chunk to the first: forward through its blocks from the state that was kept, then
+ * back through them with dS, the gradient of the state after a block. For a token t of a block, with
+ * G the gradient of the state after it:
  *
- *     G ← G·diag(w′) + du′κ′ + dyᵀr  (′: of the token after it)     du = G·b, dv = G·k
- *     dk = v·G, db = u·G, dw = Σ G⊙S before, dr = dy·S after, dκ′ = du′·S after
+ *     du = G·b, dv = G·k, dk = v·G, db = u·G, dr = dy·S after, dκ = du·S before
+ *     dw = Σ over rows of G⊙S before
  *
- * The sums over rows gather in records of their own. 28 floating-point operations an element of S
- * and token.
+ * where G = dS·P(t, end) + Σ_τ≥t (dyᵣrᵣ + duᵣκᵣ)·P(t, τ). What a later token τ asks of the state,
+ * Q = dy·S and R = du·S, is followed through the tokens before it, so that dw is a sum over pairs of
+ * tokens of rows, not of states.
  */
 
 import { WKV_CHUNK } from "../graph/build.ts";
@@ -18,61 +18,65 @@ import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
   type Block,
-  constant,
   div,
-  type Expr,
   fma,
   i32,
   kernel,
   type KernelCode,
-  lane,
+  lessThan,
   load,
+  min,
   mul,
   neg,
   offset,
   rem,
+  splat,
   sub,
   type ValueType,
 } from "./language.ts";
+import { eachColumns, further } from "./products.ts";
 import {
   advance,
   at,
-  eachPlace,
   F32,
   type HeadOperand,
   headOperand,
+  type Index,
   type Pointer,
-  sums,
+  type Rows,
   type V4,
   variable,
   VECTOR,
-  zeros,
 } from "./vectors.ts";
+import { checkWidth, chunkTokens, wkv7Operands, type Wkv7Shape } from "./wkv7.ts";
 import {
-  checkWidth,
-  chunkTokens,
-  FIELDS,
-  GROUP,
-  pairOf,
-  PLACE,
-  recordBytes,
-  startRows,
-  stepPair,
-  type Wkv7Layouts,
-  wkv7Operands,
-  type Wkv7Shape,
-  writeRecords,
-} from "./wkv7.ts";
-
-/**
- * The sums over rows, as in the records of inputs: for every token and vector, five vectors dk, db,
- * dw, dr, dκ one after another.
- */
-const SUMS = { k: 0, b: VECTOR, w: 2 * VECTOR, r: 3 * VECTOR, kappa: 4 * VECTOR };
+  type BlockInputs,
+  blockPlaces,
+  type BlockPointers,
+  blockPointers,
+  decayBlock,
+  readBlock,
+  scoreBlock,
+  TOKENS,
+} from "./wkv7_block.ts";
+import {
+  columnProducts,
+  gramBlock,
+  moveState,
+  rowsTimesState,
+  solveGradients,
+  solveU,
+} from "./wkv7_products.ts";
 
 /** Gradients in the order of the operands. */
 const GRADIENTS = ["r", "w", "k", "v", "kappa", "a"] as const;
-type Gradients = Record<typeof GRADIENTS[number], HeadOperand>;
+type Name = typeof GRADIENTS[number];
+
+/** Blocks of a chunk. */
+const BLOCKS = WKV_CHUNK / TOKENS;
+
+/** Bytes of what a pair of tokens keeps for a pair of vectors: Q and R. */
+const PAIR = 4 * VECTOR;
 
 /**
  * Operands r, w, k, v, kappa, a, chunk states, dy, dstate → dr, dw, dk, dv, dkappa, da, dstate. The
@@ -89,6 +93,7 @@ export function wkv7Gradient(shape: Wkv7Shape & { dy?: OperandLayout }): Kernel 
     code: () => wkv7GradientCode({ ...shape, dy }),
     items: batch * heads,
     scratchBytes: scratchPlaces(width).bytes,
+    // Of the recurrence itself and its reverse, token by token.
     flops: 28 * elements * time,
     bytes: F32 * (13 * tokens + (Math.ceil(time / WKV_CHUNK) + 2) * elements),
   };
@@ -96,20 +101,33 @@ export function wkv7Gradient(shape: Wkv7Shape & { dy?: OperandLayout }): Kernel 
 
 /** Where in scratch memory things lie, in bytes. */
 function scratchPlaces(width: number) {
-  const records = 0;
-  const totals = records + (WKV_CHUNK + 1) * recordBytes(width);
-  const states = totals + (WKV_CHUNK + 1) * recordBytes(width);
-  const us = states + (WKV_CHUNK + 1) * GROUP * width * F32;
-  const du = us + (WKV_CHUNK + 1) * VECTOR;
-  return { records, totals, states, us, du, bytes: du + VECTOR };
+  const row = width * F32;
+  let end = 0;
+  const take = (bytes: number): number => (end += bytes) - bytes;
+  return {
+    blocks: take(BLOCKS * blockPlaces(width).bytes),
+    /** The state between the blocks of a chunk. */
+    state: take((BLOCKS - 1) * width * row),
+    lanes: take(width * TOKENS * F32),
+    dv: take(TOKENS * row),
+    grams: take(TOKENS * TOKENS * VECTOR),
+    /** dy·S and du·S before the block, then v·dS and u·dS after it, and Σ S⊙dS. */
+    asked: take(2 * TOKENS * row),
+    given: take(2 * TOKENS * row),
+    columns: take(row),
+    pairs: take(TOKENS * TOKENS * PAIR),
+    get bytes() {
+      return end;
+    },
+  };
 }
+
+type Scratch = Readonly<Record<Exclude<keyof ReturnType<typeof scratchPlaces>, "bytes">, Pointer>>;
 
 function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode {
   const { batch, time, heads, width, inputs } = shape;
   const chunks = Math.ceil(time / WKV_CHUNK);
-  const row = width * F32;
-  const record = recordBytes(width);
-  const groupBytes = GROUP * row;
+  const matrix = width * width * F32;
   const parameters = {
     ...{ r: "ptr", w: "ptr", k: "ptr", v: "ptr", kappa: "ptr", a: "ptr" },
     ...{ kept: "ptr", dy: "ptr", dAfter: "ptr" },
@@ -117,254 +135,172 @@ function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode 
     ...{ scratch: "ptr", begin: "i32", end: "i32" },
   } as const satisfies Record<string, ValueType>;
   return kernel("wkv7_gradient", parameters, (k, args) => {
-    const operands = wkv7Operands(args, inputs);
-    const gradientLayout = contiguousLayout([batch, time, heads, width]);
-    const gradients = Object.fromEntries(
+    const operands = {
+      ...wkv7Operands(args, inputs),
+      dy: headOperand("wkv7_gradient dy", args.dy, shape.dy),
+    };
+    const contiguous = contiguousLayout([batch, time, heads, width]);
+    const outputs = Object.fromEntries(
       GRADIENTS.map((name) => [
         name,
-        headOperand(`wkv7_gradient d${name}`, args[`d${name}`], gradientLayout),
+        headOperand(`wkv7_gradient d${name}`, args[`d${name}`], contiguous),
       ]),
-    ) as Gradients;
-    const dyOperand = headOperand("wkv7_gradient dy", args.dy, shape.dy);
-    const places = scratchPlaces(width);
-    const scratch = (bytes: number) => k.let(offset(args.scratch, bytes));
-    const [records, totals, states] = [
-      args.scratch,
-      scratch(places.totals),
-      scratch(places.states),
-    ];
-    const [us, du] = [scratch(places.us), scratch(places.du)];
+    ) as Record<Name, HeadOperand>;
+    const { bytes: _, ...places } = scratchPlaces(width);
+    const scratch = Object.fromEntries(
+      Object.entries(places).map(([name, bytes]) => [name, k.let(offset(args.scratch, bytes))]),
+    ) as unknown as Scratch;
+    const blockAt = (index: Index) =>
+      blockPointers(k, width, k.let(at(scratch.blocks, index, blockPlaces(width).bytes)));
     k.for(args.begin, args.end, 1, (item) => {
       const [b, h] = [k.let(div(item, i32(heads))), k.let(rem(item, i32(heads)))];
-      const gradient = k.let(at(args.dBefore, item, width * row));
-      k.copy(at(args.dAfter, item, width * row), gradient, width * row);
+      const gradient = k.let(at(args.dBefore, item, matrix));
+      k.copy(at(args.dAfter, item, matrix), gradient, matrix);
       k.for(0, chunks, 1, (back) => {
         const chunk = k.let(sub(i32(chunks - 1), back));
         const first = k.let(mul(chunk, i32(WKV_CHUNK)));
         const count = chunkTokens(time, first);
-        const length = typeof count === "number" ? i32(count) : k.let(count);
-        const last = k.let(sub(length, i32(1)));
-        const tokensOf = (operand: HeadOperand) =>
-          k.let(at(operand.row(b, h), first, operand.timeStride));
-        const rows = Object.fromEntries(
-          GRADIENTS.map((name) => [name, tokensOf(operands[name])]),
-        ) as Record<keyof Wkv7Layouts, Pointer>;
-        const dRows = Object.fromEntries(
-          GRADIENTS.map((name) => [name, tokensOf(gradients[name])]),
-        ) as Record<keyof Wkv7Layouts, Pointer>;
-        const dyRows = tokensOf(dyOperand);
-        writeRecords(k, width, operands, rows, length, records);
-        endRecord(k, width, k.let(at(records, length, record)));
-        k.zero(totals, mul(add(length, i32(1)), i32(record)));
-        const kept = k.let(at(at(args.kept, item, chunks * width * row), chunk, width * row));
-        k.for(0, width, GROUP, (group) => {
-          // The states of these rows, once more.
-          startRows(k, width, k.let(at(kept, group, row)), states, records, us);
-          const move = {
-            record: variable(k, records),
-            state: variable(k, states),
-            u: variable(k, us),
-            v: variable(k, at(rows.v, group, F32)),
-          };
-          k.for(0, length, 1, () => {
-            for (let pair = 0; pair < GROUP / 2; pair++) {
-              const bytes = pair * 2 * F32;
-              const state = offset(move.state, pair * 2 * row);
-              const [u, v] = [pairOf(k, move.u, bytes), pairOf(k, move.v, bytes)];
-              const { u: next } = stepPair(k, width, state, groupBytes, move.record, u, v, false);
-              const all = sums(k, next[0], next[1], next[0], next[1]);
-              k.store(lane(all, 0), move.u, VECTOR + bytes);
-              k.store(lane(all, 1), move.u, VECTOR + bytes + F32);
-            }
-            advance(k, [
-              [move.record, record],
-              [move.state, groupBytes],
-              [move.u, VECTOR],
-              [move.v, operands.v.timeStride],
-            ]);
+        const tokens = typeof count === "number" ? i32(count) : k.let(count);
+        const blocks = k.let(div(add(tokens, i32(TOKENS - 1)), i32(TOKENS)));
+        const kept = k.let(at(at(args.kept, item, chunks * matrix), chunk, matrix));
+        const rowsOf = (of: HeadOperand, index: Index) => {
+          const token = add(first, mul(index, i32(TOKENS)));
+          return { first: k.let(at(of.row(b, h), token, of.timeStride)), stride: of.timeStride };
+        };
+        const tokensOf = (index: Index) =>
+          k.let(min(sub(tokens, mul(index, i32(TOKENS))), i32(TOKENS)));
+        const state = variable(k, kept);
+        k.for(0, blocks, 1, (index) => {
+          const block = blockAt(index);
+          const rows = Object.fromEntries(
+            Object.entries(operands).map(([name, of]) => [name, rowsOf(of, index)]),
+          ) as BlockInputs;
+          readBlock(k, width, rows, tokensOf(index), block);
+          decayBlock(k, width, block);
+          scoreBlock(k, width, block);
+          solveU(k, width, state, block, scratch.lanes);
+          k.if(lessThan(add(index, i32(1)), blocks), () => {
+            moveState(k, width, state, scratch.state, block.decay, block.v, block.kLate);
+            k.set(state, scratch.state);
           });
-          // And back.
-          k.store(constant("f32x4", 0), du);
-          const rowsGradient = k.let(at(gradient, group, row));
-          const ofGroup = (rows: Pointer, { timeStride }: HeadOperand) =>
-            variable(k, at(at(rows, group, F32), last, timeStride));
-          const backMove: BackwardPointers = {
-            record: variable(k, at(records, last, record)),
-            totals: variable(k, at(totals, last, record)),
-            state: variable(k, at(states, last, groupBytes)),
-            u: variable(k, at(us, last, VECTOR)),
-            v: ofGroup(rows.v, operands.v),
-            dy: ofGroup(dyRows, dyOperand),
-            dv: ofGroup(dRows.v, gradients.v),
-          };
-          k.for(0, length, 1, () => {
-            for (let pair = 0; pair < GROUP / 2; pair++) {
-              stepBack(k, width, pair, backMove, rowsGradient, du);
-            }
-            advance(k, [
-              [backMove.record, -record],
-              [backMove.totals, -record],
-              [backMove.state, -groupBytes],
-              [backMove.u, -VECTOR],
-              [backMove.v, -operands.v.timeStride],
-              [backMove.dy, -dyOperand.timeStride],
-              [backMove.dv, -gradients.v.timeStride],
-            ]);
-          });
-          for (let pair = 0; pair < GROUP / 2; pair++) {
-            beforeChunk(k, width, pair, records, totals, states, rowsGradient, du);
-          }
         });
-        writeGradients(k, width, length, totals, rows, dRows, operands, gradients);
+        k.for(0, blocks, 1, (done) => {
+          const index = k.let(sub(sub(blocks, i32(1)), done));
+          const block = blockAt(index);
+          solveGradients(k, width, gradient, block, scratch.dv, scratch.lanes);
+          gramBlock(k, width, block, scratch.grams);
+          rowsTimesState(k, width, block.dy, state, scratch.asked);
+          rowsTimesState(k, width, block.v, gradient, scratch.given);
+          columnProducts(k, width, state, gradient, scratch.columns);
+          moveState(k, width, gradient, gradient, block.decay, block.dy, block.rEarly);
+          const out = Object.fromEntries(
+            GRADIENTS.map((name) => [name, rowsOf(outputs[name], index)]),
+          ) as Record<Name, Rows>;
+          const a = rowsOf(operands.a, index);
+          const own = tokensOf(index);
+          k.for(0, own, 1, (token) => {
+            const row = width * F32;
+            k.copy(at(scratch.dv, token, row), at(out.v.first, token, out.v.stride), row);
+          });
+          writeGradients(k, width, own, block, scratch, a, out);
+          k.set(state, kept);
+        });
       });
     });
   });
 }
 
-/** A record after the last token that changes nothing: w = 1, κ = 0. */
-function endRecord(k: Block, width: number, record: Pointer): void {
-  eachPlace(k, width / 4, 4, [[record, PLACE]], ([to], [place]) => {
-    k.store(constant("f32x4", 1), to, place + FIELDS.w);
-    k.store(constant("f32x4", 0), to, place + FIELDS.kappa);
-  });
-}
-
-interface BackwardPointers {
-  readonly record: Pointer;
-  readonly totals: Pointer;
-  readonly state: Pointer;
-  readonly u: Pointer;
-  readonly v: Pointer;
-  readonly dy: Pointer;
-  readonly dv: Pointer;
-}
-
-/** One token for a pair of rows: G and all sums. `du` is of the token after it, then of it. */
-function stepBack(
-  k: Block,
-  width: number,
-  pair: number,
-  move: BackwardPointers,
-  gradient: Pointer,
-  du: Pointer,
-): void {
-  const row = width * F32;
-  const bytes = pair * 2 * F32;
-  const ahead = recordBytes(width);
-  const [u, v, dy, duNext] = [move.u, move.v, move.dy, du].map((from) => pairOf(k, from, bytes));
-  const [du0, du1, dv0, dv1] = zeros(k, 4);
-  const moves = [
-    [k.let(offset(move.state, pair * 2 * row)), VECTOR],
-    [move.record, PLACE],
-    [move.totals, PLACE],
-    [k.let(offset(gradient, pair * 2 * row)), VECTOR],
-  ] as const;
-  eachPlace(k, width / 4, 4, moves, ([s, record, totals, g], [i, place, total, j]) => {
-    const field = (bytes: number) => k.let(load("f32x4", record, place + bytes));
-    const gather = (bytes: number, terms: readonly (readonly [V4, V4])[]) => {
-      const to = total + bytes;
-      const sum = terms.reduce<V4>((t, [x, y]) => fma(x, y, t), load("f32x4", totals, to));
-      k.store(sum, totals, to);
-    };
-    const stateAt = (n: number) => load("f32x4", s, i + n * row);
-    const [w, kappa, r] = [field(ahead + FIELDS.w), field(ahead + FIELDS.kappa), field(FIELDS.r)];
-    const next = [0, 1].map((n) => {
-      const decayed = mul(load("f32x4", g, j + n * row), w);
-      const value = k.let(fma(dy[n], r, fma(duNext[n], kappa, decayed)));
-      k.store(value, g, j + n * row);
-      return value;
-    });
-    const b = field(FIELDS.b);
-    k.set(du0, fma(next[0], b, du0));
-    k.set(du1, fma(next[1], b, du1));
-    const key = field(FIELDS.k);
-    k.set(dv0, fma(next[0], key, dv0));
-    k.set(dv1, fma(next[1], key, dv1));
-    gather(SUMS.k, next.map((value, n) => [v[n], value] as const));
-    gather(SUMS.b, next.map((value, n) => [u[n], value] as const));
-    gather(SUMS.w, next.map((value, n) => [stateAt(n), value] as const));
-    const after = [0, 1].map((n) => k.let(load("f32x4", s, i + n * row + GROUP * row)));
-    gather(SUMS.r, after.map((state, n) => [dy[n], state] as const));
-    gather(ahead + SUMS.kappa, after.map((state, n) => [duNext[n], state] as const));
-  });
-  const all = sums(k, du0, du1, dv0, dv1);
-  [du, move.dv].forEach((to, i) => {
-    k.store(lane(all, 2 * i), to, bytes);
-    k.store(lane(all, 2 * i + 1), to, bytes + F32);
-  });
-}
-
-/** What the first token of a chunk leaves to do: G of the state before it, and its dκ. */
-function beforeChunk(
-  k: Block,
-  width: number,
-  pair: number,
-  records: Pointer,
-  totals: Pointer,
-  states: Pointer,
-  gradient: Pointer,
-  du: Pointer,
-): void {
-  const row = width * F32;
-  const duFirst = pairOf(k, du, pair * 2 * F32);
-  const moves = [
-    [k.let(offset(states, pair * 2 * row)), VECTOR],
-    [records, PLACE],
-    [totals, PLACE],
-    [k.let(offset(gradient, pair * 2 * row)), VECTOR],
-  ] as const;
-  eachPlace(k, width / 4, 4, moves, ([s, record, total, g], [i, place, to, j]) => {
-    const [w, kappa] = [FIELDS.w, FIELDS.kappa].map((field) =>
-      k.let(load("f32x4", record, place + field))
-    );
-    let sum = load("f32x4", total, to + SUMS.kappa);
-    for (const n of [0, 1]) {
-      const decayed = mul(load("f32x4", g, j + n * row), w);
-      k.store(fma(duFirst[n], kappa, decayed), g, j + n * row);
-      sum = fma(duFirst[n], load("f32x4", s, i + n * row), sum);
-    }
-    k.store(sum, total, to + SUMS.kappa);
-  });
-}
-
-/** Writes a chunk's gradients from its sums: da = −db⊙κ, and dκ gets −db⊙a. */
+/** Gathers and writes all gradients of a block but dv, a pair of vectors at a time. */
 function writeGradients(
   k: Block,
   width: number,
-  length: Expr<"i32">,
-  totals: Pointer,
-  rows: Readonly<Record<keyof Wkv7Layouts, Pointer>>,
-  dRows: Readonly<Record<keyof Wkv7Layouts, Pointer>>,
-  operands: Readonly<Record<keyof Wkv7Layouts, HeadOperand>>,
-  gradients: Gradients,
+  tokens: Index,
+  block: BlockPointers,
+  scratch: Scratch,
+  a: Rows,
+  out: Readonly<Record<Name, Rows>>,
 ): void {
-  const outputs = ["k", "w", "r", "kappa", "a"] as const;
-  const total = variable(k, totals);
-  const inputs = [variable(k, rows.kappa), variable(k, rows.a)];
-  const to = outputs.map((name) => variable(k, dRows[name]));
-  k.for(0, length, 1, () => {
-    const moves = [
-      [total, PLACE] as const,
-      ...[...inputs, ...to].map((pointer) => [pointer, VECTOR] as const),
-    ];
-    eachPlace(k, width / 4, 4, moves, (pointers, offsets) => {
-      const field = (bytes: number) => load("f32x4", pointers[0], offsets[0] + bytes);
-      const [kappa, a] = [1, 2].map((i) => k.let(load("f32x4", pointers[i], offsets[i])));
-      const minusDb = k.let(neg(field(SUMS.b)));
-      const values: V4[] = [
-        field(SUMS.k),
-        field(SUMS.w),
-        field(SUMS.r),
-        fma(minusDb, a, field(SUMS.kappa)),
-        mul(minusDb, kappa),
-      ];
-      values.forEach((value, i) => k.store(value, pointers[3 + i], offsets[3 + i]));
+  const row = width * F32;
+  eachColumns(k, width, (bytes, vectors) => {
+    const each = Array.from({ length: vectors }, (_, v) => v);
+    const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
+    const target = ({ first, stride }: Rows, token: Index) =>
+      k.let(further(at(first, token, stride), bytes));
+    const read = (from: Pointer, by = 0) =>
+      each.map((v) => k.let(load("f32x4", from, by + v * VECTOR)));
+    const write = (values: readonly V4[], to: Pointer, by = 0) => {
+      values.forEach((value, v) => k.store(value, to, by + v * VECTOR));
+    };
+    const held = (values: readonly V4[]) => values.map((value) => variable(k, value));
+    const gram = (from: Pointer) =>
+      [0, 1, 2, 3].map((i) => k.let(splat(load("f32", from, i * F32))));
+
+    // Q and R of every token before every token that it asks of.
+    k.for(0, tokens, 1, (later) => {
+      const q = held(read(column(scratch.asked, later)));
+      const r = held(read(column(scratch.asked, add(later, i32(TOKENS)))));
+      const pair = variable(k, at(scratch.pairs, mul(later, i32(TOKENS)), PAIR));
+      const scalars = variable(k, at(scratch.grams, mul(later, i32(TOKENS)), VECTOR));
+      const [w, key, b] = [block.w, block.k, block.b].map((rows) =>
+        variable(k, further(rows, bytes))
+      );
+      k.for(0, add(later, i32(1)), 1, () => {
+        write(q, pair);
+        write(r, pair, 2 * VECTOR);
+        const [yv, yu, dv, du] = gram(scalars);
+        const [ws, ks, bs] = [w, key, b].map((from) => read(from));
+        for (const v of each) {
+          k.set(q[v], fma(yu, bs[v], fma(yv, ks[v], mul(q[v], ws[v]))));
+          k.set(r[v], fma(du, bs[v], fma(dv, ks[v], mul(r[v], ws[v]))));
+        }
+        advance(k, [[pair, PAIR], [scalars, VECTOR], [w, row], [key, row], [b, row]]);
+      });
+      write(q, target(out.r, later));
     });
-    advance(k, [
-      [total, recordBytes(width)],
-      [inputs[0], operands.kappa.timeStride],
-      [inputs[1], operands.a.timeStride],
-      ...outputs.map((name, i) => [to[i], gradients[name].timeStride] as const),
-    ]);
+
+    const columns = held(read(k.let(further(scratch.columns, bytes))));
+    k.for(0, tokens, 1, (token) => {
+      const late = read(column(block.late, token));
+      const [givenV, givenU] = [0, TOKENS].map((from) =>
+        read(column(scratch.given, add(token, i32(from))))
+      );
+      const dk = held(each.map((v) => mul(givenV[v], late[v])));
+      const db = held(each.map((v) => mul(givenU[v], late[v])));
+      const dw = held(each.map((v) => mul(columns[v], late[v])));
+      const own = mul(token, i32(TOKENS + 1));
+      const pair = variable(k, at(scratch.pairs, own, PAIR));
+      const scalars = variable(k, at(scratch.grams, own, VECTOR));
+      const [r, kappa] = [block.rBack, block.kappaBack].map((rows) =>
+        variable(k, column(rows, own))
+      );
+      const kappaAsked = read(pair, 2 * VECTOR);
+      k.for(token, tokens, 1, () => {
+        const [yv, yu, dv, du] = gram(scalars);
+        for (const v of each) {
+          const [rs, ks] = [r, kappa].map((from) => k.let(load("f32x4", from, v * VECTOR)));
+          k.set(dk[v], fma(dv, ks, fma(yv, rs, dk[v])));
+          k.set(db[v], fma(du, ks, fma(yu, rs, db[v])));
+          const [q, asked] = [0, 2].map((at) => load("f32x4", pair, (at + v) * VECTOR));
+          k.set(dw[v], fma(asked, ks, fma(q, rs, dw[v])));
+        }
+        advance(k, [
+          ...[[pair, TOKENS * PAIR], [scalars, TOKENS * VECTOR]] as const,
+          ...[[r, TOKENS * row], [kappa, TOKENS * row]] as const,
+        ]);
+      });
+      const [ws, ks, bs, kappas] = [block.w, block.k, block.b, block.kappa].map((rows) =>
+        read(column(rows, token))
+      );
+      for (const v of each) {
+        const kept = mul(columns[v], ws[v]);
+        k.set(columns[v], fma(givenU[v], bs[v], fma(givenV[v], ks[v], kept)));
+      }
+      write(dk, target(out.k, token));
+      write(dw, target(out.w, token));
+      const minusDb = db.map((value) => k.let(neg(value)));
+      write(each.map((v) => mul(minusDb[v], kappas[v])), target(out.a, token));
+      const as = read(target(a, token));
+      write(each.map((v) => fma(minusDb[v], as[v], kappaAsked[v])), target(out.kappa, token));
+    });
   });
 }

@@ -1,0 +1,237 @@
+/**
+ * The products of a block of eight RWKV-7 tokens (wkv7_block.ts) with a state or its gradient, and
+ * of its tokens with one another.
+ */
+
+import { add, type Block, fma, i32, load, mul, offset, splat, sub } from "./language.ts";
+import {
+  accumulate,
+  eachColumns,
+  eachRowTile,
+  further,
+  loadTile,
+  storeTile,
+  tileOf,
+} from "./products.ts";
+import {
+  advance,
+  at,
+  divisor,
+  eachPlace,
+  F32,
+  type Pointer,
+  type Rows,
+  sums,
+  transpose,
+  variable,
+  VECTOR,
+  zeros,
+} from "./vectors.ts";
+import { type BlockPointers, LANE_ROW, TOKENS } from "./wkv7_block.ts";
+
+/** rows[token] = S·lanesᵀ: the products of a state's rows with eight vectors that lie as lanes. */
+function stateTimesLanes(
+  k: Block,
+  width: number,
+  state: Pointer,
+  lanes: Rows,
+  rows: Pointer,
+  scratch: Pointer,
+): void {
+  const row = width * F32;
+  eachRowTile(k, width, (first, count) => {
+    const tile = tileOf(k, count);
+    accumulate(k, tile, {
+      ...{ a: k.let(at(state, first, row)), aRow: row, aStep: F32 },
+      ...{ b: lanes.first, bStep: lanes.stride, count: width },
+    });
+    storeTile(k, tile, k.let(at(scratch, first, LANE_ROW)), LANE_ROW);
+  });
+  k.for(0, row, VECTOR, (bytes) => {
+    const from = k.let(at(scratch, bytes, LANE_ROW / F32));
+    for (const half of [0, 1]) {
+      const four = [0, 1, 2, 3].map((i) =>
+        k.let(load("f32x4", from, i * LANE_ROW + half * VECTOR))
+      );
+      transpose(k, four).forEach((value, i) => {
+        k.store(value, further(rows, bytes), (half * 4 + i) * row);
+      });
+    }
+  });
+}
+
+/** Vectors of a row that a solve keeps in registers. */
+const solved = (width: number) => divisor(width / 4, 4);
+
+/** u of every token, one after another. */
+export function solveU(
+  k: Block,
+  width: number,
+  state: Pointer,
+  block: BlockPointers,
+  scratch: Pointer,
+): void {
+  const row = width * F32;
+  const lanes = { first: block.kappaLanes, stride: LANE_ROW };
+  stateTimesLanes(k, width, state, lanes, block.u, scratch);
+  const vectors = solved(width);
+  k.for(1, TOKENS, 1, (token) => {
+    k.for(0, row, vectors * VECTOR, (bytes) => {
+      const own = k.let(further(at(block.u, token, row), bytes));
+      const [total] = loadTile(k, 1, vectors, own, row);
+      const score = variable(k, at(block.scores, mul(token, i32(TOKENS)), VECTOR));
+      const v = variable(k, further(block.v, bytes));
+      const u = variable(k, further(block.u, bytes));
+      k.for(0, token, 1, () => {
+        const [kKappa, bKappa] = [2, 3].map((i) => k.let(splat(load("f32", score, i * F32))));
+        total.forEach((sum, i) => {
+          const withV = fma(kKappa, load("f32x4", v, i * VECTOR), sum);
+          k.set(sum, fma(bKappa, load("f32x4", u, i * VECTOR), withV));
+        });
+        advance(k, [[score, VECTOR], [v, row], [u, row]]);
+      });
+      storeTile(k, [total], own, row);
+    });
+  });
+}
+
+/** to[row, column] = from[row, column]·decay[column] + Σₓ left[x][row]·right[x][column], 16 x. */
+export function moveState(
+  k: Block,
+  width: number,
+  from: Pointer,
+  to: Pointer,
+  decay: Pointer,
+  left: Pointer,
+  right: Pointer,
+): void {
+  const row = width * F32;
+  eachRowTile(k, width, (first, count) => {
+    const [rows, out] = [k.let(at(from, first, row)), k.let(at(to, first, row))];
+    const a = k.let(at(left, first, F32));
+    eachColumns(k, width, (bytes, vectors) => {
+      const factors = Array.from(
+        { length: vectors },
+        (_, v) => k.let(load("f32x4", further(decay, bytes), v * VECTOR)),
+      );
+      const tile = loadTile(
+        k,
+        count,
+        vectors,
+        k.let(further(rows, bytes)),
+        row,
+        (value, v) => mul(value, factors[v]),
+      );
+      accumulate(k, tile, {
+        ...{ a, aRow: F32, aStep: row },
+        ...{ b: k.let(further(right, bytes)), bStep: row, count: 2 * TOKENS },
+      });
+      storeTile(k, tile, k.let(further(out, bytes)), row);
+    });
+  });
+}
+
+/** dv and du of every token, from the last: [tokens][width] rows of du in place, dv elsewhere. */
+export function solveGradients(
+  k: Block,
+  width: number,
+  dState: Pointer,
+  block: BlockPointers,
+  dv: Pointer,
+  scratch: Pointer,
+): void {
+  const row = width * F32;
+  [block.du, dv].forEach((rows, i) => {
+    const lanes = { first: offset(block.bkLanes, i * LANE_ROW), stride: 2 * LANE_ROW };
+    stateTimesLanes(k, width, dState, lanes, rows, scratch);
+  });
+  const vectors = solved(width);
+  k.for(0, TOKENS, 1, (back) => {
+    const token = k.let(sub(i32(TOKENS - 1), back));
+    k.for(0, row, vectors * VECTOR, (bytes) => {
+      const own = [block.du, dv].map((rows) => k.let(further(at(rows, token, row), bytes)));
+      const totals = own.map((from) => loadTile(k, 1, vectors, from, row)[0]);
+      const pair = mul(token, i32(TOKENS + 1));
+      const score = variable(k, at(block.scores, pair, VECTOR));
+      const dy = variable(k, further(at(block.dy, token, row), bytes));
+      const du = variable(k, further(at(block.du, token, row), bytes));
+      k.for(token, TOKENS, 1, () => {
+        const [kr, br, kKappa, bKappa] = [0, 1, 2, 3].map((i) =>
+          k.let(splat(load("f32", score, i * F32)))
+        );
+        for (let i = 0; i < vectors; i++) {
+          const [y, u] = [dy, du].map((from) => k.let(load("f32x4", from, i * VECTOR)));
+          k.set(totals[0][i], fma(bKappa, u, fma(br, y, totals[0][i])));
+          k.set(totals[1][i], fma(kKappa, u, fma(kr, y, totals[1][i])));
+        }
+        advance(k, [[score, TOKENS * VECTOR], [dy, row], [du, row]]);
+      });
+      totals.forEach((total, i) => storeTile(k, [total], own[i], row));
+    });
+  });
+}
+
+/** For tokens τ and t ≤ τ: dy·v, dy·u, du·v, du·u, as [τ][t] vectors of four. */
+export function gramBlock(k: Block, width: number, block: BlockPointers, to: Pointer): void {
+  const row = width * F32;
+  k.for(0, TOKENS, 1, (later) => {
+    const [dy, du] = [k.let(at(block.dy, later, row)), k.let(at(block.du, later, row))];
+    k.for(0, add(later, i32(1)), 1, (token) => {
+      const [v, u] = [k.let(at(block.v, token, row)), k.let(at(block.u, token, row))];
+      const dots = zeros(k, 4);
+      eachPlace(k, width / 4, 8, [dy, du, v, u].map((p) => [p, VECTOR]), (p, i) => {
+        const [y, d, vs, us] = p.map((pointer, x) => k.let(load("f32x4", pointer, i[x])));
+        k.set(dots[0], fma(y, vs, dots[0]));
+        k.set(dots[1], fma(y, us, dots[1]));
+        k.set(dots[2], fma(d, vs, dots[2]));
+        k.set(dots[3], fma(d, us, dots[3]));
+      });
+      const pair = add(mul(later, i32(TOKENS)), token);
+      k.store(sums(k, dots[0], dots[1], dots[2], dots[3]), at(to, pair, VECTOR));
+    });
+  });
+}
+
+/** to[x] = left[x]·state for 16 rows. */
+export function rowsTimesState(
+  k: Block,
+  width: number,
+  left: Pointer,
+  state: Pointer,
+  to: Pointer,
+): void {
+  const row = width * F32;
+  // 16 = 6 + 5 + 5.
+  let first = 0;
+  for (const count of [6, 5, 5]) {
+    eachColumns(k, width, (bytes, vectors) => {
+      const tile = tileOf(k, count, vectors);
+      accumulate(k, tile, {
+        ...{ a: offset(left, first * row), aRow: row, aStep: F32 },
+        ...{ b: k.let(further(state, bytes)), bStep: row, count: width },
+      });
+      storeTile(k, tile, k.let(further(offset(to, first * row), bytes)), row);
+    });
+    first += count;
+  }
+}
+
+/** to[column] = Σ over rows of a⊙b. */
+export function columnProducts(k: Block, width: number, a: Pointer, b: Pointer, to: Pointer): void {
+  const row = width * F32;
+  const vectors = divisor(width / 4, 4);
+  k.for(0, row, vectors * VECTOR, (bytes) => {
+    const total = zeros(k, vectors);
+    const [x, y] = [variable(k, further(a, bytes)), variable(k, further(b, bytes))];
+    k.for(0, width, 2, () => {
+      for (const next of [0, row]) {
+        total.forEach((sum, v) => {
+          const product = load("f32x4", y, next + v * VECTOR);
+          k.set(sum, fma(load("f32x4", x, next + v * VECTOR), product, sum));
+        });
+      }
+      advance(k, [[x, 2 * row], [y, 2 * row]]);
+    });
+    total.forEach((sum, v) => k.store(sum, further(to, bytes), v * VECTOR));
+  });
+}
