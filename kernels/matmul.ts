@@ -36,8 +36,14 @@ type Index = Expr<"i32">;
 
 /** Products summed before a block's sums go back to memory. */
 const MAX_LENGTH = 512;
-/** Columns of a block of the result. */
-const BLOCK_COLUMNS = 128;
+/** Work items a thread: enough that one which is held up does not hold up the others. */
+const ITEMS_PER_THREAD = 2;
+/** Products below which more items than one a thread do not pay. */
+const SMALL = 2 ** 21;
+/** Bytes of a block of A, and of B, that stay in the second cache while it is walked. */
+const BLOCK_BYTES = 256 * 1024;
+/** What packing an element costs, in products: A, and B where k runs along its rows or not. */
+const PACKING = { a: 8, bAcross: 10, bAlong: 6 };
 
 /** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
 export interface MatmulShape {
@@ -100,23 +106,44 @@ interface Blocking {
   readonly packsA: boolean;
 }
 
-function blockingOf({ m, n, k, a }: MatmulShape): Blocking {
+/** Multiples of `step` that cut `size` into 1, 2, 3, … equal parts, the last one at `least`. */
+function parts(size: number, step: number, least: number): number[] {
+  const sizes: number[] = [];
+  for (let count = 1;; count++) {
+    const part = Math.ceil(Math.ceil(size / count) / step) * step;
+    if (sizes.length > 0 && part < least) return sizes;
+    if (sizes[sizes.length - 1] !== part) sizes.push(part);
+    if (part <= step) return sizes;
+  }
+}
+
+/** The cut with enough items for the threads that packs least. */
+function blockingOf({ batch, m, n, k, a, b }: MatmulShape, threads: number): Blocking {
   const lengthBlocks = Math.ceil(k / MAX_LENGTH);
-  const even = Math.ceil(k / lengthBlocks);
-  const length = lengthBlocks === 1 ? k : Math.ceil(even / 4) * 4;
-  const columns = Math.min(BLOCK_COLUMNS, Math.ceil(n / PANEL) * PANEL);
-  // Larger blocks pack B less often; enough of them keep all threads busy.
-  const wanted = m >= 1536 ? 192 : m >= 384 ? 96 : 48;
-  const rows = Math.min(wanted, Math.ceil(m / TILE_ROWS) * TILE_ROWS);
-  return {
-    rows,
-    rowBlocks: Math.ceil(m / rows),
-    columns,
-    columnBlocks: Math.ceil(n / columns),
-    length,
-    lengthBlocks: Math.ceil(k / length),
-    packsA: a.kStride !== 1 && m > 1,
-  };
+  const length = lengthBlocks === 1 ? k : Math.ceil(Math.ceil(k / lengthBlocks) / 4) * 4;
+  const packsA = a.kStride !== 1 && m > 1;
+  const wanted = threads * (batch * m * n * k < SMALL ? 1 : ITEMS_PER_THREAD);
+  let best: Blocking | undefined;
+  let least = Infinity;
+  for (const rows of parts(m, TILE_ROWS, 4 * TILE_ROWS)) {
+    for (const columns of parts(n, PANEL, 4 * PANEL)) {
+      if (bytesOf(rows * length) > BLOCK_BYTES && rows > TILE_ROWS) continue;
+      if (bytesOf(columns * length) > BLOCK_BYTES && columns > PANEL) continue;
+      const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
+      const items = batch * rowBlocks * columnBlocks;
+      // One stretch of k: threads pack a block of columns once for all its rows.
+      const packsB = lengthBlocks === 1 ? Math.min(rowBlocks, threads) : rowBlocks;
+      const packing = packsB * n * (b.nStride === 1 ? PACKING.bAlong : PACKING.bAcross) +
+        (packsA ? columnBlocks * m * PACKING.a : 0);
+      const idle = Math.max(1, wanted / items);
+      const cost = idle * m * n + packing;
+      if (cost < least) {
+        least = cost;
+        best = { rows, rowBlocks, columns, columnBlocks, length, lengthBlocks, packsA };
+      }
+    }
+  }
+  return best!;
 }
 
 const bytesOf = (elements: number) => elements * 4;
@@ -125,8 +152,8 @@ const bytesOf = (elements: number) => elements * 4;
  * The kernel of a matrix product. Operands: a, b, the epilogue's operands other than the product,
  * and the results (the product itself where there is no epilogue).
  */
-export function matmulKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
-  const blocking = blockingOf(shape);
+export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epilogue): Kernel {
+  const blocking = blockingOf(shape, threads);
   const { batch, m, n, k } = shape;
   const { columns, length, lengthBlocks, packsA } = blocking;
   const extra = epilogue === undefined ? { flops: 0, bytes: 0 } : loopCost(epilogue);
@@ -135,6 +162,7 @@ export function matmulKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
     key: JSON.stringify([
       "matmul",
       shape,
+      blocking,
       epilogue === undefined ? 0 : [loopKey(epilogue), epilogue.product],
     ]),
     code: () => matmulCode(shape, blocking, epilogue),

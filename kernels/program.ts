@@ -52,7 +52,10 @@ export interface Program {
 }
 
 /** The kernel of a step and the element offsets of its operands. */
-function lower({ work, reads, writes }: Step): { kernel: Kernel; offsets: readonly number[] } {
+function lower(
+  { work, reads, writes }: Step,
+  threads: number,
+): { kernel: Kernel; offsets: readonly number[] } {
   switch (work.kind) {
     case "loop": {
       const { loop, outputs } = work.body;
@@ -68,7 +71,7 @@ function lower({ work, reads, writes }: Step): { kernel: Kernel; offsets: readon
     }
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue } = work;
-      const kernel = matmulKernel(matmulShape(a, b, transposeA, transposeB), epilogue);
+      const kernel = matmulKernel(matmulShape(a, b, transposeA, transposeB), threads, epilogue);
       const others = epilogue?.loop.operands.filter((_, i) => i !== epilogue.product) ?? [];
       const results = epilogue?.outputs.map((i) => epilogue.loop.values[i].address.offset) ?? [0];
       return { kernel, offsets: [a.offset, b.offset, ...others.map((o) => o.offset), ...results] };
@@ -93,8 +96,8 @@ function label(step: Step): string {
   return `${name} ${shape}`;
 }
 
-/** Turns a schedule into a program. */
-export function buildProgram(schedule: Schedule): Program {
+/** Turns a schedule into a program for a number of threads, which does not change its results. */
+export function buildProgram(schedule: Schedule, threads: number): Program {
   const memory: MemoryPlan = planMemory(schedule);
   const inputs = new Map<string, ProgramInput>();
   const note = (t: Tensor) => {
@@ -108,7 +111,7 @@ export function buildProgram(schedule: Schedule): Program {
   };
   const launches = schedule.steps.map((step): Launch => {
     step.reads.forEach(note);
-    const { kernel, offsets } = lower(step);
+    const { kernel, offsets } = lower(step, threads);
     const operands = [...step.reads, ...step.writes].map((t, i): OperandMemory => ({
       place: memory.place(t),
       offset: offsets[i] * 4,
