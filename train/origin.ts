@@ -96,8 +96,13 @@ function fromScratch(
     tokenizer,
     tokenizerFolder,
     initialise: (write, seed) => {
+      const deviation = model.config.initializer_range;
       for (const parameter of modelParameters(student)) {
-        write(parameter.name, initialValues(parameter, seed));
+        const { initial } = parameter;
+        const drawn = initial.kind === "normal" && deviation !== undefined
+          ? { ...parameter, initial: { ...initial, deviation } }
+          : parameter;
+        write(parameter.name, initialValues(drawn, seed));
       }
     },
   };
