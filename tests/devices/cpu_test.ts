@@ -1,0 +1,135 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import * as g from "../../graph/build.ts";
+import { assertCases, runCase, TOLERANCE } from "../support/device_case.ts";
+import { withCpu } from "../support/devices.ts";
+import { type OpCase, withGradients } from "../support/op_case.ts";
+import { gradientCases, opCases } from "../support/op_cases.ts";
+import { randomGraph } from "../support/random_graph.ts";
+
+/** Head widths have kernels where vectors divide them; the reference has all. */
+const hasKernel = ({ name }: OpCase) => !/^attention \[.*, 10\]/.test(name);
+
+Deno.test("cpu: every operation is what the reference says", async () => {
+  await withCpu({ threads: 2 }, (device) => assertCases(device, opCases.filter(hasKernel)));
+});
+
+Deno.test("cpu: gradients of every operation are what the reference says", async () => {
+  await withCpu({ threads: 2 }, (device) => assertCases(device, gradientCases.filter(hasKernel)));
+});
+
+Deno.test("cpu: random graphs, fused and scheduled, are what the reference says", async () => {
+  const seeds = Array.from({ length: 100 }, (_, seed) => seed);
+  const graphs = seeds.map((seed) => randomGraph(seed, { steps: 12 + seed % 30 }));
+  const smooth = seeds.map((seed) =>
+    withGradients(randomGraph(seed, { steps: 12 + seed % 30, smooth: true }))
+  );
+  // Forty steps, one after another, add up what each of them rounds.
+  const tolerance = 5 * TOLERANCE;
+  await withCpu({ threads: 2 }, (device) => assertCases(device, [...graphs, ...smooth], tolerance));
+});
+
+Deno.test("cpu: the same bits with 1, 2 and 3 threads", async () => {
+  const some = [...opCases, ...gradientCases].filter(hasKernel).filter((_, i) => i % 4 === 0);
+  const graphs = Array.from({ length: 20 }, (_, seed) => randomGraph(1000 + seed));
+  const all: Float32Array[][][] = [];
+  for (const threads of [1, 2, 3]) {
+    all.push(
+      await withCpu({ threads }, async (device) => {
+        const results: Float32Array[][] = [];
+        for (const each of [...some, ...graphs]) results.push(await runCase(device, each));
+        return results;
+      }),
+    );
+  }
+  const [one, ...others] = all.map((results) => results.map((own) => own.map(bits)));
+  others.forEach((other) => assertEquals(other, one));
+});
+
+const bits = (data: Float32Array) =>
+  new Uint32Array(data.buffer, data.byteOffset, data.length).join();
+
+Deno.test("cpu: a head width that no vector divides is an error", async () => {
+  const narrow = opCases.filter((each) => !hasKernel(each));
+  assert(narrow.length > 0);
+  await withCpu({ threads: 1 }, async (device) => {
+    for (const each of narrow) {
+      const { message } = await assertRejects(() => runCase(device, each), Error);
+      assertStringIncludes(message, "expected a width of a multiple of 4");
+      assertStringIncludes(message, "found 10");
+    }
+  });
+});
+
+Deno.test("cpu: a program runs again on what its memory holds then", async () => {
+  await withCpu({ threads: 2 }, async (device) => {
+    const [x, y] = [device.allocate(4 * 1000), device.allocate(4 * 1000)];
+    const input = g.input("x", [1000]);
+    const executable = device.compile([g.add(input, g.sum(input, [0]))], {
+      inputs: { x },
+      results: [y],
+    });
+    for (const value of [1, 2, 3]) {
+      device.write(x, new Float32Array(1000).fill(value));
+      executable.run();
+      const found = new Float32Array(1000);
+      await device.read(y, found);
+      assertEquals(found, new Float32Array(1000).fill(1001 * value));
+    }
+  });
+});
+
+Deno.test("cpu: programs of different sizes share arena and scratch", async () => {
+  await withCpu({ threads: 2 }, async (device) => {
+    const sizes = [8, 300, 64];
+    const programs = sizes.map((n) => {
+      const [x, y] = [device.allocate(4 * n * n), device.allocate(4 * n * n)];
+      device.write(x, Float32Array.from({ length: n * n }, (_, i) => i % (n + 1) === 0 ? 2 : 0));
+      const input = g.input("x", [n, n]);
+      const fourth = g.matmul(g.matmul(input, input), g.matmul(input, input));
+      return { n, y, executable: device.compile([fourth], { inputs: { x }, results: [y] }) };
+    });
+    for (const { n, y, executable } of [...programs, ...programs.reverse()]) {
+      executable.run();
+      const found = new Float32Array(n * n);
+      await device.read(y, found);
+      const identity = Float32Array.from(found, (_, i) => i % (n + 1) === 0 ? 16 : 0);
+      assertEquals(found, identity);
+    }
+    programs.forEach(({ executable }) => executable.free());
+  });
+});
+
+Deno.test("cpu: memory that grows while threads work is seen by all of them", async () => {
+  await withCpu({ threads: 3 }, async (device) => {
+    const n = 1 << 20;
+    const x = g.input("x", [n]);
+    let last = device.allocate(4 * n);
+    device.write(last, new Float32Array(n).fill(1));
+    for (let i = 0; i < 8; i++) {
+      // Each result needs memory that was not there when the threads started.
+      const next = device.allocate(4 * n);
+      const executable = device.compile([g.mul(x, 2)], { inputs: { x: last }, results: [next] });
+      executable.run();
+      executable.free();
+      last = next;
+    }
+    const found = new Float32Array(n);
+    await device.read(last, found);
+    assert(found.every((value) => value === 256));
+  });
+});
+
+Deno.test("cpu: a profile has every launch, and its work", async () => {
+  await withCpu({ threads: 2 }, (device) => {
+    const [a, b] = [g.input("a", [64, 96]), g.input("b", [96, 32])];
+    const inputs = { a: device.allocate(4 * 64 * 96), b: device.allocate(4 * 96 * 32) };
+    const results = [device.allocate(4 * 64 * 32)];
+    const executable = device.compile([g.matmul(a, b)], { inputs, results });
+    const rows = executable.profile();
+    assertEquals(rows.map(({ label, launches, flops }) => ({ label, launches, flops })), [
+      { label: "matmul [64, 32]", launches: 1, flops: 2 * 64 * 96 * 32 },
+    ]);
+    assertEquals(executable.flops, 2 * 64 * 96 * 32);
+    assert(rows[0].seconds > 0);
+  });
+});
