@@ -1,6 +1,6 @@
 /** Which stored tensors share memory: two may where one is last read before the other is written. */
 
-import type { Schedule } from "./schedule.ts";
+import type { Schedule } from "./step.ts";
 import { type Node, size, type Tensor } from "./tensor.ts";
 
 /** Every region starts at a multiple of this many bytes: a cache line. */

@@ -1,7 +1,7 @@
 /** The order of steps: any that respects who reads whom, chosen to hold little memory at once. */
 
 import { type Node, size, type Tensor } from "./tensor.ts";
-import type { Step } from "./schedule.ts";
+import type { Step } from "./step.ts";
 
 /**
  * Picks among the steps that are ready the one that leaves the least memory held (what it

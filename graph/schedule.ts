@@ -1,60 +1,13 @@
 /** From tensors that are asked for to the steps that compute them, in order. */
 
 import { type ColumnReduction, columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
-import { type Loop, loopOf } from "./loop.ts";
+import { loopOf } from "./loop.ts";
 import { orderSteps } from "./order.ts";
 import { prepare } from "./prepare.ts";
 import { type Node, size, type Tensor } from "./tensor.ts";
 import { outputsOf } from "./rewrite.ts";
+import type { Schedule, Step, StoredLoop } from "./step.ts";
 import { resolve, type View } from "./view.ts";
-
-/** A stored tensor seen through a view. */
-export interface Operand {
-  readonly tensor: Tensor;
-  readonly view: View;
-}
-
-/** A loop and which of its values are stored. */
-export interface StoredLoop {
-  readonly loop: Loop;
-  readonly outputs: readonly number[];
-}
-
-/** Pointwise work on the elements of a matrix product before they are stored. */
-export interface Epilogue extends StoredLoop {
-  /** The operand that stands for the product itself; every other one is read from memory. */
-  readonly product: number;
-}
-
-/** What one kernel does. */
-export type Work =
-  | { readonly kind: "loop"; readonly body: StoredLoop }
-  | { readonly kind: "columns"; readonly reduction: ColumnReduction }
-  | {
-    readonly kind: "matmul";
-    readonly a: View;
-    readonly b: View;
-    readonly transposeA: boolean;
-    readonly transposeB: boolean;
-    readonly epilogue?: Epilogue;
-  }
-  | { readonly kind: "structured"; readonly node: Node; readonly views: readonly View[] };
-
-/** One kernel: what it does, and the stored tensors it reads and writes, in operand order. */
-export interface Step {
-  readonly work: Work;
-  readonly reads: readonly Tensor[];
-  readonly writes: readonly Tensor[];
-}
-
-/** Steps in order, and where the requested tensors are. */
-export interface Schedule {
-  readonly steps: readonly Step[];
-  /** The stored tensor of every root. */
-  readonly roots: readonly Tensor[];
-  /** The concatenation whose memory a stored node is part of. */
-  readonly partOf: ReadonlyMap<Node, Node>;
-}
 
 /** What scheduling may do. */
 export interface ScheduleOptions {

@@ -1,6 +1,6 @@
 /** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
 
-import type { MatmulShape } from "./matmul.ts";
+import type { MatmulShape } from "./matmul_shape.ts";
 import { add, div, type Expr, i32, type KernelCode, mul, rem } from "./language.ts";
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import type { LoopValue } from "../graph/loop.ts";
-import type { StoredLoop } from "../graph/schedule.ts";
+import type { StoredLoop } from "../graph/step.ts";
 import { type Columns, isCostly, loopRow, type Position, type Row } from "./body.ts";
 import { rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
 import {

@@ -3,8 +3,7 @@
  * cache, register tiles over them, and pointwise work on the result before it is stored.
  */
 
-import type { Epilogue } from "../graph/schedule.ts";
-import type { View } from "../graph/view.ts";
+import type { Epilogue } from "../graph/step.ts";
 import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
 import {
   add,
@@ -12,7 +11,6 @@ import {
   constant,
   div,
   equal,
-  type Expr,
   i32,
   kernel,
   type KernelCode,
@@ -29,122 +27,10 @@ import {
 } from "./language.ts";
 import { loopCost, loopKey } from "./loop.ts";
 import type { Kernel } from "./kernel.ts";
-import { emitTile, packPanel, packRows, PANEL, TILE_ROWS, zeroSums } from "./tile.ts";
-
-type Pointer = Expr<"ptr">;
-type Index = Expr<"i32">;
-
-/** Products summed before a block's sums go back to memory. */
-const MAX_LENGTH = 512;
-/** Work items a thread: enough that one which is held up does not hold up the others. */
-const ITEMS_PER_THREAD = 2;
-/** Products below which more items than one a thread do not pay. */
-const SMALL = 2 ** 21;
-/** Bytes of a block of A, and of B, that stay in the second cache while it is walked. */
-const BLOCK_BYTES = 256 * 1024;
-/** What packing an element costs, in products: A, and B where k runs along its rows or not. */
-const PACKING = { a: 8, bAcross: 10, bAlong: 6 };
-
-/** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
-export interface MatmulShape {
-  readonly batch: number;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly a: { readonly batchStride: number; readonly mStride: number; readonly kStride: number };
-  readonly b: { readonly batchStride: number; readonly nStride: number; readonly kStride: number };
-}
-
-/** Sizes and strides of a product from the views of its operands. */
-export function matmulShape(
-  a: View,
-  b: View,
-  transposeA: boolean,
-  transposeB: boolean,
-): MatmulShape {
-  const parts = ({ shape, strides }: View, transposed: boolean) => {
-    const at = shape.length - 2;
-    const [row, column] = transposed ? [at + 1, at] : [at, at + 1];
-    const batched = shape.length === 3;
-    return {
-      batch: batched ? shape[0] : 1,
-      batchStride: batched && shape[0] > 1 ? strides[0] : 0,
-      rows: shape[row],
-      columns: shape[column],
-      rowStride: strides[row],
-      columnStride: strides[column],
-    };
-  };
-  const left = parts(a, transposeA);
-  const right = parts(b, transposeB);
-  return {
-    batch: left.batch,
-    m: left.rows,
-    n: right.columns,
-    k: left.columns,
-    a: {
-      batchStride: left.batchStride,
-      mStride: left.rowStride,
-      kStride: left.columnStride,
-    },
-    b: {
-      batchStride: right.batchStride,
-      nStride: right.columnStride,
-      kStride: right.rowStride,
-    },
-  };
-}
-
-/** How a product is cut into work items. */
-interface Blocking {
-  readonly rows: number;
-  readonly rowBlocks: number;
-  readonly columns: number;
-  readonly columnBlocks: number;
-  readonly length: number;
-  readonly lengthBlocks: number;
-  readonly packsA: boolean;
-}
-
-/** Multiples of `step` that cut `size` into 1, 2, 3, … equal parts, the last one at `least`. */
-function parts(size: number, step: number, least: number): number[] {
-  const sizes: number[] = [];
-  for (let count = 1;; count++) {
-    const part = Math.ceil(Math.ceil(size / count) / step) * step;
-    if (sizes.length > 0 && part < least) return sizes;
-    if (sizes[sizes.length - 1] !== part) sizes.push(part);
-    if (part <= step) return sizes;
-  }
-}
-
-/** The cut with enough items for the threads that packs least. */
-function blockingOf({ batch, m, n, k, a, b }: MatmulShape, threads: number): Blocking {
-  const lengthBlocks = Math.ceil(k / MAX_LENGTH);
-  const length = lengthBlocks === 1 ? k : Math.ceil(Math.ceil(k / lengthBlocks) / 4) * 4;
-  const packsA = a.kStride !== 1 && m > 1;
-  const wanted = threads * (batch * m * n * k < SMALL ? 1 : ITEMS_PER_THREAD);
-  let best: Blocking | undefined;
-  let least = Infinity;
-  for (const rows of parts(m, TILE_ROWS, 4 * TILE_ROWS)) {
-    for (const columns of parts(n, PANEL, 4 * PANEL)) {
-      if (bytesOf(rows * length) > BLOCK_BYTES && rows > TILE_ROWS) continue;
-      if (bytesOf(columns * length) > BLOCK_BYTES && columns > PANEL) continue;
-      const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
-      const items = batch * rowBlocks * columnBlocks;
-      // One stretch of k: threads pack a block of columns once for all its rows.
-      const packsB = lengthBlocks === 1 ? Math.min(rowBlocks, threads) : rowBlocks;
-      const packing = packsB * n * (b.nStride === 1 ? PACKING.bAlong : PACKING.bAcross) +
-        (packsA ? columnBlocks * m * PACKING.a : 0);
-      const idle = Math.max(1, wanted / items);
-      const cost = idle * m * n + packing;
-      if (cost < least) {
-        least = cost;
-        best = { rows, rowBlocks, columns, columnBlocks, length, lengthBlocks, packsA };
-      }
-    }
-  }
-  return best!;
-}
+import { type Blocking, blockingOf, type MatmulShape } from "./matmul_shape.ts";
+import { packPanel, packRows, PANEL } from "./packing.ts";
+import { accumulate, ROWS, tileOf } from "./products.ts";
+import type { Index, Pointer } from "./vectors.ts";
 
 const bytesOf = (elements: number) => elements * 4;
 
@@ -262,9 +148,9 @@ function forTiles(
   { firstRow }: ResultBlock,
   tile: (row: Index, rows: number) => void,
 ): void {
-  const whole = m - m % TILE_ROWS;
+  const whole = m - m % ROWS;
   const end = k.let(add(firstRow, i32(blocking.rows)));
-  k.for(firstRow, min(end, i32(whole)), TILE_ROWS, (row) => tile(row, TILE_ROWS));
+  k.for(firstRow, min(end, i32(whole)), ROWS, (row) => tile(row, ROWS));
   if (whole === m) return;
   k.if(lessThan(i32(whole), end), () => tile(k.let(i32(whole)), m - whole));
 }
@@ -293,10 +179,10 @@ function multiply(
 ): void {
   const { k, shape: { a }, blocking, packedA, packedB, sums } = context;
   const length = typeof count === "number" ? i32(count) : count;
-  const tileBytes = bytesOf(blocking.length * TILE_ROWS);
-  const tileOf = (row: Index) =>
+  const tileBytes = bytesOf(blocking.length * ROWS);
+  const packedRows = (row: Index) =>
     k.let(
-      offset(packedA, mul(div(sub(row, block.firstRow), i32(TILE_ROWS)), i32(tileBytes))),
+      offset(packedA, mul(div(sub(row, block.firstRow), i32(ROWS)), i32(tileBytes))),
     );
   const rowOf = (row: Index) =>
     k.let(
@@ -307,7 +193,7 @@ function multiply(
     );
   if (blocking.packsA) {
     forTiles(context, block, (row, rows) => {
-      packRows(k, tileOf(row), rowOf(row), a, rows, length);
+      packRows(k, packedRows(row), rowOf(row), a, rows, length);
     });
   }
   forPanels(context, block, (column, columns) => {
@@ -316,13 +202,14 @@ function multiply(
     );
     forTiles(context, block, (row, rows) => {
       const vectors = Math.ceil(columns / 4);
-      const tile = zeroSums(k, rows, vectors);
-      emitTile(k, tile, {
-        a: blocking.packsA ? tileOf(row) : rowOf(row),
-        rowBytes: blocking.packsA ? 4 : bytesOf(a.mStride),
-        stepBytes: blocking.packsA ? TILE_ROWS * 4 : 4,
+      const tile = tileOf(k, rows, vectors);
+      accumulate(k, tile, {
+        a: blocking.packsA ? packedRows(row) : rowOf(row),
+        aRow: blocking.packsA ? 4 : bytesOf(a.mStride),
+        aStep: blocking.packsA ? ROWS * 4 : 4,
         b: panel,
-        length: count,
+        bStep: PANEL * 4,
+        count,
       });
       if (blocking.lengthBlocks === 1) {
         tile.forEach((sum, r) =>
@@ -363,12 +250,12 @@ function storeSums(
   tile: readonly (readonly V4[])[],
   to: Pointer,
   columns: number,
-  accumulate: boolean,
+  joins: boolean,
 ): void {
   tile.forEach((row, r) =>
     row.forEach((sum, j) => {
       const at = bytesOf(r * columns) + j * 16;
-      k.store(accumulate ? add(load("f32x4", to, at), sum) : sum, to, at);
+      k.store(joins ? add(load("f32x4", to, at), sum) : sum, to, at);
     })
   );
 }

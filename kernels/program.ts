@@ -1,12 +1,13 @@
 /** A schedule as kernels and launches: what a device compiles and runs. */
 
 import { type MemoryPlan, type Place, planMemory } from "../graph/memory.ts";
-import type { Schedule, Step } from "../graph/schedule.ts";
+import type { Schedule, Step } from "../graph/step.ts";
 import { describe, type DType, type Shape, size, type Tensor } from "../graph/tensor.ts";
 import { columnsKernel } from "./columns.ts";
 import type { Kernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
-import { matmulKernel, matmulShape } from "./matmul.ts";
+import { matmulKernel } from "./matmul.ts";
+import { matmulShape } from "./matmul_shape.ts";
 import { structuredKernel } from "./structured.ts";
 
 /** The memory of one operand of a launch. */

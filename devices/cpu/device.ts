@@ -10,6 +10,7 @@ import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
+import { type CpuMemory, piece } from "./memory.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
 /** How the device is set up. */
@@ -18,24 +19,6 @@ export interface CpuOptions {
   readonly threads?: number;
   /** `auto` uses a BLAS where one is found, `none` never, a path that library. */
   readonly blas?: "auto" | "none" | string;
-}
-
-/** A piece of the device's heap. */
-export interface CpuMemory extends Memory {
-  readonly address: number;
-}
-
-function piece(address: number, bytes: number): CpuMemory {
-  return {
-    address,
-    bytes,
-    slice: (offset, length) => {
-      if (!(offset >= 0 && length >= 0 && offset + length <= bytes)) {
-        throw new RangeError(`memory: ${length} bytes at ${offset} of ${bytes}`);
-      }
-      return piece(address + offset, length);
-    },
-  };
 }
 
 async function startWorker(start: PlayerOptions): Promise<Worker> {

@@ -1,10 +1,10 @@
 /** Links a program: addresses for its operands, and the barriers that it cannot do without. */
 
-import type { MatmulShape } from "../../kernels/matmul.ts";
+import type { MatmulShape } from "../../kernels/matmul_shape.ts";
 import type { Launch, OperandMemory, Program } from "../../kernels/program.ts";
 import type { Bindings } from "../device.ts";
 import type { GemmCall } from "./blas.ts";
-import type { CpuMemory } from "./device.ts";
+import type { CpuMemory } from "./memory.ts";
 import type { LaunchText } from "./player.ts";
 
 /** What linking needs to know. */

@@ -7,6 +7,20 @@
  */
 
 import type { BinaryOp, Expr, KernelCode, Statement, UnaryOp, ValueType } from "../language.ts";
+import { eachLoopExpression } from "./walk.ts";
+import {
+  F32_BINARY,
+  f32Bytes,
+  F32X4_BINARY,
+  I32_BINARY,
+  section,
+  signed,
+  simd,
+  text,
+  UNARY,
+  unsigned,
+  VALUE_TYPES,
+} from "./wasm_encoding.ts";
 
 /** What the engine at hand offers. */
 export interface WasmFeatures {
@@ -15,148 +29,6 @@ export interface WasmFeatures {
 
 /** 4 GiB, the most that 32-bit addresses reach, in pages of 64 KiB. */
 export const MAX_PAGES = 65536;
-
-const VALUE_TYPES: Record<ValueType, number> = { i32: 0x7f, f32: 0x7d, f32x4: 0x7b, ptr: 0x7f };
-
-type Opcode = readonly number[];
-const simd = (code: number): Opcode => [0xfd, ...unsigned(code)];
-
-const I32_BINARY: Partial<Record<BinaryOp, Opcode>> = {
-  add: [0x6a],
-  sub: [0x6b],
-  mul: [0x6c],
-  div: [0x6e],
-  rem: [0x70],
-  and: [0x71],
-  shl: [0x74],
-  shr: [0x76],
-  lt: [0x48],
-  eq: [0x46],
-};
-const F32_BINARY: Partial<Record<BinaryOp, Opcode>> = {
-  add: [0x92],
-  sub: [0x93],
-  mul: [0x94],
-  div: [0x95],
-  lt: [0x5d],
-  eq: [0x5b],
-};
-const F32X4_BINARY: Partial<Record<BinaryOp, Opcode>> = {
-  add: simd(0xe4),
-  sub: simd(0xe5),
-  mul: simd(0xe6),
-  div: simd(0xe7),
-  min: simd(0xea),
-  max: simd(0xeb),
-  lt: simd(0x43),
-  eq: simd(0x41),
-};
-const UNARY: Partial<Record<UnaryOp, Partial<Record<ValueType, Opcode>>>> = {
-  neg: { f32: [0x8c], f32x4: simd(0xe1) },
-  abs: { f32: [0x8b], f32x4: simd(0xe0) },
-  sqrt: { f32: [0x91], f32x4: simd(0xe3) },
-  nearest: { f32: [0x90], f32x4: simd(0x6a) },
-  to_f32: { f32: [0xb2] },
-  to_i32: { i32: [0xfc, 0x00] },
-};
-
-/** Unsigned LEB128. */
-function unsigned(value: number): number[] {
-  const bytes: number[] = [];
-  do {
-    const low = value % 128;
-    value = Math.floor(value / 128);
-    bytes.push(value > 0 ? low | 0x80 : low);
-  } while (value > 0);
-  return bytes;
-}
-
-/** Signed LEB128 of a 32-bit integer. */
-function signed(value: number): number[] {
-  const bytes: number[] = [];
-  value |= 0;
-  while (true) {
-    const low = value & 0x7f;
-    value >>= 7;
-    const done = (value === 0 && (low & 0x40) === 0) || (value === -1 && (low & 0x40) !== 0);
-    bytes.push(done ? low : low | 0x80);
-    if (done) return bytes;
-  }
-}
-
-function f32Bytes(value: number): Uint8Array {
-  return new Uint8Array(new Float32Array([value]).buffer);
-}
-
-/** Calls `visit` with every expression inside loops. */
-function eachLoopExpression(
-  list: readonly Statement[],
-  inLoop: boolean,
-  visit: (e: Expr) => void,
-): void {
-  const walk = (e: Expr) => {
-    if (!inLoop) return;
-    visit(e);
-    for (const part of parts(e)) walk(part);
-  };
-  for (const s of list) {
-    switch (s.kind) {
-      case "set":
-        walk(s.value);
-        break;
-      case "store":
-        walk(s.at);
-        walk(s.value);
-        break;
-      case "zero":
-        walk(s.at);
-        walk(s.bytes);
-        break;
-      case "copy":
-        walk(s.from);
-        walk(s.to);
-        walk(s.bytes);
-        break;
-      case "for":
-        eachLoopExpression(s.body, true, visit);
-        break;
-      case "if":
-        walk(s.condition);
-        eachLoopExpression(s.then, inLoop, visit);
-        eachLoopExpression(s.otherwise, inLoop, visit);
-        break;
-      default:
-        s satisfies never;
-    }
-  }
-}
-
-/** The expressions that an expression is made of. */
-function parts(e: Expr): readonly Expr[] {
-  switch (e.kind) {
-    case "const":
-    case "vector":
-    case "local":
-      return [];
-    case "unary":
-    case "splat":
-    case "lane":
-      return [e.a];
-    case "binary":
-    case "shuffle":
-      return [e.a, e.b];
-    case "fma":
-      return [e.a, e.b, e.c];
-    case "load":
-      return [e.at];
-    case "select":
-      return [e.a, e.b, e.mask];
-    case "offset":
-      return [e.base, e.bytes];
-    default:
-      return e satisfies never;
-  }
-}
 
 /** 1.5·2²³ + 127: adding it to a small whole number puts that number + 127 into the last bits. */
 const EXP2_SHIFT = 12583039;
@@ -430,15 +302,6 @@ class Writer {
         s satisfies never;
     }
   }
-}
-
-function section(id: number, content: readonly number[]): number[] {
-  return [id, ...unsigned(content.length), ...content];
-}
-
-function text(value: string): number[] {
-  const bytes = [...new TextEncoder().encode(value)];
-  return [...unsigned(bytes.length), ...bytes];
 }
 
 /** Renders a kernel as a WebAssembly module that exports it as `run`. */
