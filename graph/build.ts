@@ -5,7 +5,6 @@
 
 import {
   type BinaryFunction,
-  describe,
   type DType,
   type Op,
   sameShape,

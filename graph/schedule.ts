@@ -1,6 +1,6 @@
 /** From tensors that are asked for to the steps that compute them, in order. */
 
-import { type ColumnReduction, columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
+import { columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
 import { loopOf } from "./loop.ts";
 import { orderSteps } from "./order.ts";
 import { prepare } from "./prepare.ts";

@@ -1,7 +1,16 @@
 /** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
 
-import type { MatmulShape } from "./matmul_shape.ts";
 import { add, div, type Expr, i32, type KernelCode, mul, rem } from "./language.ts";
+
+/** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
+export interface MatmulShape {
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: { readonly batchStride: number; readonly mStride: number; readonly kStride: number };
+  readonly b: { readonly batchStride: number; readonly nStride: number; readonly kStride: number };
+}
 
 /**
  * A kernel for given shapes. Its code takes, in this order: one `ptr` an operand (inputs, then

@@ -26,8 +26,8 @@ import {
   type ValueType,
 } from "./language.ts";
 import { loopCost, loopKey } from "./loop.ts";
-import type { Kernel } from "./kernel.ts";
-import { type Blocking, blockingOf, type MatmulShape } from "./matmul_shape.ts";
+import type { Kernel, MatmulShape } from "./kernel.ts";
+import { type Blocking, blockingOf } from "./matmul_shape.ts";
 import { packPanel, packRows, PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "./products.ts";
 import type { Index, Pointer } from "./vectors.ts";

@@ -1,6 +1,7 @@
 /** Matrix products by their sizes and strides, and how they are cut into work items. */
 
 import type { View } from "../graph/view.ts";
+import type { MatmulShape } from "./kernel.ts";
 import { PANEL } from "./packing.ts";
 import { ROWS } from "./products.ts";
 
@@ -14,16 +15,6 @@ const SMALL = 2 ** 21;
 const BLOCK_BYTES = 256 * 1024;
 /** What packing an element costs, in products: A, and B where k runs along its rows or not. */
 const PACKING = { a: 8, bAcross: 10, bAlong: 6 };
-
-/** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
-export interface MatmulShape {
-  readonly batch: number;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-  readonly a: { readonly batchStride: number; readonly mStride: number; readonly kStride: number };
-  readonly b: { readonly batchStride: number; readonly nStride: number; readonly kStride: number };
-}
 
 /** Sizes and strides of a product from the views of its operands. */
 export function matmulShape(

@@ -1,6 +1,6 @@
 /** Links a program: addresses for its operands, and the barriers that it cannot do without. */
 
-import type { MatmulShape } from "../../kernels/matmul_shape.ts";
+import type { MatmulShape } from "../../kernels/kernel.ts";
 import type { Launch, OperandMemory, Program } from "../../kernels/program.ts";
 import type { Bindings } from "../device.ts";
 import type { GemmCall } from "./blas.ts";
