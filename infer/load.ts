@@ -26,9 +26,11 @@ export interface LoadedCheckpoint extends LoadedModel {
   free(): void;
 }
 
-/** What the kernels need of a config. */
-function checkConfig(folder: string, { headDim, vocabSize }: ModelConfig): void {
-  const file = `${folder}/config.json`;
+/**
+ * What the kernels need of a config.
+ * @param file what messages name
+ */
+export function checkWidths(file: string, { headDim, vocabSize }: ModelConfig): void {
   if (headDim % 4 !== 0 || headDim < 8 || headDim > 256) {
     throw new FormatError({
       file,
@@ -54,7 +56,7 @@ function checkConfig(folder: string, { headDim, vocabSize }: ModelConfig): void 
  */
 export function inspectCheckpoint(folder: string): Checkpoint {
   const config = readConfig(folder);
-  checkConfig(folder, config);
+  checkWidths(`${folder}/config.json`, config);
   using tensors = openCheckpoint(folder);
   const spec = checkpointSpec(config, tensors.tensors);
   expectTensors(tensors, modelParameters(spec));
@@ -66,7 +68,12 @@ export function loadCheckpoint(device: Device, { folder, config, spec }: Checkpo
   using tensors = openCheckpoint(folder);
   const layout = layoutOf(modelParameters(spec));
   const store = createStore(device, layout);
-  for (const { name } of layout.tensors) store.write(name, tensors.readF32(name));
+  try {
+    for (const { name } of layout.tensors) store.write(name, tensors.readF32(name));
+  } catch (error) {
+    store.free();
+    throw error;
+  }
   return loadedModel(device, spec, config, store);
 }
 
