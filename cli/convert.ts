@@ -1,45 +1,53 @@
 /** `deno task convert`: runs a recipe. */
 
+import { build } from "../dsl/recipe.ts";
 import { runRecipe } from "../train/convert.ts";
+import { NotFiniteError } from "../train/finite.ts";
 import { OUTPUT_DTYPES } from "../train/output.ts";
-import type { Report, StageReport } from "../train/report.ts";
+import type { InferenceReport, Report, StageReport } from "../train/report.ts";
+import type { RunOutcome } from "../train/run.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, choice, optional, path, real, toggle, whole } from "./flags.ts";
+import { absent, choice, type FlagValues, optional, path, real, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { loadRecipe } from "./recipe_module.ts";
+import { listenForStop } from "./signals.ts";
 import { bytesText, sideBySide, table } from "./table.ts";
 
 /** Columns that the samples take where there is no terminal. */
 const WIDTH = 100;
+
+const FLAGS = {
+  out: absent(path("DIR", "where the result goes"), "the recipe's output"),
+  resume: toggle("go on where an earlier run of the same recipe stopped"),
+  seed: absent(whole("seed of initial values", 0, 2 ** 32 - 1), "the recipe's seed"),
+  dtype: optional(choice("type of the weights that are written", OUTPUT_DTYPES), "float32"),
+  "checkpoint-every": optional(
+    real("SECONDS", "time between checkpoints", "seconds from 0", (s) => s >= 0),
+    30,
+  ),
+  ...deviceFlags,
+};
 
 /** The command. */
 export const convert = command({
   name: "convert",
   summary: "runs a recipe: converts its teacher, or trains its new model, stage by stage",
   arguments: { RECIPE: "a recipe module (.ts, .js) or a recipe as JSON" },
-  flags: {
-    out: absent(path("DIR", "where the result goes"), "the recipe's output"),
-    resume: toggle("go on where an earlier run of the same recipe stopped"),
-    seed: absent(whole("seed of initial values", 0, 2 ** 32 - 1), "the recipe's seed"),
-    dtype: optional(choice("type of the weights that are written", OUTPUT_DTYPES), "float32"),
-    "checkpoint-every": optional(
-      real("SECONDS", "time between checkpoints", "seconds from 0", (s) => s >= 0),
-      30,
-    ),
-    ...deviceFlags,
-  },
+  flags: FLAGS,
   run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
-    const recipe = await loadRecipe(RECIPE);
-    const progress = standardProgress(say);
+    const written = await loadRecipe(RECIPE);
+    const recipe = flags.seed === undefined ? written : build({ ...written, seed: flags.seed });
     const out = flags.out ?? recipe.output;
-    const report = await withDevice(flags, say, async (device) => {
-      try {
-        return await runRecipe(recipe, {
+    const progress = standardProgress(say);
+    const listen = () =>
+      listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
+    try {
+      const outcome = await withDevice(flags, say, (device) =>
+        runRecipe(recipe, {
           device,
           out,
           resume: flags.resume,
-          seed: flags.seed ?? recipe.seed,
           dtype: flags.dtype,
           checkpointSeconds: flags["checkpoint-every"],
           events: {
@@ -48,15 +56,45 @@ export const convert = command({
             step: progress.step,
             measured: (measured) => progress.note(measuredText(measured)),
           },
-        });
-      } finally {
-        progress.end();
+          listen,
+        }));
+      progress.end();
+      if (outcome.kind === "stopped") {
+        say(stoppedText(outcome, resumeCommand(RECIPE, flags)));
+        return { report: { ...outcome }, failed: true };
       }
-    });
-    print(`\n${reportText(report, out)}`);
-    return { report: { ...report } };
+      const { report, before } = outcome;
+      if (before) say(`there is nothing to do: ${out} is this recipe's result already`);
+      print(`\n${reportText(report, out)}`);
+      return { report: { ...report } };
+    } catch (error) {
+      progress.end();
+      if (!(error instanceof NotFiniteError)) throw error;
+      say(`convert: ${error.message}`);
+      return { report: { error: error.message }, failed: true };
+    }
   },
 });
+
+/** The command that goes on with a run: the same flags, and `--resume`. */
+function resumeCommand(recipe: string, values: FlagValues<typeof FLAGS>): string {
+  const given = Object.entries(FLAGS).flatMap(([name, { otherwise }]) => {
+    const value = values[name as keyof typeof values];
+    return name === "resume" || value === otherwise ? [] : [`--${name}`, `${value}`];
+  });
+  return ["deno task convert", ...[recipe, ...given, "--resume"].map(shellWord)].join(" ");
+}
+
+const shellWord = (word: string) =>
+  /^[\w./:=@+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+
+function stoppedText(
+  { name, step, steps, folder }: Extract<RunOutcome, { kind: "stopped" }>,
+  command: string,
+): string {
+  return `stopped in ${name} after step ${step} of ${steps}; what is done so far is in ${folder}\n` +
+    `Go on with: ${command}`;
+}
 
 function ratioText(ratio: number | undefined): string {
   return ratio === undefined ? "" : `${ratio.toFixed(4)} ×`;
@@ -70,7 +108,7 @@ function measuredText({ name, loss, perplexity, ratio }: StageReport): string {
 /** The table and the samples that a run ends with. */
 export function reportText(report: Report, out: string): string {
   const { teacher, student, untrained, stages } = report;
-  const costs = ({ stateBytesAt1K, stateBytesAt32K }: Report["student"], speed: string) => [
+  const costs = ({ stateBytesAt1K, stateBytesAt32K }: InferenceReport, speed: string) => [
     bytesText(stateBytesAt1K),
     bytesText(stateBytesAt32K),
     speed,

@@ -13,6 +13,9 @@ export interface OptimizerOptions {
   readonly clip: number;
 }
 
+/** What changes from step to step. */
+const SCALARS = ["rate", "correction1", "correction2", "decay"] as const;
+
 /** An optimizer of one store. */
 export interface Optimizer {
   /** First and second moments, laid out as the weights are. */
@@ -36,19 +39,23 @@ export function createOptimizer(
 ): Optimizer {
   const { size } = weights.layout;
   const [beta1, beta2] = options.betas;
-  const first = createStore(device, weights.layout);
-  const second = createStore(device, weights.layout);
-  const scalars = ["rate", "correction1", "correction2", "decay"] as const;
-  const memory = Object.fromEntries(
-    scalars.map((name) => [name, device.allocate(4)]),
-  ) as Record<typeof scalars[number], Memory>;
-  const normMemory = device.allocate(4);
+  using owned = new DisposableStack();
+  const moments = () => owned.adopt(createStore(device, weights.layout), (store) => store.free());
+  const scalar = () => owned.adopt(device.allocate(4), device.free);
+  const [first, second] = [moments(), moments()];
+  const memory: Readonly<Record<typeof SCALARS[number], Memory>> = {
+    rate: scalar(),
+    correction1: scalar(),
+    correction2: scalar(),
+    decay: scalar(),
+  };
+  const normMemory = scalar();
 
   const w = g.input("weights", [size]);
   const m = g.input("first", [size]);
   const v = g.input("second", [size]);
   const raw = g.input("gradients", [size]);
-  const [rate, correction1, correction2, decay] = scalars.map((name) => g.input(name, [1]));
+  const [rate, correction1, correction2, decay] = SCALARS.map((name) => g.input(name, [1]));
   const rows = g.reshape(raw, [size / ROW, ROW]);
   const squares = g.reshape(g.sum(g.mul(rows, rows), [1]), [size / ROW]);
   const norm = g.sqrt(g.sum(squares, [0]));
@@ -73,8 +80,10 @@ export function createOptimizer(
     },
     results: [weights.memory, first.memory, second.memory, normMemory],
   });
-  const set = (name: typeof scalars[number], value: number) =>
+  owned.adopt(executable, () => executable.free());
+  const set = (name: typeof SCALARS[number], value: number) =>
     device.write(memory[name], new Float32Array([value]));
+  const kept = owned.move();
   return {
     first,
     second,
@@ -88,11 +97,6 @@ export function createOptimizer(
       await device.read(normMemory, norm);
       return norm[0];
     },
-    free: () => {
-      first.free();
-      second.free();
-      for (const name of scalars) device.free(memory[name]);
-      device.free(normMemory);
-    },
+    free: () => kept.dispose(),
   };
 }

@@ -1,20 +1,30 @@
 /** Where a run starts: an existing teacher, or a new model with random weights. */
 
-import { join } from "node:path";
 import type { Recipe } from "../dsl/recipe.ts";
 import type { NewModel } from "../dsl/teachers.ts";
-import { writeJsonAtomic } from "../formats/atomic_file.ts";
+import { FormatError } from "../formats/error.ts";
 import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
-import { loadTokenizer, type Tokenizer } from "../formats/tokenizer/tokenizer.ts";
-import { trainByteLevelBpe } from "../formats/tokenizer/train.ts";
-import { type Checkpoint, checkpointTokenizer, inspectCheckpoint } from "../infer/load.ts";
+import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
+import {
+  type Checkpoint,
+  checkpointTokenizer,
+  checkWidths,
+  inspectCheckpoint,
+} from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
+import type { Parameter } from "../models/parameter.ts";
 import { conversionOf } from "../plan/conversion.ts";
 import { checkpointSpec } from "../plan/spec.ts";
-import { sourceTexts } from "./corpus.ts";
+import {
+  existingTokenizer,
+  keptTokenizer,
+  madeTokenizer,
+  type NamedFile,
+  tokenizerFiles,
+} from "./tokenizer_files.ts";
 
 /** What a run starts from. */
 export interface Origin {
@@ -23,8 +33,10 @@ export interface Origin {
   readonly student: ModelSpec;
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
-  /** The folder whose tokenizer files go with the result. */
-  readonly tokenizerFolder: string;
+  /** Files of the tokenizer, which go with the result. */
+  readonly tokenizerFiles: readonly NamedFile[];
+  /** Whether the tokenizer was made from the recipe's text. */
+  readonly tokenizerIsMade: boolean;
   /** Gives every parameter of the student its first value. */
   initialise(write: (name: string, values: Float32Array) => void, seed: number): void;
 }
@@ -37,7 +49,8 @@ function fromTeacher(recipe: Recipe, location: string): Origin {
     student,
     config,
     tokenizer: checkpointTokenizer(location, teacher.config),
-    tokenizerFolder: location,
+    tokenizerFiles: tokenizerFiles(location),
+    tokenizerIsMade: false,
     initialise: (write, seed) => {
       using tensors = openCheckpoint(location);
       for (const { parameter, from } of transfers) {
@@ -48,73 +61,78 @@ function fromTeacher(recipe: Recipe, location: string): Origin {
   };
 }
 
-/** Makes the tokenizer of a new model once and keeps it in the run's folder. */
+/** The tokenizer of a new model: the one it names, one that the run keeps, or a new one. */
 function newTokenizer(
-  recipe: Recipe,
+  { data }: Recipe,
   { tokenizer }: NewModel,
-  folder: string,
+  runFolder: string | undefined,
   note: (message: string) => void,
-): string {
-  if (tokenizer.kind === "file") return tokenizer.location;
-  const made = join(folder, "tokenizer");
-  try {
-    loadTokenizer(made);
-    return made;
-  } catch {
-    note(`learning ${tokenizer.pieces} pieces of text`);
-  }
-  function* texts() {
-    for (const source of recipe.data) yield* sourceTexts(source);
-  }
-  const files = trainByteLevelBpe(texts(), tokenizer.pieces, {
-    specialTokens: tokenizer.specialTokens,
-  });
-  Deno.mkdirSync(made, { recursive: true });
-  writeJsonAtomic(join(made, "tokenizer_config.json"), files.config);
-  writeJsonAtomic(join(made, "tokenizer.json"), files.tokenizer);
-  return made;
+) {
+  if (tokenizer.kind === "file") return existingTokenizer(tokenizer);
+  const kept = runFolder === undefined ? undefined : keptTokenizer(runFolder);
+  if (kept !== undefined) return kept;
+  note(`learning a vocabulary of ${tokenizer.pieces} pieces from the text`);
+  return madeTokenizer(tokenizer, data);
+}
+
+/** A drawn parameter has the deviation that the model's config asks for. */
+function drawn(parameter: Parameter, deviation: number): Parameter {
+  const { initial } = parameter;
+  if (initial.kind !== "normal") return parameter;
+  return { ...parameter, initial: { ...initial, deviation } };
 }
 
 function fromScratch(
   recipe: Recipe,
   model: NewModel,
-  folder: string,
+  runFolder: string | undefined,
   note: (message: string) => void,
 ): Origin {
-  const tokenizerFolder = newTokenizer(recipe, model, folder, note);
-  const tokenizer = loadTokenizer(tokenizerFolder);
+  const where = "teacher.config";
+  const { tokenizer, files } = newTokenizer(recipe, model, runFolder, note);
   const config = parseConfig({
     vocab_size: tokenizer.vocabularySize,
     eos_token_id: tokenizer.eosId ?? null,
     bos_token_id: tokenizer.bosId ?? null,
     ...model.config,
-  }, "teacher.config");
+  }, where);
+  checkWidths(where, config);
+  if (tokenizer.vocabularySize > config.vocabSize) {
+    throw new FormatError({
+      file: where,
+      at: "vocab_size",
+      expected: `at least the tokenizer's ${tokenizer.vocabularySize} pieces`,
+      found: `${config.vocabSize}`,
+      advice: "leave vocab_size out: the tokenizer says it",
+    });
+  }
   const student = checkpointSpec(config, new Map());
   return {
     student,
     config,
     tokenizer,
-    tokenizerFolder,
+    tokenizerFiles: files,
+    tokenizerIsMade: model.tokenizer.kind === "byteLevelBpe",
     initialise: (write, seed) => {
-      const deviation = model.config.initializer_range;
       for (const parameter of modelParameters(student)) {
-        const { initial } = parameter;
-        const drawn = initial.kind === "normal" && deviation !== undefined
-          ? { ...parameter, initial: { ...initial, deviation } }
-          : parameter;
-        write(parameter.name, initialValues(drawn, seed));
+        const values = initialValues(drawn(parameter, model.config.initializer_range), seed);
+        write(parameter.name, values);
       }
     },
   };
 }
 
-/** Reads what a recipe starts from. */
+/**
+ * Reads what a recipe starts from. Nothing is written.
+ * @param runFolder of the run that is resumed
+ * @throws FormatError and RecipeError for all that is wrong with teacher, tokenizer and surgery.
+ */
 export function originOf(
   recipe: Recipe,
-  folder: string,
+  runFolder: string | undefined,
   note: (message: string) => void,
 ): Origin {
   return recipe.teacher.kind === "checkpoint"
     ? fromTeacher(recipe, recipe.teacher.location)
-    : fromScratch(recipe, recipe.teacher, folder, note);
+    : fromScratch(recipe, recipe.teacher, runFolder, note);
 }

@@ -4,15 +4,12 @@ import { join } from "node:path";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
 import { FormatError, systemError } from "../formats/error.ts";
 import { configJson, type ModelConfig } from "../formats/hf_config/config.ts";
+import { readJsonObject } from "../formats/json.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { TensorSource } from "../formats/safetensors/write.ts";
 import { writeCheckpoint } from "../formats/safetensors/write_checkpoint.ts";
-
-/** Files that belong to a tokenizer, copied as they are where they exist. */
-const TOKENIZER_FILES = [
-  ...["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"],
-  ...["vocab.json", "merges.txt", "chat_template.jinja", "tokenizer.model"],
-];
+import type { Report } from "./report.ts";
+import type { NamedFile } from "./tokenizer_files.ts";
 
 /** Types that weights can be written in. */
 export const OUTPUT_DTYPES = ["float32", "bfloat16", "float16"] as const;
@@ -30,16 +27,18 @@ export interface Output {
   readonly config: ModelConfig;
   readonly dtype: OutputDtype;
   readonly tensors: readonly Omit<TensorSource, "dtype">[];
-  readonly tokenizerFolder: string;
+  readonly tokenizerFiles: readonly NamedFile[];
   /** The recipe as JSON. */
   readonly recipe: string;
-  readonly report: unknown;
+  readonly report: Report;
   /** Telemetry to keep, if there is any. */
   readonly telemetry?: string;
 }
 
 /** The file by which a folder is known to be a result of this program. */
 const MARK = "report.json";
+/** Bytes of the largest report that is read. */
+const REPORT_LIMIT = 10_000_000;
 
 function isFile(path: string): boolean {
   try {
@@ -49,25 +48,60 @@ function isFile(path: string): boolean {
   }
 }
 
-/**
- * Refuses a folder that is in use by something else.
- * @throws FormatError where the path is a file or a folder with other things in it.
- */
-export function checkOutput(folder: string): void {
-  let names: string[];
+/** Where an earlier result stands while a new one takes its place. */
+const oldFolder = (folder: string) => `${folder}.old`;
+
+/** Moves a folder; returns whether it was there. */
+function moveFolder(from: string, to: string): boolean {
   try {
-    names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+    Deno.renameSync(from, to);
+    return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw systemError(to, "write", error);
+  }
+}
+
+/** Names of what is in a folder; undefined where there is no folder. */
+function namesIn(folder: string): string[] | undefined {
+  try {
+    return [...Deno.readDirSync(folder)].map(({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
     throw systemError(folder, "write", error);
   }
-  if (names.length === 0 || names.includes(MARK)) return;
-  throw new FormatError({
-    file: folder,
-    expected: "a new folder, an empty one, or an earlier result",
-    found: `a folder with ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", …" : ""}`,
-    advice: "choose another one with --out",
-  });
+}
+
+/** Where a run was killed while its result took the place of an earlier one, that one comes back. */
+export function recoverOutput(folder: string): void {
+  if (namesIn(folder) !== undefined || !namesIn(oldFolder(folder))?.includes(MARK)) return;
+  moveFolder(oldFolder(folder), folder);
+}
+
+/**
+ * Refuses a folder that is in use by something else.
+ * @throws FormatError where the path, or that of the folder that steps aside, is a file or a folder
+ * with other things in it.
+ */
+export function checkOutput(folder: string): void {
+  for (const path of [folder, oldFolder(folder)]) {
+    const names = namesIn(path);
+    if (names === undefined || names.length === 0 || names.includes(MARK)) continue;
+    throw new FormatError({
+      file: path,
+      expected: "a new folder, an empty one, or an earlier result",
+      found: `a folder with ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", …" : ""}`,
+      advice: "choose another one with --out",
+    });
+  }
+}
+
+/** The report of a result, where the folder holds one of this recipe. */
+export function earlierReport(folder: string, recipeHash: string): Report | undefined {
+  const path = join(folder, MARK);
+  if (!isFile(path)) return undefined;
+  const report = readJsonObject(path, REPORT_LIMIT);
+  return report.recipeHash === recipeHash ? report as unknown as Report : undefined;
 }
 
 function removeTree(path: string): void {
@@ -81,7 +115,7 @@ function removeTree(path: string): void {
 /** Writes everything beside the folder and renames it into place. */
 export function writeOutput(folder: string, output: Output): void {
   const partial = `${folder}.partial`;
-  const old = `${folder}.old`;
+  const old = oldFolder(folder);
   try {
     removeTree(partial);
     Deno.mkdirSync(partial, { recursive: true });
@@ -95,9 +129,8 @@ export function writeOutput(folder: string, output: Output): void {
       ...(config.eosTokenIds.length === 0 ? {} : { eos_token_id: config.eosTokenIds }),
       do_sample: false,
     });
-    for (const name of TOKENIZER_FILES) {
-      const from = join(output.tokenizerFolder, name);
-      if (isFile(from)) writeFileAtomic(join(partial, name), Deno.readFileSync(from));
+    for (const { name, content } of output.tokenizerFiles) {
+      writeFileAtomic(join(partial, name), content);
     }
     writeFileAtomic(join(partial, "recipe.json"), output.recipe);
     if (output.telemetry !== undefined && isFile(output.telemetry)) {
@@ -105,12 +138,13 @@ export function writeOutput(folder: string, output: Output): void {
     }
     writeJsonAtomic(join(partial, MARK), output.report);
     removeTree(old);
+    moveFolder(folder, old);
     try {
-      Deno.renameSync(folder, old);
+      Deno.renameSync(partial, folder);
     } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      moveFolder(old, folder);
+      throw error;
     }
-    Deno.renameSync(partial, folder);
     removeTree(old);
   } catch (error) {
     try {

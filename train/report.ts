@@ -8,21 +8,29 @@ export interface ModelReport extends Evaluation {
   readonly context: number;
 }
 
-/** The student before the first stage (no tokens, no seconds) or after one. */
-export interface StageReport {
-  readonly name: string;
-  /** Tokens trained on. */
-  readonly tokens: number;
-  /** Seconds of training. */
-  readonly seconds: number;
+/** The student's measures at one point of a run. */
+export interface Measure {
   /** Held-out cross-entropy in nats, and its exponential. */
   readonly loss: number;
   readonly perplexity: number;
   /** Perplexity over the teacher's at the same context; absent without a teacher. */
   readonly ratio?: number;
   readonly context: number;
+}
+
+/** What the training of one stage took. */
+export interface Training {
+  /** Tokens trained on. */
+  readonly tokens: number;
+  /** Seconds of training. */
+  readonly seconds: number;
   /** Mean training loss of the last steps. */
   readonly trainingLoss?: number;
+}
+
+/** The student before the first stage (no tokens, no seconds) or after one. */
+export interface StageReport extends Measure, Training {
+  readonly name: string;
 }
 
 /** What a model costs at inference. */
@@ -31,7 +39,7 @@ export interface InferenceReport {
   readonly stateBytesAt32K: number;
   /** Tokens a second, one text at a time. */
   readonly tokensPerSecond: number;
-  /** What it writes after the prompt, greedily. */
+  /** What it writes after the prompt. */
   readonly sample: string;
 }
 
@@ -40,7 +48,7 @@ export interface Report {
   /** Final student over teacher held-out perplexity; absent without a teacher. */
   readonly ratio?: number;
   readonly teacher?: ModelReport & InferenceReport;
-  readonly student: ModelReport & InferenceReport;
+  readonly student: Measure & InferenceReport;
   /** The student before the first stage. */
   readonly untrained: StageReport;
   /** The student after every stage. */
@@ -57,6 +65,7 @@ export interface Report {
   };
   readonly device: string;
   readonly versions: Readonly<Record<string, string>>;
+  /** Hash of the recipe that ran, its seed included. */
   readonly recipeHash: string;
   readonly seed: number;
 }

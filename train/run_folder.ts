@@ -1,30 +1,34 @@
 /**
  * The folder of a run in progress: tokens, telemetry, the checkpoint of the present stage and the
- * weights after each finished one. Whatever kills the run, what is in it is whole.
+ * weights after each finished one. Whatever kills the run, what is in it is whole. One process at a
+ * time works in it.
  */
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../formats/atomic_file.ts";
-import { FormatError } from "../formats/error.ts";
+import { FormatError, systemError } from "../formats/error.ts";
 import { openSafetensors, type TensorStore } from "../formats/safetensors/store.ts";
 import { type TensorSource, writeSafetensors } from "../formats/safetensors/write.ts";
 import type { Store } from "../devices/store.ts";
-import type { StageReport } from "./report.ts";
+import type { Measure, Training } from "./report.ts";
+import type { StageProgress } from "./stage.ts";
 
 /** How far a run is. */
 export interface RunState {
-  /** Hash of the recipe and seed that the run belongs to. */
+  /** Hash of the recipe that the run belongs to. */
   readonly run: string;
-  /** Index of the stage that is being trained. */
+  /** Tokens of every stage's corpus. */
+  readonly tokens: readonly number[];
+  /** Stages that are finished, which is the index of the present one. */
   readonly stage: number;
-  /** Its steps that are done. */
-  readonly step: number;
-  /** Seconds spent on them. */
-  readonly seconds: number;
+  /** Where the present one is. */
+  readonly progress: StageProgress;
   /** Seconds of the whole run so far, reading and measuring included. */
   readonly elapsed: number;
-  /** The student before the first stage and after every finished one. */
-  readonly reports: readonly StageReport[];
+  /** The training of every finished stage. */
+  readonly trainings: readonly Training[];
+  /** The student before the first stage and after finished ones; the last may be still to come. */
+  readonly measures: readonly Measure[];
 }
 
 /** Stores in a checkpoint of a stage in progress. */
@@ -34,10 +38,11 @@ export interface TrainingStores {
   readonly second: Store;
 }
 
-const KEY = "suture";
+/** Key of the state in a checkpoint's metadata; another number for another form of RunState. */
+const KEY = "suture.run.2";
 
-/** A run's folder. */
-export interface RunFolder {
+/** A run's folder. Dispose it, so that another process can have it. */
+export interface RunFolder extends Disposable {
   readonly path: string;
   /** The latest state, or undefined for a run that has not begun. */
   state(): RunState | undefined;
@@ -45,38 +50,50 @@ export interface RunFolder {
   saveProgress(state: RunState, stores: TrainingStores): Promise<void>;
   /** Reads it back into the stores. */
   loadProgress(stores: TrainingStores): void;
-  /** Writes the weights after a stage; `state` names the next one. */
-  saveStage(state: RunState, tensors: readonly TensorSource[]): void;
-  /** The weights after the last finished stage. */
-  openStage(): TensorStore | undefined;
-  /** Appends a line of telemetry. */
-  log(line: unknown): void;
+  /** Writes the student between two stages. */
+  saveStage(state: RunState, weights: Store): Promise<void>;
+  /** Reads it back. */
+  loadStage(weights: Store): void;
+  /** Appends a line of telemetry about a step of a stage. */
+  log(stageIndex: number, line: { readonly step: number }): void;
   /** Forgets telemetry of steps after the state's, which will be taken again. */
   trimLog(state: RunState): void;
+  /** Removes what an earlier run left. */
+  clear(): void;
+  /** Removes the folder. */
   remove(): void;
+  /** Removes the folder, and those above it, where this call of `openRunFolder` made them. */
+  discard(): void;
 }
 
-/** One line of telemetry. */
-interface LogLine {
-  readonly stageIndex?: number;
-  readonly step?: number;
-}
+/** Files of the run's folder. */
+export const TELEMETRY_FILE = "telemetry.jsonl";
+const LOCK_FILE = "lock";
 
 function readState(path: string): RunState | undefined {
   let store: TensorStore;
   try {
     store = openSafetensors(path);
   } catch (error) {
-    if (error instanceof FormatError && error.cause instanceof Deno.errors.NotFound) {
-      return undefined;
-    }
+    if (isMissing(error)) return undefined;
     throw error;
   }
   using file = store;
-  return JSON.parse(file.metadata[KEY] ?? "null") ?? undefined;
+  const text = file.metadata[KEY];
+  if (text !== undefined) return JSON.parse(text);
+  throw new FormatError({
+    file: path,
+    expected: "a checkpoint of this version of Suture",
+    found: "another one",
+    advice: "run it without --resume, which starts afresh",
+  });
 }
 
-function storeTensors(prefix: string, store: Store): Promise<TensorSource[]> {
+const isMissing = (error: unknown) =>
+  error instanceof FormatError && error.cause instanceof Deno.errors.NotFound;
+
+/** A store's tensors on the host. */
+export function storeTensors(store: Store, prefix = ""): Promise<TensorSource[]> {
   return Promise.all(store.layout.tensors.map(async ({ name, shape }) => ({
     name: `${prefix}${name}`,
     dtype: "F32" as const,
@@ -85,12 +102,87 @@ function storeTensors(prefix: string, store: Store): Promise<TensorSource[]> {
   })));
 }
 
-/** Opens or makes a run's folder. */
+function loadStore(file: TensorStore, store: Store, prefix = ""): void {
+  for (const { name } of store.layout.tensors) store.write(name, file.readF32(prefix + name));
+}
+
+/** Makes a folder and those above it; returns those that were made, the innermost first. */
+function makeFolders(path: string): string[] {
+  const made: string[] = [];
+  for (let at = path; !exists(at); at = dirname(at)) made.push(at);
+  try {
+    Deno.mkdirSync(path, { recursive: true });
+  } catch (error) {
+    removeEmptyFolders(made);
+    throw systemError(path, "write", error);
+  }
+  return made;
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return dirname(path) === path;
+  }
+}
+
+/** Holds a file as long as this process lives, whatever ends it. */
+function lock(folder: string): Deno.FsFile {
+  const path = join(folder, LOCK_FILE);
+  let file: Deno.FsFile | undefined;
+  try {
+    file = Deno.openSync(path, { create: true, write: true });
+    if (file.tryLockSync(true)) return file;
+  } catch (error) {
+    file?.close();
+    throw systemError(path, "write", error);
+  }
+  file.close();
+  throw new FormatError({
+    file: folder,
+    expected: "a run that no other process works on",
+    found: "one that does",
+    advice: "wait for it or stop it, or choose another place with --out",
+  });
+}
+
+function removeEmptyFolders(paths: readonly string[]): void {
+  for (const path of paths) {
+    try {
+      Deno.removeSync(path);
+    } catch {
+      // It was not made, or something else has come into it meanwhile.
+    }
+  }
+}
+
+/**
+ * Opens or makes a run's folder, and keeps other processes out of it.
+ * @throws FormatError where another process works on it, or the system refuses.
+ */
 export function openRunFolder(path: string): RunFolder {
+  const made = makeFolders(path);
+  let locked: Deno.FsFile | undefined;
+  try {
+    locked = lock(path);
+  } catch (error) {
+    removeEmptyFolders(made);
+    throw error;
+  }
   const progress = join(path, "progress.safetensors");
   const finished = join(path, "stage.safetensors");
-  const telemetry = join(path, "telemetry.jsonl");
-  Deno.mkdirSync(path, { recursive: true });
+  const telemetry = join(path, TELEMETRY_FILE);
+  const metadata = (state: RunState) => ({ format: "pt", [KEY]: JSON.stringify(state) });
+  const release = () => {
+    locked?.close();
+    locked = undefined;
+  };
+  const remove = () => {
+    release();
+    Deno.removeSync(path, { recursive: true });
+  };
   return {
     path,
     state: () => {
@@ -100,45 +192,80 @@ export function openRunFolder(path: string): RunFolder {
     },
     saveProgress: async (state, { weights, first, second }) => {
       const tensors = [
-        ...await storeTensors("weights.", weights),
-        ...await storeTensors("first.", first),
-        ...await storeTensors("second.", second),
+        ...await storeTensors(weights, "weights."),
+        ...await storeTensors(first, "first."),
+        ...await storeTensors(second, "second."),
       ];
-      writeSafetensors(progress, tensors, { format: "pt", [KEY]: JSON.stringify(state) });
+      writeSafetensors(progress, tensors, metadata(state));
     },
     loadProgress: ({ weights, first, second }) => {
       using file = openSafetensors(progress);
-      for (const [prefix, store] of Object.entries({ weights, first, second })) {
-        for (const { name } of store.layout.tensors) {
-          store.write(name, file.readF32(`${prefix}.${name}`));
-        }
-      }
+      loadStore(file, weights, "weights.");
+      loadStore(file, first, "first.");
+      loadStore(file, second, "second.");
     },
-    saveStage: (state, tensors) => {
-      writeSafetensors(finished, tensors, { format: "pt", [KEY]: JSON.stringify(state) });
+    saveStage: async (state, weights) => {
+      writeSafetensors(finished, await storeTensors(weights), metadata(state));
+      removeFile(progress);
     },
-    openStage: () => readState(finished) === undefined ? undefined : openSafetensors(finished),
-    log: (line) => {
-      const bytes = new TextEncoder().encode(`${JSON.stringify(line)}\n`);
-      Deno.writeFileSync(telemetry, bytes, { append: true });
+    loadStage: (weights) => {
+      using file = openSafetensors(finished);
+      loadStore(file, weights);
     },
-    trimLog: ({ stage, step }) => {
-      let text: string;
+    log: (stageIndex, line) => {
+      const bytes = new TextEncoder().encode(`${JSON.stringify({ stageIndex, ...line })}\n`);
       try {
-        text = Deno.readTextFileSync(telemetry);
-      } catch {
-        return;
+        Deno.writeFileSync(telemetry, bytes, { append: true });
+      } catch (error) {
+        throw systemError(telemetry, "write", error);
       }
-      const kept = text.split("\n").filter((line) => {
-        try {
-          const { stageIndex = 0, step: at = 0 } = JSON.parse(line) as LogLine;
-          return stageIndex < stage || (stageIndex === stage && at <= step);
-        } catch {
-          return false;
-        }
-      });
-      writeFileAtomic(telemetry, kept.map((line) => `${line}\n`).join(""));
     },
-    remove: () => Deno.removeSync(path, { recursive: true }),
+    trimLog: ({ stage, progress: { step } }) => {
+      const lines = readLines(telemetry).filter((line) => {
+        const at = position(line);
+        return at !== undefined && (at.stage < stage || (at.stage === stage && at.step <= step));
+      });
+      if (lines.length > 0) writeFileAtomic(telemetry, lines.map((line) => `${line}\n`).join(""));
+      else removeFile(telemetry);
+    },
+    clear: () => {
+      for (const { name } of Deno.readDirSync(path)) {
+        if (name !== LOCK_FILE) Deno.removeSync(join(path, name), { recursive: true });
+      }
+    },
+    remove,
+    discard: () => {
+      if (made.length === 0) return;
+      remove();
+      removeEmptyFolders(made.slice(1));
+    },
+    [Symbol.dispose]: release,
   };
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+function readLines(path: string): string[] {
+  try {
+    return Deno.readTextFileSync(path).split("\n");
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw systemError(path, "read", error);
+  }
+}
+
+/** Which step a line of telemetry is about; undefined for one that was cut off. */
+function position(line: string): { stage: number; step: number } | undefined {
+  try {
+    const { stageIndex, step } = JSON.parse(line);
+    return { stage: stageIndex, step };
+  } catch {
+    return undefined;
+  }
 }

@@ -1,11 +1,12 @@
 /** The training loop of one stage. */
 
+import { setImmediate } from "node:timers";
 import type { Stage } from "../dsl/stages.ts";
 import { stepsOf } from "../dsl/stages.ts";
 import { learningRate } from "../dsl/schedules.ts";
-import type { Device } from "../devices/device.ts";
-import { batchReader, type TokenStream } from "./data.ts";
 import type { Store } from "../devices/store.ts";
+import { batchReader, type TokenStream } from "./data.ts";
+import { firstNotFinite, NotFiniteError } from "./finite.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** What one step did, for progress bars and telemetry. */
@@ -24,84 +25,128 @@ export interface StepEvent {
   readonly tokensPerSecond: number;
 }
 
-/** Training became meaningless: a loss or gradient that is not a number. */
-export class NotFiniteError extends Error {
-  override readonly name = "NotFiniteError";
-}
-
 /** Where a stage is. */
 export interface StageProgress {
   /** Steps done. */
-  step: number;
+  readonly step: number;
   /** Seconds spent on them. */
-  seconds: number;
+  readonly seconds: number;
+  /** Losses of the last steps. */
+  readonly recent: readonly number[];
 }
+
+/** A stage of which nothing is done. */
+export const BEGINNING: StageProgress = { step: 0, seconds: 0, recent: [] };
+
+/** Steps whose losses are remembered. */
+const RECENT_STEPS = 20;
 
 /** What the loop needs. */
 export interface StageRun {
-  readonly device: Device;
   readonly stage: Stage;
   readonly trainer: Trainer;
+  /** The teacher's weights, where there is a teacher. */
+  readonly teacher?: Store;
   readonly tokens: TokenStream;
   /** Samples that earlier stages have used, so that this one sees new text. */
   readonly samplesBefore: number;
+  /** What is done already. */
   readonly progress: StageProgress;
-  readonly onStep: (event: StepEvent) => void | Promise<void>;
-  /** Asked after every step. */
-  readonly wantsCheckpoint: (progress: StageProgress) => boolean;
+  readonly onStep: (event: StepEvent) => void;
+  /** Asked before every step. */
+  readonly wantsCheckpoint: () => boolean;
   readonly checkpoint: (progress: StageProgress) => Promise<void>;
+  /** Asked before every step: whether to write a checkpoint and leave. */
+  readonly wantsStop: () => boolean;
 }
 
-/** The first tensor of a store with a value that is not finite. */
-async function firstNotFinite(store: Store): Promise<string | undefined> {
-  for (const { name } of store.layout.tensors) {
-    if (!(await store.read(name)).every(Number.isFinite)) return name;
+/** How far the loop came. */
+export interface StageResult {
+  readonly progress: StageProgress;
+  /** Whether it left because it was asked to. */
+  readonly stopped: boolean;
+}
+
+/** Lets signals have their turn, which a loop over promises that are done never does. */
+const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
+
+/** The first tensor with a value that is not finite; weights come before what follows from them. */
+async function culprit({ trainer, teacher }: StageRun, updated: boolean): Promise<string> {
+  const weights: [string, Store | undefined][] = [
+    ["the teacher's ", teacher],
+    ["", trainer.frozen],
+    ["", trainer.trained],
+  ];
+  const gradients: [string, Store | undefined][] = [["the gradient of ", trainer.gradients]];
+  // After the optimizer the weights follow from the gradients.
+  for (const [what, store] of updated ? [...gradients, ...weights] : [...weights, ...gradients]) {
+    const name = store && await firstNotFinite(store);
+    if (name !== undefined) return `the first tensor that is not finite is ${what}${name}`;
   }
-  return undefined;
+  return "every tensor is finite";
 }
 
-async function fail({ stage, trainer, progress }: StageRun, loss: number, norm: number) {
-  const gradient = await firstNotFinite(trainer.gradients);
-  const what = gradient !== undefined
-    ? `the gradient of ${gradient}`
-    : Number.isFinite(loss)
-    ? `the gradient's norm (${norm})`
-    : `the loss (${loss})`;
-  throw new NotFiniteError(
-    `stage ${stage.name}, step ${progress.step + 1}: ${what} is not finite; the last checkpoint ` +
-      "is kept: resume from it with a smaller learning rate or a longer warm-up",
-  );
-}
-
-/** Trains until the stage is done. Throws NotFiniteError. */
-export async function runStage(run: StageRun): Promise<void> {
-  const { stage, trainer, progress, samplesBefore } = run;
+/**
+ * Trains until the stage is done, or until it is asked to stop. A checkpoint is written, and the
+ * stage ended, only with weights that have given a finite loss and gradient on the next batch.
+ * @throws NotFiniteError
+ */
+export async function runStage(run: StageRun): Promise<StageResult> {
+  const { stage, trainer, samplesBefore } = run;
   const steps = stepsOf(stage);
   const batchAt = batchReader(run.tokens, stage.context, stage.batch);
-  while (progress.step < steps) {
-    const start = performance.now();
+  let progress = run.progress;
+  let kept = progress.step;
+  const fail = async (what: string, updated: boolean) => {
+    const checkpoint = kept === 0 ? "the weights from before the stage" : `those of step ${kept}`;
+    throw new NotFiniteError(
+      `stage ${stage.name}, step ${progress.step + 1} of ${steps}: ${what}; ` +
+        `${await culprit(
+          run,
+          updated,
+        )}. The last good weights are kept, ${checkpoint}. Lower the ` +
+        "learning rate, lengthen the warm-up or clip more, and run the recipe again.",
+    );
+  };
+  for (;;) {
+    await turn();
     const { step } = progress;
-    const rate = learningRate(stage.lr, step, steps, stage.warmup);
-    const batch = batchAt(samplesBefore + step * stage.batch + 1);
-    const { loss, gradientNorm } = await trainer.step(batch, step, rate);
-    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
-      await fail(run, loss, gradientNorm);
+    const done = step === steps;
+    const stops = !done && run.wantsStop();
+    if (stops && step === kept) return { progress, stopped: true };
+    let start = performance.now();
+    const loss = await trainer.backward(batchAt(samplesBefore + step * stage.batch + 1));
+    let seconds = performance.now() - start;
+    if (!Number.isFinite(loss)) await fail(`the loss is ${loss}`, false);
+    if (done || stops || (step > kept && run.wantsCheckpoint())) {
+      const gradient = await firstNotFinite(trainer.gradients);
+      if (gradient !== undefined) await fail("a gradient is not finite", false);
+      if (!done) await run.checkpoint(progress);
+      kept = step;
     }
-    const seconds = (performance.now() - start) / 1000;
-    progress.step++;
-    progress.seconds += seconds;
+    if (done || stops) return { progress, stopped: stops };
+
+    start = performance.now();
+    const rate = learningRate(stage.lr, step, steps, stage.warmup);
+    const gradientNorm = await trainer.update(step, rate);
+    if (!Number.isFinite(gradientNorm)) await fail(`the gradient's norm is ${gradientNorm}`, true);
+    seconds = (seconds + performance.now() - start) / 1000;
+    progress = {
+      step: step + 1,
+      seconds: progress.seconds + seconds,
+      recent: [...progress.recent, loss].slice(-RECENT_STEPS),
+    };
     const tokensPerStep = stage.batch * stage.context;
-    await run.onStep({
+    run.onStep({
       stage: stage.name,
-      step: progress.step,
+      step: step + 1,
       steps,
       loss,
       gradientNorm,
       learningRate: rate,
-      tokens: progress.step * tokensPerStep,
+      tokens: (step + 1) * tokensPerStep,
       seconds: progress.seconds,
       tokensPerSecond: tokensPerStep / seconds,
     });
-    if (progress.step < steps && run.wantsCheckpoint(progress)) await run.checkpoint(progress);
   }
 }

@@ -1,5 +1,6 @@
 /** A stage as a graph: what a device computes for a part of a batch. */
 
+import type { Problem } from "../dsl/problem.ts";
 import type { Stage } from "../dsl/stages.ts";
 import { isTrained } from "../dsl/trains.ts";
 import * as g from "../graph/build.ts";
@@ -28,6 +29,20 @@ export function trainedParameters(stage: Stage, student: ModelSpec): Parameter[]
   return stageParameters(stage, student).filter(({ name, mixer }) =>
     isTrained(stage.trains, name, mixer && isConverted(student, name))
   );
+}
+
+/** Stages that would train nothing. */
+export function stageProblems(stages: readonly Stage[], student: ModelSpec): Problem[] {
+  return stages.flatMap((stage, i) => {
+    if (trainedParameters(stage, student).length > 0) return [];
+    const among = stage.kind === "align" ? "the converted layers' mixers" : "the student";
+    const found = typeof stage.trains === "string" ? stage.trains : stage.trains.globs.join(", ");
+    return [{
+      path: `stages[${i}].trains`,
+      expected: `at least one tensor of ${among}`,
+      found: `none: ${JSON.stringify(found)}`,
+    }];
+  });
 }
 
 /** The scalar loss of a batch, [1], and from where its forward pass can be computed again. */

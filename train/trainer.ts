@@ -1,9 +1,10 @@
 /** One stage's training step on a device: loss and gradients of a batch, then AdamW. */
 
-import type { Device, Executable, Memory, ProfileRow } from "../devices/device.ts";
-import { createStore, layoutOf, type Store, storeBindings } from "../devices/store.ts";
+import type { Bindings, Device, Executable, Memory, ProfileRow } from "../devices/device.ts";
+import { createStore, type Layout, layoutOf, type Store, storeBindings } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
 import { createOptimizer, type Optimizer } from "./optimizer.ts";
@@ -51,6 +52,9 @@ export interface Trainer {
   readonly arenaBytes: number;
   /** The loss and gradients of a batch, without changing the weights. */
   backward(batch: TokenBatch): Promise<number>;
+  /** Changes the weights by the gradients, as step number `step`; returns the gradient's norm. */
+  update(step: number, learningRate: number): Promise<number>;
+  /** Both. */
   step(batch: TokenBatch, step: number, learningRate: number): Promise<StepResult>;
   /** Times every launch of the first part of a batch. */
   profile(batch: TokenBatch): ProfileRow[];
@@ -63,44 +67,48 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const { context, accumulate } = stage;
   const rows = stage.batch / accumulate;
   const graph = stageGraph(stage, student, teacher?.spec);
-  const trained = createStore(device, layoutOf(graph.trained));
-  const frozen = createStore(device, layoutOf(graph.frozen));
-  const gradientStore = createStore(device, trained.layout);
-  for (const store of [trained, frozen]) {
-    for (const { name } of store.layout.tensors) store.write(name, await options.values(name));
+  using owned = new DisposableStack();
+  const store = (layout: Layout): Store => owned.adopt(createStore(device, layout), free);
+  const allocate = (bytes: number): Memory => owned.adopt(device.allocate(bytes), device.free);
+  const compile = (results: readonly Tensor[], bindings: Bindings): Executable =>
+    owned.adopt(device.compile(results, bindings), free);
+
+  const trained = store(layoutOf(graph.trained));
+  const frozen = store(layoutOf(graph.frozen));
+  const gradientStore = store(trained.layout);
+  for (const { layout, write } of [trained, frozen]) {
+    for (const { name } of layout.tensors) write(name, await options.values(name));
   }
 
   const half = student.config.headDim / 2;
   const memory = {
-    ids: device.allocate(4 * rows * context),
-    targets: device.allocate(4 * rows * context),
-    cosine: device.allocate(4 * context * half),
-    sine: device.allocate(4 * context * half),
+    ids: allocate(4 * rows * context),
+    targets: allocate(4 * rows * context),
+    cosine: allocate(4 * context * half),
+    sine: allocate(4 * context * half),
   };
-  const lossMemory = device.allocate(4);
+  const lossMemory = allocate(4);
   const positions = Array.from({ length: context }, (_, i) => i);
   const tables = rotaryTables(rotaryFrequencies(student.config), positions);
   device.write(memory.cosine, tables.cosine);
   device.write(memory.sine, tables.sine);
 
-  const gradientBindings = storeBindings(gradientStore, "gradient.");
   const inputs: Record<string, Memory> = {
     ...memory,
     ...storeBindings(trained, ""),
     ...storeBindings(frozen, ""),
     ...(teacher && storeBindings(teacher.store, TEACHER_PREFIX)),
-    ...gradientBindings,
+    ...storeBindings(gradientStore, "gradient."),
     "gradient.loss": lossMemory,
   };
   const names = trained.layout.tensors.map(({ name }) => name);
-  const targets = [lossMemory, ...names.map((name) => gradientStore.at(name))];
-  const first: Executable = device.compile(graph.results, { inputs, results: targets });
+  const results = [lossMemory, ...names.map((name) => gradientStore.at(name))];
+  const first = compile(graph.results, { inputs, results });
   // Later parts of an accumulated batch add to what the earlier ones left.
-  const more = accumulate === 1 ? undefined : device.compile(
-    graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t)),
-    { inputs, results: targets },
-  );
-  const optimizer = createOptimizer(device, trained, gradientStore, stage);
+  const sums = () =>
+    graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t));
+  const more = accumulate === 1 ? undefined : compile(sums(), { inputs, results });
+  const optimizer = owned.adopt(createOptimizer(device, trained, gradientStore, stage), free);
 
   const writePart = ({ ids, targets }: TokenBatch, i: number) => {
     const part = rows * context;
@@ -116,6 +124,7 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     await device.read(lossMemory, value);
     return value[0];
   };
+  const kept = owned.move();
   return {
     trained,
     frozen,
@@ -124,6 +133,7 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     flops: accumulate * first.flops,
     arenaBytes: Math.max(first.arenaBytes, more?.arenaBytes ?? 0),
     backward,
+    update: optimizer.step,
     step: async (batch, step, learningRate) => {
       const loss = await backward(batch);
       return { loss, gradientNorm: await optimizer.step(step, learningRate) };
@@ -132,12 +142,8 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
       writePart(batch, 0);
       return first.profile();
     },
-    free: () => {
-      first.free();
-      more?.free();
-      optimizer.free();
-      [trained, frozen, gradientStore].forEach((store) => store.free());
-      [...Object.values(memory), lossMemory].forEach(device.free);
-    },
+    free: () => kept.dispose(),
   };
 }
+
+const free = (owned: { free(): void }) => owned.free();

@@ -1,0 +1,145 @@
+/** Everything that a run needs on its device and in its folder before it can begin. */
+
+import type { Device } from "../devices/device.ts";
+import { createStore, layoutOf } from "../devices/store.ts";
+import { type Problem, RecipeError } from "../dsl/problem.ts";
+import type { Recipe } from "../dsl/recipe.ts";
+import type { Source } from "../dsl/sources.ts";
+import type { Stage } from "../dsl/stages.ts";
+import { FormatError } from "../formats/error.ts";
+import { loadCheckpoint, type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
+import { modelParameters } from "../models/decoder.ts";
+import { type Corpus, openCorpus } from "./corpus.ts";
+import { type Split, splitTokens } from "./data.ts";
+import { firstNotFinite } from "./finite.ts";
+import type { Origin } from "./origin.ts";
+import { checkSources, type OnProgress } from "./sources.ts";
+
+/** What is prepared. Dispose it. */
+export interface Preparation extends Disposable {
+  readonly teacher?: LoadedCheckpoint;
+  /** The student; its weights are yet to be set. */
+  readonly student: LoadedCheckpoint;
+  /** Training and held-out tokens of every stage; of the recipe where there are none. */
+  readonly splits: readonly Split[];
+  /** Tokens of each of these, both parts together. */
+  readonly tokens: readonly number[];
+}
+
+/** What preparing needs. */
+export interface PreparationOptions {
+  readonly recipe: Recipe;
+  readonly origin: Origin;
+  /** The run's folder, which keeps the tokens. */
+  readonly folder: string;
+  readonly device: Device;
+  readonly onProgress: OnProgress;
+}
+
+/** The sources of every stage; those of the recipe where there are no stages. */
+function sourcesOf({ stages, data }: Recipe): readonly (readonly Source[])[] {
+  return stages.length === 0 ? [data] : stages.map((stage) => stage.data ?? data);
+}
+
+/** Names sources that are the same. */
+export const sourcesKey = (sources: readonly Source[]): string => JSON.stringify(sources);
+
+/** Looks at the data of all stages, before anything is written. Throws FormatError. */
+export function checkData(recipe: Recipe, origin: Origin, onProgress: OnProgress): void {
+  const { tokenizer, config: { vocabSize } } = origin;
+  const distinct = new Map(sourcesOf(recipe).map((sources) => [sourcesKey(sources), sources]));
+  for (const sources of distinct.values()) {
+    checkSources(sources, { tokenizer, vocabSize }, onProgress);
+  }
+}
+
+/** Opens the text of every stage; stages with the same data share it. */
+async function openData(
+  { recipe, origin, folder, device, onProgress }: PreparationOptions,
+  owned: DisposableStack,
+): Promise<Corpus[]> {
+  const longest = Math.max(...recipe.stages.map(({ context }) => context), 256) + 1;
+  const opened = new Map<string, Corpus>();
+  const corpora: Corpus[] = [];
+  for (const sources of sourcesOf(recipe)) {
+    const key = sourcesKey(sources);
+    const corpus = opened.get(key) ?? owned.use(
+      await openCorpus({
+        sources,
+        name: opened.size === 0 ? "tokens" : `tokens-${opened.size}`,
+        longest,
+        tokenizer: origin.tokenizer,
+        vocabSize: origin.config.vocabSize,
+        folder,
+        device,
+        onProgress,
+      }),
+    );
+    opened.set(key, corpus);
+    corpora.push(corpus);
+  }
+  return corpora;
+}
+
+/** Every stage's context must fit its text. */
+function contextProblems(stages: readonly Stage[], splits: readonly Split[]): Problem[] {
+  return stages.flatMap(({ context }, i) => {
+    const { train, heldOut } = splits[i];
+    const misfits = [
+      ...(train.length > context ? [] : [{ what: "training", tokens: train.length }]),
+      ...(heldOut.length > 1 ? [] : [{ what: "held-out", tokens: heldOut.length }]),
+    ];
+    return misfits.map(({ what, tokens }) => ({
+      path: `stages[${i}].context`,
+      expected: `at most ${Math.max(0, tokens - 1)}, so that one sequence fits the ${what} tokens`,
+      found: `${context}`,
+      hint: "use more text or a shorter context",
+    }));
+  });
+}
+
+/** A teacher with weights that are no numbers teaches nothing. */
+async function checkWeights({ store }: LoadedCheckpoint, folder: string): Promise<void> {
+  const name = await firstNotFinite(store);
+  if (name === undefined) return;
+  throw new FormatError({
+    file: folder,
+    at: `tensor ${name}`,
+    expected: "finite numbers",
+    found: "NaN or infinity",
+    advice: "the checkpoint is damaged: download it again",
+  });
+}
+
+/**
+ * Tokenises the data, loads the teacher and makes room for the student.
+ * @throws FormatError and RecipeError for what is wrong with either.
+ */
+export async function prepare(options: PreparationOptions): Promise<Preparation> {
+  const { recipe, origin, device } = options;
+  using owned = new DisposableStack();
+  const corpora = await openData(options, owned);
+  const known = new Map<Corpus, Split>();
+  const splits = corpora.map((corpus) => {
+    const split = known.get(corpus) ?? splitTokens(corpus, recipe.heldOut);
+    known.set(corpus, split);
+    return split;
+  });
+  const problems = contextProblems(recipe.stages, splits);
+  if (problems.length > 0) throw new RecipeError(problems);
+
+  const free = (model: LoadedCheckpoint) => model.free();
+  const teacher = origin.teacher &&
+    owned.adopt(loadCheckpoint(device, origin.teacher), free);
+  if (teacher !== undefined) await checkWeights(teacher, origin.teacher!.folder);
+  const store = createStore(device, layoutOf(modelParameters(origin.student)));
+  const student = owned.adopt(loadedModel(device, origin.student, origin.config, store), free);
+  const kept = owned.move();
+  return {
+    teacher,
+    student,
+    splits,
+    tokens: corpora.map(({ length }) => length),
+    [Symbol.dispose]: () => kept.dispose(),
+  };
+}

@@ -1,0 +1,110 @@
+/** A run: what it is told, what it shares, and where it is. */
+
+import type { Device } from "../devices/device.ts";
+import type { Recipe } from "../dsl/recipe.ts";
+import { hash } from "../dsl/serialise.ts";
+import { FormatError } from "../formats/error.ts";
+import type { Measures } from "./measure.ts";
+import type { Origin } from "./origin.ts";
+import type { OutputDtype } from "./output.ts";
+import type { Preparation } from "./preparation.ts";
+import type { Report, StageReport } from "./report.ts";
+import type { RunFolder, RunState } from "./run_folder.ts";
+import { BEGINNING, type StepEvent } from "./stage.ts";
+
+/** What happens during a run, for whoever watches. */
+export interface RunEvents {
+  /** A new phase. */
+  note(message: string): void;
+  /** Progress of a phase other than training; `total` 0 where it is not known. */
+  progress(what: string, done: number, total: number): void;
+  step(event: StepEvent): void;
+  /** The student was measured. */
+  measured(report: StageReport): void;
+}
+
+/** Whether somebody wants a run to stop. Listening ends when it is disposed. */
+export interface StopRequest extends Disposable {
+  readonly wanted: boolean;
+}
+
+/** How a run is done. */
+export interface RunOptions {
+  readonly device: Device;
+  /** Where the result goes. */
+  readonly out: string;
+  /** Goes on where an earlier run of the same recipe stopped. */
+  readonly resume: boolean;
+  readonly dtype: OutputDtype;
+  /** Seconds between checkpoints. */
+  readonly checkpointSeconds: number;
+  readonly events: RunEvents;
+  /** Starts to listen for wishes to stop. Only training does: nothing else has much to lose. */
+  readonly listen?: () => StopRequest;
+}
+
+/** What came of a run. */
+export type RunOutcome =
+  /** It is done, by this call or, `before`, by an earlier one. */
+  | { readonly kind: "done"; readonly report: Report; readonly before: boolean }
+  /** It was asked to stop, and can be resumed. */
+  | {
+    readonly kind: "stopped";
+    readonly folder: string;
+    /** From 1. */
+    readonly stage: number;
+    readonly name: string;
+    readonly step: number;
+    readonly steps: number;
+  };
+
+/** What all parts of a run share. */
+export interface Run {
+  readonly recipe: Recipe;
+  readonly options: RunOptions;
+  readonly folder: RunFolder;
+  readonly origin: Origin;
+  readonly preparation: Preparation;
+  readonly measures: Measures;
+  /** Seconds of the whole run, earlier calls included. */
+  readonly elapsed: () => number;
+}
+
+/** The state after an earlier call, the student's weights in place; undefined where there is none. */
+export function resumed({ recipe, folder, preparation, options }: Run): RunState | undefined {
+  const state = folder.state();
+  if (state === undefined) return undefined;
+  if (state.tokens.join() !== preparation.tokens.join()) {
+    throw new FormatError({
+      file: folder.path,
+      expected: `the ${state.tokens.join(", ")} tokens that the run began with`,
+      found: preparation.tokens.join(", "),
+      advice: "token files have changed: run it without --resume, which starts afresh",
+    });
+  }
+  folder.loadStage(preparation.student.store);
+  folder.trimLog(state);
+  const { stage, progress: { step } } = state;
+  const where = stage === recipe.stages.length
+    ? "after the last stage"
+    : `in stage ${stage + 1} of ${recipe.stages.length}, after step ${step}`;
+  options.events.note(`resumed ${where}`);
+  return state;
+}
+
+/** The first state of a run, the student's weights in place. */
+export async function begun(run: Run): Promise<RunState> {
+  const { recipe, origin, folder, preparation: { student, tokens } } = run;
+  origin.initialise((name, values) => student.store.write(name, values), recipe.seed);
+  const state: RunState = {
+    run: hash(recipe),
+    tokens,
+    stage: 0,
+    progress: BEGINNING,
+    elapsed: run.elapsed(),
+    trainings: [],
+    measures: [],
+  };
+  await folder.saveStage(state, student.store);
+  return state;
+}

@@ -1,0 +1,114 @@
+/** The stages of a run, one after another, measured in between. */
+
+import type { Recipe } from "../dsl/recipe.ts";
+import { stepsOf } from "../dsl/stages.ts";
+import { sourcesKey } from "./preparation.ts";
+import type { StageReport, Training } from "./report.ts";
+import type { Run, RunOutcome } from "./run.ts";
+import type { RunState } from "./run_folder.ts";
+import { BEGINNING, runStage } from "./stage.ts";
+import { createTrainer } from "./trainer.ts";
+
+/** Samples that earlier stages took from the same text. */
+function samplesBefore({ stages, data }: Recipe, index: number): number {
+  const keyOf = (i: number) => sourcesKey(stages[i].data ?? data);
+  return stages.slice(0, index)
+    .filter(({ context }, i) => context === stages[index].context && keyOf(i) === keyOf(index))
+    .reduce((sum, stage) => sum + stepsOf(stage) * stage.batch, 0);
+}
+
+const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** Trains one stage and moves what it learnt into the student. */
+async function trainStage(run: Run, state: RunState) {
+  const { recipe, options, folder, preparation: { student, teacher, splits } } = run;
+  const index = state.stage;
+  const stage = recipe.stages[index];
+  const trainer = await createTrainer({
+    device: options.device,
+    stage,
+    student: student.spec,
+    values: (name) => student.store.read(name),
+    teacher,
+  });
+  try {
+    const { trained, optimizer: { first, second } } = trainer;
+    const stores = { weights: trained, first, second };
+    if (state.progress.step > 0) folder.loadProgress(stores);
+    using stop = options.listen?.();
+    let saved = performance.now();
+    const { progress, stopped } = await runStage({
+      stage,
+      trainer,
+      teacher: teacher?.store,
+      tokens: splits[index].train,
+      samplesBefore: samplesBefore(recipe, index),
+      progress: state.progress,
+      onStep: (event) => {
+        folder.log(index, event);
+        options.events.step(event);
+      },
+      wantsCheckpoint: () => performance.now() - saved >= 1000 * options.checkpointSeconds,
+      checkpoint: async (progress) => {
+        await folder.saveProgress({ ...state, progress, elapsed: run.elapsed() }, stores);
+        saved = performance.now();
+      },
+      wantsStop: () => stop?.wanted === true,
+    });
+    for (const { name } of trained.layout.tensors) {
+      student.store.write(name, await trained.read(name));
+    }
+    return { progress, stopped };
+  } finally {
+    trainer.free();
+  }
+}
+
+/** The reports of what has been measured so far: before the first stage, then after each. */
+export function stageReports({ stages }: Recipe, { trainings, measures }: RunState): StageReport[] {
+  const none: Training = { tokens: 0, seconds: 0 };
+  return measures.map((measure, i) =>
+    i === 0
+      ? { name: "untrained", ...none, ...measure }
+      : { name: stages[i - 1].name, ...trainings[i - 1], ...measure }
+  );
+}
+
+/**
+ * Goes through the stages that are left.
+ * @throws NotFiniteError
+ */
+export async function runStages(run: Run, from: RunState): Promise<RunState | RunOutcome> {
+  const { recipe: { stages }, options: { events }, folder, measures } = run;
+  let state = from;
+  for (;;) {
+    const { stage: index } = state;
+    if (state.measures.length <= index) {
+      state = { ...state, measures: [...state.measures, await measures.student(index)] };
+      events.measured(stageReports(run.recipe, state)[index]);
+    }
+    if (index === stages.length) return state;
+    const stage = stages[index];
+    const steps = stepsOf(stage);
+    events.note(`stage ${index + 1} of ${stages.length}: ${stage.name}`);
+    const { progress, stopped } = await trainStage(run, state);
+    if (stopped) {
+      const { name } = stage;
+      const { step } = progress;
+      return { kind: "stopped", folder: folder.path, stage: index + 1, name, step, steps };
+    }
+    const training: Training = {
+      tokens: steps * stage.batch * stage.context,
+      seconds: progress.seconds,
+      trainingLoss: mean(progress.recent),
+    };
+    state = {
+      ...state,
+      stage: index + 1,
+      progress: BEGINNING,
+      elapsed: run.elapsed(),
+      trainings: [...state.trainings, training],
+    };
+    await folder.saveStage(state, run.preparation.student.store);
+  }
+}

@@ -1,0 +1,135 @@
+/** What a recipe's sources hold, looked at before anything is written. */
+
+import type { Samples, Source } from "../dsl/sources.ts";
+import { openBinidx, TOKEN_TYPES } from "../formats/binidx.ts";
+import { FormatError, type Problem } from "../formats/error.ts";
+import { readJsonl } from "../formats/text/jsonl.ts";
+import { sourceFiles } from "../formats/text/paths.ts";
+import { readTexts } from "../formats/text/text.ts";
+import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
+import { type Checkpoint, checkpointTokenizer, inspectCheckpoint } from "../infer/load.ts";
+
+/** What the tokens must fit. */
+export interface Vocabulary {
+  readonly tokenizer: Tokenizer;
+  /** Rows of the embedding. */
+  readonly vocabSize: number;
+}
+
+/** Tokens that are looked at in one go. */
+const BLOCK_TOKENS = 1 << 20;
+
+/** Tells how much is done of something long; `total` 0 where it is not known. */
+export type OnProgress = (what: string, done: number, total: number) => void;
+
+/** The documents of a text or jsonl source. */
+export function* sourceTexts(source: Source): Generator<string> {
+  if (source.kind !== "text" && source.kind !== "jsonl") return;
+  for (const glob of source.globs) {
+    const documents = source.kind === "text" ? readTexts(glob) : readJsonl(glob, source.field);
+    for (const { text } of documents) yield text;
+  }
+}
+
+/** A checkpoint that writes samples, and its tokenizer. @throws FormatError where they do not fit. */
+export function samplesTeacher(
+  { teacher: { location } }: Samples,
+  { tokenizer, vocabSize }: Vocabulary,
+): { checkpoint: Checkpoint; tokenizer: Tokenizer } {
+  const checkpoint = inspectCheckpoint(location);
+  const own = checkpointTokenizer(location, checkpoint.config);
+  const same = own.vocabularySize === tokenizer.vocabularySize;
+  if (same && checkpoint.config.vocabSize <= vocabSize) return { checkpoint, tokenizer: own };
+  throw new FormatError({
+    file: location,
+    expected: `a teacher with the recipe's vocabulary of ${tokenizer.vocabularySize}`,
+    found: same ? `embeddings for ${checkpoint.config.vocabSize}` : `${own.vocabularySize}`,
+    advice: "samples must come from a model with the same tokenizer",
+  });
+}
+
+function bytesOf(path: string): number {
+  return Deno.statSync(path).size;
+}
+
+/** An id beyond the vocabulary, as a problem of the files that hold it. */
+export function beyondVocabulary(file: string, id: number, vocabSize: number): FormatError {
+  return new FormatError({
+    file,
+    expected: `ids below the vocabulary's ${vocabSize}`,
+    found: `${id}`,
+    advice: "the tokens were made with another tokenizer",
+  });
+}
+
+/** Reads through a token file, unless its type holds no id beyond the vocabulary. */
+function checkTokens(prefix: string, vocabSize: number, onProgress: OnProgress): number {
+  using file = openBinidx(prefix);
+  const bits = 8 * TOKEN_TYPES[file.type].array.BYTES_PER_ELEMENT;
+  if (file.type.startsWith("U") && 2 ** bits <= vocabSize) return file.length;
+  for (let at = 0; at < file.length; at += BLOCK_TOKENS) {
+    const ids = file.read(at, Math.min(BLOCK_TOKENS, file.length - at));
+    const bad = ids.find((id) => id >= vocabSize);
+    if (bad !== undefined) throw beyondVocabulary(prefix, bad, vocabSize);
+    onProgress("checking tokens", at + ids.length, file.length);
+  }
+  return file.length;
+}
+
+/** A measure of what a source holds: 0 for nothing. */
+function amountOf(source: Source, vocabulary: Vocabulary, onProgress: OnProgress): number {
+  switch (source.kind) {
+    case "text":
+    case "jsonl":
+      return source.globs.flatMap(sourceFiles).reduce((sum, path) => sum + bytesOf(path), 0);
+    case "binidx":
+      return checkTokens(source.prefix, vocabulary.vocabSize, onProgress);
+    case "samples":
+      samplesTeacher(source, vocabulary);
+      return source.tokens;
+    default:
+      return source satisfies never;
+  }
+}
+
+/** What a list of sources is called in messages. */
+function namesOf(sources: readonly Source[]): string {
+  return sources.flatMap((source) => {
+    if (source.kind === "samples") return [source.teacher.location];
+    return source.kind === "binidx" ? [source.prefix] : source.globs;
+  }).join(", ");
+}
+
+/** A corpus without any token. */
+export function emptyCorpus(sources: readonly Source[]): FormatError {
+  return new FormatError({
+    file: namesOf(sources),
+    expected: "a corpus with at least one token",
+    found: "none",
+    advice: "check the recipe's data: its files are empty",
+  });
+}
+
+/**
+ * Looks at all that can be known of sources without tokenising them.
+ * @throws FormatError with all that is wrong: missing files, token files with ids beyond the
+ * vocabulary, a writer of samples with another tokenizer, nothing in any of them.
+ */
+export function checkSources(
+  sources: readonly Source[],
+  vocabulary: Vocabulary,
+  onProgress: OnProgress,
+): void {
+  const problems: Problem[] = [];
+  let amount = 0;
+  for (const source of sources) {
+    try {
+      amount += amountOf(source, vocabulary, onProgress);
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      problems.push(...error.problems);
+    }
+  }
+  if (problems.length > 0) throw new FormatError(problems);
+  if (amount === 0) throw emptyCorpus(sources);
+}
