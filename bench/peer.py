@@ -464,7 +464,7 @@ def bench(args):
 
 
 GROUPS = [
-    ("wkv7", ("peer::wkv7",)),
+    ("wkv7", ("peer::wkv7", "GeneratedBackwardFor_peer")),
     ("matmul", ("aten::addmm", "aten::mm", "aten::bmm", "aten::matmul", "aten::linear", "aten::baddbmm", "aten::_mkl",
                 "mkldnn::", "aten::mkldnn")),
     ("attention", ("aten::_scaled_dot", "aten::scaled_dot")),

@@ -2,14 +2,19 @@
 
 import { benchMatmul } from "../bench/matmul.ts";
 import { type ShapeName, SHAPES } from "../bench/shapes.ts";
-import { benchTrain } from "../bench/train.ts";
+import { preparePeer, runPeer } from "../bench/peer.ts";
+import { benchTrain, type TrainBench } from "../bench/train.ts";
 import { machineReport } from "../train/machine.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { choice, optional, toggle, UsageError, whole } from "./flags.ts";
+import { absent, choice, optional, toggle, UsageError, whole } from "./flags.ts";
 import { bytesText, table } from "./table.ts";
 
 const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
+/** PyTorch with a C++ kernel for WKV7, with PyTorch operations by chunks, and in bf16. */
+const PEERS = ["torch", "torch-chunked", "torch-bf16", "torch-compile"] as const;
+/** Turns of ours and theirs; the best of each counts. */
+const TURNS = 3;
 /** Rows of the profile that are printed. */
 const PROFILE_ROWS = 30;
 
@@ -23,12 +28,18 @@ export const bench = command({
     stage: optional(choice("stage of `train`", ["1", "2"]), "1"),
     steps: optional(whole("steps that are timed", 1, 10000), 10),
     profile: toggle("also time every kernel of a step"),
+    vs: absent(
+      choice("run the same step in PyTorch, in turn with ours (makes .venv)", PEERS),
+      "no comparison",
+    ),
     ...deviceFlags,
   },
   run: async ({ arguments: { WHAT }, flags }, { print, say }) => {
     if (WHAT !== "train" && WHAT !== "matmul") {
       throw new UsageError(`WHAT: expected train or matmul, found ${JSON.stringify(WHAT)}`);
     }
+    // Some machines pin the kernels of OpenBLAS to an older processor's; a bench wants its own.
+    for (const pin of ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"]) Deno.env.delete(pin);
     return await withDevice(flags, say, async (device) => {
       const about = { device: device.description, ...machineReport() };
       if (WHAT === "matmul") {
@@ -43,9 +54,13 @@ export const bench = command({
         ]));
         return { report: { rows, ...about } };
       }
-      const { shape, steps } = flags;
+      const { shape, steps, vs } = flags;
       const stage = flags.stage === "1" ? 1 : 2;
-      const result = await benchTrain(device, { shape, stage, steps }, flags.profile);
+      const measure = () => benchTrain(device, { shape, stage, steps }, flags.profile);
+      const compared = vs === undefined
+        ? undefined
+        : await inTurn(measure, { shape, stage, vs, threads: flags.threads }, say);
+      const result = compared?.ours ?? await measure();
       const { tokensPerSecond, medianTokensPerSecond, gflops, secondsPerStep, bytes } = result;
       print(table([
         ["shape", "stage", "tokens/s", "median", "GFLOPS", "ms a step", "memory"],
@@ -59,6 +74,10 @@ export const bench = command({
           bytesText(bytes),
         ],
       ]));
+      if (compared !== undefined) {
+        const { theirs, ratio } = compared;
+        print(`\n${vs}: ${theirs.toFixed(0)} tokens/s; ours is ${ratio.toFixed(3)} × that\n`);
+      }
       if (result.profile !== undefined) print(`\n${profileTable(result.profile)}`);
       return {
         report: {
@@ -71,12 +90,52 @@ export const bench = command({
           seconds_per_step: secondsPerStep,
           bytes,
           profile: result.profile,
+          ...(compared && {
+            peer: vs,
+            peer_tokens_per_second: compared.theirs,
+            ratio: compared.ratio,
+          }),
           ...about,
         },
       };
     });
   },
 });
+
+/** Ours and the peer's in turn, so that both see the same machine; the best of each. */
+async function inTurn(
+  measure: () => Promise<TrainBench>,
+  peer: {
+    readonly shape: ShapeName;
+    readonly stage: 1 | 2;
+    readonly vs: typeof PEERS[number];
+    readonly threads: number | undefined;
+  },
+  say: (line: string) => void,
+): Promise<{ ours: TrainBench; theirs: number; ratio: number }> {
+  await preparePeer(say);
+  let ours: TrainBench | undefined;
+  let theirs = 0;
+  for (let turn = 1; turn <= TURNS; turn++) {
+    const mine = await measure();
+    if (ours === undefined || mine.tokensPerSecond > ours.tokensPerSecond) ours = mine;
+    const { tokens_per_second } = await runPeer({
+      shape: peer.shape,
+      stage: peer.stage,
+      wkv: peer.vs === "torch-chunked" ? "chunked" : "native",
+      bf16: peer.vs === "torch-bf16",
+      compile: peer.vs === "torch-compile",
+      threads: peer.threads ?? navigator.hardwareConcurrency,
+      steps: 0,
+    });
+    theirs = Math.max(theirs, tokens_per_second);
+    say(
+      `turn ${turn}: ours ${mine.tokensPerSecond.toFixed(0)}, ` +
+        `${peer.vs} ${tokens_per_second.toFixed(0)} tokens/s`,
+    );
+  }
+  return { ours: ours!, theirs, ratio: ours!.tokensPerSecond / theirs };
+}
 
 function profileTable(profile: NonNullable<Awaited<ReturnType<typeof benchTrain>>["profile"]>) {
   const total = profile.reduce((sum, { seconds }) => sum + seconds, 0);
