@@ -19,12 +19,15 @@ export interface Split {
 /** Parts of the stream from whose ends the held-out tokens come, so that they are like the rest. */
 const SPANS = 32;
 
+/** A part of a stream. */
 interface Piece {
+  readonly stream: TokenStream;
   readonly begin: number;
   readonly end: number;
 }
 
-function pieces(stream: TokenStream, list: readonly Piece[]): TokenStream {
+/** Parts of streams, one after another, as one stream. */
+function pieces(list: readonly Piece[]): TokenStream {
   const starts: number[] = [];
   let length = 0;
   for (const { begin, end } of list) {
@@ -35,14 +38,15 @@ function pieces(stream: TokenStream, list: readonly Piece[]): TokenStream {
     length,
     read: (start, count) => {
       if (!(start >= 0 && count >= 0 && start + count <= length)) {
-        throw new RangeError(`tokens ${start} … ${start + count - 1} of ${length}`);
+        throw new RangeError(`tokens: ${start} … ${start + count - 1} of ${length}`);
       }
       const out = new Int32Array(count);
       let i = starts.findLastIndex((s) => s <= start);
       for (let done = 0; done < count; i++) {
-        const from = list[i].begin + start + done - starts[i];
-        const part = Math.min(count - done, list[i].end - from);
-        out.set(stream.read(from, part), done);
+        const { stream, begin, end } = list[i];
+        const from = begin + start + done - starts[i];
+        const part = Math.min(count - done, end - from);
+        if (part > 0) out.set(stream.read(from, part), done);
         done += part;
       }
       return out;
@@ -58,35 +62,15 @@ export function splitTokens(stream: TokenStream, fraction: number): Split {
     const begin = Math.floor(stream.length * span / SPANS);
     const end = Math.floor(stream.length * (span + 1) / SPANS);
     const cut = end - Math.round((end - begin) * fraction);
-    if (cut > begin) train.push({ begin, end: cut });
-    if (end > cut) heldOut.push({ begin: cut, end });
+    train.push({ stream, begin, end: cut });
+    heldOut.push({ stream, begin: cut, end });
   }
-  return { train: pieces(stream, train), heldOut: pieces(stream, heldOut) };
+  return { train: pieces(train), heldOut: pieces(heldOut) };
 }
 
 /** Several streams as one. */
 export function joinStreams(streams: readonly TokenStream[]): TokenStream {
-  if (streams.length === 1) return streams[0];
-  const starts: number[] = [];
-  let length = 0;
-  for (const stream of streams) {
-    starts.push(length);
-    length += stream.length;
-  }
-  return {
-    length,
-    read: (start, count) => {
-      const out = new Int32Array(count);
-      let i = starts.findLastIndex((s) => s <= start);
-      for (let done = 0; done < count; i++) {
-        const at = start + done - starts[i];
-        const part = Math.min(count - done, streams[i].length - at);
-        if (part > 0) out.set(streams[i].read(at, part), done);
-        done += Math.max(0, part);
-      }
-      return out;
-    },
-  };
+  return pieces(streams.map((stream) => ({ stream, begin: 0, end: stream.length })));
 }
 
 /** Sample by sample, context+1 tokens each, in the order of the magic-prime walk. */

@@ -12,8 +12,11 @@ function isPrime(n: bigint): boolean {
 
 /** The largest prime p ≤ n with p ≡ 2 (mod 3), for which cubes are a permutation. */
 export function magicPrime(n: bigint): bigint {
-  for (let p = n - (n - 2n) % 3n; p >= 2n; p -= 3n) if (isPrime(p)) return p;
-  throw new RangeError(`magic prime: expected at least 2 slots, found ${n}`);
+  if (n < 2n) throw new RangeError(`magic prime: expected at least 2 slots, found ${n}`);
+  let p = n - (n - 2n) % 3n;
+  // 2 is such a prime.
+  while (!isPrime(p)) p -= 3n;
+  return p;
 }
 
 /** Integer square root: ⌊√n⌋. */
