@@ -88,6 +88,7 @@ export function systemError(file: string, doing: "read" | "write", error: unknow
 const SYSTEM_PROBLEMS: Readonly<Record<string, readonly [found: string, advice: string]>> = {
   ENOENT: ["no such file or folder", "check the path"],
   ENOTDIR: ["a file where a folder should be", "check the path"],
+  EEXIST: ["a file where a folder should be", "check the path"],
   EISDIR: ["a folder", "check the path"],
   EACCES: ["that access is denied", "check the permissions"],
   EPERM: ["that the system forbids it", "check the permissions"],
