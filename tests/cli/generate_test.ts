@@ -1,0 +1,155 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { changedCheckpoint, temporaryFolder } from "../support/checkpoint.ts";
+import { sharedPath } from "../support/shared.ts";
+import { assertRefused, jsonOf, runTask } from "../support/task.ts";
+
+const STORIES = sharedPath("models", "stories260k");
+const expected = JSON.parse(Deno.readTextFileSync(`${STORIES}/expected.json`));
+const PROMPT: string = expected.prompts[0].text;
+
+Deno.test("generate: writes the prompt and what follows, and sums up on stderr", async () => {
+  const { code, stdout, stderr } = await runTask(
+    "generate",
+    ...[STORIES, "--prompt", PROMPT, "--tokens", "64", "--threads", "1", "--blas", "none"],
+  );
+  assertEquals(code, 0, stderr);
+  assertEquals(stdout, `${expected.greedy_text}\n`);
+  const [device, summary, end] = stderr.split("\n");
+  assertMatch(device, /^cpu: 1 threads?, .*WebAssembly SIMD$/);
+  assertMatch(summary, /^64 tokens, [\d.]+ tokens\/s, 102,400 bytes of state$/);
+  assertEquals(end, "");
+});
+
+Deno.test("generate: --json", async () => {
+  const run = (seed: string) =>
+    runTask(
+      "generate",
+      ...[STORIES, "--prompt", PROMPT, "--tokens", "12", "--temperature", "0.9"],
+      ...["--top-p", "0.95", "--seed", seed, "--json"],
+    );
+  const [first, again, other] = (await Promise.all([run("1"), run("1"), run("2")]))
+    .map((result) => jsonOf(result));
+  assertEquals(first.prompt, PROMPT);
+  assertEquals(first.promptIds, expected.prompts[0].ids);
+  assertEquals(first.tokens, 12);
+  assertEquals(first.ids.length, 12);
+  assert(first.text.startsWith(PROMPT));
+  assert(first.seconds > 0 && first.tokensPerSecond > 0);
+  // 5 layers of 4 key/value heads of 8, keys and values, f32.
+  assertEquals(first.stateBytes, 5 * 2 * 4 * 8 * 4 * (first.promptIds.length + 12));
+  assertEquals(again.ids, first.ids);
+  assert(other.ids.join() !== first.ids.join());
+});
+
+Deno.test("generate: it ends where the model ends its text", async () => {
+  // The model's own choice becomes the token that ends a text.
+  const third = jsonOf(
+    await runTask("generate", STORIES, "--prompt", PROMPT, "--tokens", "3", "--json"),
+  );
+  using copy = changedCheckpoint(STORIES, ({ config }) => config.eos_token_id = third.ids[2]);
+  const ended = jsonOf(await runTask("generate", copy.folder, "--prompt", PROMPT, "--json"));
+  assertEquals(ended.ids, third.ids.slice(0, third.ids.indexOf(third.ids[2])));
+});
+
+Deno.test("generate: a reader that goes away ends it quietly", async () => {
+  const command = `"$0" task --quiet generate "$1" --prompt a --tokens 100 | head -c 1`;
+  const { code, stdout, stderr } = await new Deno.Command("sh", {
+    args: ["-c", command, Deno.execPath(), STORIES],
+  }).output();
+  assertEquals({ code, length: stdout.length }, { code: 0, length: 1 });
+  assert(!new TextDecoder().decode(stderr).includes("BrokenPipe"));
+});
+
+Deno.test("generate: numbers that cannot be", async () => {
+  const flags = ["--tokens", "0", "--temperature", "-1", "--top-p", "0", "--seed", "x"];
+  assertRefused(
+    await runTask("generate", STORIES, "--prompt", PROMPT, ...flags),
+    '--tokens: expected a whole number from 1, found "0"',
+    '--temperature: expected a number from 0, found "-1"',
+    '--top-p: expected a number above 0, at most 1, found "0"',
+    '--seed: expected a whole number from 0, found "x"',
+  );
+});
+
+/** Checkpoints that are none, each with what is said of it. */
+const BROKEN: readonly (readonly [
+  name: string,
+  make: () => { folder: string } & Disposable,
+  message: string | RegExp,
+])[] = [
+  ["no folder", () => {
+    const { folder, [Symbol.dispose]: dispose } = temporaryFolder();
+    return { folder: `${folder}/nothing`, [Symbol.dispose]: dispose };
+  }, /nothing\/config\.json: .*no such file or folder; check the path\n$/],
+  ["a folder without weights", () => {
+    const copy = changedCheckpoint(STORIES);
+    Deno.removeSync(`${copy.folder}/model.safetensors`);
+    return copy;
+  }, /model\.safetensors/],
+  ["config.json that is no JSON", () => {
+    const copy = changedCheckpoint(STORIES);
+    Deno.writeTextFileSync(`${copy.folder}/config.json`, "{");
+    return copy;
+  }, /config\.json: expected JSON, found /],
+  [
+    "an architecture that is not known",
+    () => changedCheckpoint(STORIES, ({ config }) => config.model_type = "mamba"),
+    'model_type: expected one of qwen2, llama, rwkv7qwen2, found "mamba"',
+  ],
+  ["a truncated file", () => {
+    const copy = changedCheckpoint(STORIES);
+    Deno.truncateSync(`${copy.folder}/model.safetensors`, 500_000);
+    return copy;
+  }, "the file is cut off: download it again"],
+  ["a header of 2^60 bytes", () => {
+    const copy = changedCheckpoint(STORIES);
+    const bytes = new Uint8Array(16);
+    new DataView(bytes.buffer).setBigUint64(0, 1n << 60n, true);
+    Deno.writeFileSync(`${copy.folder}/model.safetensors`, bytes);
+    return copy;
+  }, "header: expected at most 100000000 bytes, found a length of 1152921504606846976"],
+  [
+    "a wrong type",
+    () =>
+      changedCheckpoint(STORIES, ({ tensors }) => {
+        const data = new Int32Array(64);
+        tensors.set("model.norm.weight", { dtype: "I32", shape: [64], data });
+      }),
+    '"model.norm.weight": expected dtype F64, F32, F16, BF16, found I32',
+  ],
+  [
+    "a wrong shape",
+    () => changedCheckpoint(STORIES, ({ config }) => config.intermediate_size = 100),
+    '"model.layers.0.mlp.gate_proj.weight": expected shape [100, 64], found [172, 64]',
+  ],
+  [
+    "a tensor that is missing",
+    () => changedCheckpoint(STORIES, ({ tensors }) => void tensors.delete("model.norm.weight")),
+    '"model.norm.weight": expected a tensor of shape [64], found none of this name',
+  ],
+  ["no tokenizer", () => {
+    const copy = changedCheckpoint(STORIES);
+    Deno.removeSync(`${copy.folder}/tokenizer.json`);
+    return copy;
+  }, /tokenizer\.json: .*check the path\n$/],
+  [
+    "a vocabulary beyond the embedding",
+    () =>
+      changedCheckpoint(STORIES, ({ config, tensors }) => {
+        config.vocab_size = 500;
+        const { dtype, data } = tensors.get("model.embed_tokens.weight")!;
+        const cut = (data as Uint8Array).subarray(0, 500 * 64 * 4);
+        tensors.set("model.embed_tokens.weight", { dtype, shape: [500, 64], data: cut });
+      }),
+    "tokenizer.json: expected at most 500 pieces, the embeddings of the model, found 512",
+  ],
+];
+
+Deno.test("generate: checkpoints that are none", async () => {
+  for (const [name, make, message] of BROKEN) {
+    using copy = make();
+    const result = await runTask("generate", copy.folder, "--prompt", "Once");
+    assertRefused(result, message);
+    assert(result.stderr.trimEnd().split("\n").length <= 22, `${name}: one clear error`);
+  }
+});

@@ -1,0 +1,44 @@
+import { assert, assertEquals } from "@std/assert";
+import { runTask } from "../support/task.ts";
+
+/** Commands and what their help must name. */
+const COMMANDS: Readonly<Record<string, readonly string[]>> = {
+  generate: ["CHECKPOINT", "--prompt", "--tokens", "--temperature", "--top-p", "--seed"],
+  evaluate: ["CHECKPOINT", "--text", "--context"],
+  forward: ["CHECKPOINT", "--ids", "--out"],
+  golden: ["DIR", "--only"],
+};
+
+for (const [name, words] of Object.entries(COMMANDS)) {
+  Deno.test(`${name}: --help, and a wrong command line`, async () => {
+    const [help, wrong] = await Promise.all([
+      runTask(name, "--help"),
+      runTask(name, "--colour", "red"),
+    ]);
+    assertEquals({ code: help.code, stderr: help.stderr }, { code: 0, stderr: "" });
+    assert(help.stdout.startsWith(`${name}: `));
+    for (const word of [...words, "--device", "--threads", "--blas", "--json", "--help"]) {
+      assert(help.stdout.includes(`  ${word} `), `${help.stdout} lacks ${word}`);
+    }
+    assertEquals({ code: wrong.code, stdout: wrong.stdout }, { code: 2, stdout: "" });
+    assert(wrong.stderr.includes('there is no flag "--colour"'), wrong.stderr);
+    assert(wrong.stderr.includes(`Run \`deno task ${name} --help\``), wrong.stderr);
+  });
+}
+
+Deno.test("commands: a device that there is not, threads and a BLAS that cannot be", async () => {
+  const run = (...flags: string[]) => runTask("golden", "../shared/golden", ...flags);
+  const [device, threads, blas] = await Promise.all([
+    run("--device", "tpu"),
+    run("--threads", "0"),
+    run("--blas", "/nowhere/libblas.so"),
+  ]);
+  assertEquals([device, threads, blas].map(({ code, stdout }) => [code, stdout]), [
+    [2, ""],
+    [2, ""],
+    [2, ""],
+  ]);
+  assert(device.stderr.startsWith('golden: --device: expected cpu, found "tpu"\n'), device.stderr);
+  assert(threads.stderr.includes('--threads: expected a whole number from 1 to 1024, found "0"'));
+  assert(blas.stderr.includes('expected a library with cblas_sgemm, found "/nowhere/libblas.so"'));
+});
