@@ -99,8 +99,10 @@ export async function runStage(run: StageRun): Promise<StageResult> {
   let kept = progress.step;
   const fail = async (what: string, updated: boolean) => {
     const checkpoint = kept === 0 ? "the weights from before the stage" : `those of step ${kept}`;
+    const { step } = progress;
+    const when = step === steps ? "after the last step" : `step ${step + 1} of ${steps}`;
     throw new NotFiniteError(
-      `stage ${stage.name}, step ${progress.step + 1} of ${steps}: ${what}; ` +
+      `stage ${stage.name}, ${when}: ${what}; ` +
         `${await culprit(
           run,
           updated,
