@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import { writeSafetensors } from "../../formats/safetensors/write.ts";
 import { type TemporaryFolder, temporaryFolder } from "../support/checkpoint.ts";
+import { sharedPath } from "../support/shared.ts";
 import { assertRefused, jsonOf, runTask } from "../support/task.ts";
 
 const FIXTURES = fileURLToPath(new URL("../models/fixtures/golden", import.meta.url));
@@ -86,7 +87,7 @@ Deno.test("golden: a case that cannot be run fails and does not hide the others"
 });
 
 Deno.test("golden: blocks that come later are said to, and count as failed", async () => {
-  const { code, stdout } = await runTask("golden", "../shared/golden", "--only", "rwkv6");
+  const { code, stdout } = await runTask("golden", sharedPath("golden"), "--only", "rwkv6");
   assertEquals(code, 1);
   const rows = stdout.trimEnd().split("\n");
   assert(rows.length > 1 && rows.slice(0, -1).every((row) => row.endsWith("  not implemented")));

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { sharedPath } from "../support/shared.ts";
 import { runTask } from "../support/task.ts";
 
 /** Commands and what their help must name. */
@@ -7,6 +8,9 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   evaluate: ["CHECKPOINT", "--text", "--context"],
   forward: ["CHECKPOINT", "--ids", "--out"],
   golden: ["DIR", "--only"],
+  convert: ["RECIPE", "--out", "--resume", "--seed"],
+  plan: ["RECIPE"],
+  bench: ["WHAT", "--shape", "--stage"],
 };
 
 for (const [name, words] of Object.entries(COMMANDS)) {
@@ -27,7 +31,7 @@ for (const [name, words] of Object.entries(COMMANDS)) {
 }
 
 Deno.test("commands: a device that there is not, threads and a BLAS that cannot be", async () => {
-  const run = (...flags: string[]) => runTask("golden", "../shared/golden", ...flags);
+  const run = (...flags: string[]) => runTask("golden", sharedPath("golden"), ...flags);
   const [device, threads, blas] = await Promise.all([
     run("--device", "tpu"),
     run("--threads", "0"),

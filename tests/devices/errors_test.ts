@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { CpuMemory } from "../../devices/cpu/device.ts";
+import type { CpuMemory } from "../../devices/cpu/memory.ts";
 import type { Device } from "../../devices/device.ts";
 import { openDevice } from "../../devices/open.ts";
 import * as g from "../../graph/build.ts";
