@@ -138,7 +138,7 @@ export async function runCommand<A extends string, F extends Flags>(
         say: (line) => stderr(`${line}\n`),
       },
     );
-    if (json) stdout(`${JSON.stringify(report, null, 2)}\n`);
+    if (json) stdout(`${JSON.stringify(report)}\n`);
     return failed ? 1 : 0;
   } catch (error) {
     // Whoever reads the output has seen enough.

@@ -5,7 +5,7 @@ import { DEVICE_NAMES, openDevice } from "../devices/open.ts";
 import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
 
 /** Threads at most: far beyond any machine, and few enough to start. */
-const THREAD_LIMIT = 1024;
+const THREAD_LIMIT = 256;
 
 /** Flags of every command that computes. */
 export const deviceFlags = {

@@ -1,5 +1,6 @@
 /** Golden cases of single blocks and losses: inputs, outputs, and gradients by given cotangents. */
 
+import { join } from "node:path";
 import { compute } from "../../devices/compute.ts";
 import type { Device } from "../../devices/device.ts";
 import type { JsonObject } from "../../formats/json.ts";
@@ -35,9 +36,11 @@ interface Computed {
   readonly values?: Readonly<Record<string, Float32Array>>;
 }
 
-function wkv7({ input }: Block): Computed {
+function wkv7({ has, input }: Block): Computed {
   const [r, w, k, v, kappa, a] = ["r", "w", "k", "v", "kappa", "a"].map((n) => input(`in.${n}`));
-  const { y, state } = g.wkv7({ r, w, k, v, kappa, a }, input("in.state"));
+  const [batch, , heads, width] = r.shape;
+  const before = has("in.state") ? input("in.state") : g.constant(0, [batch, heads, width, width]);
+  const { y, state } = g.wkv7({ r, w, k, v, kappa, a }, before);
   return { outputs: { y, state } };
 }
 
@@ -166,59 +169,67 @@ function blockOf(store: TensorStore, config: JsonObject): Block {
   };
 }
 
+/** A stored tensor and what it is compared with. */
+interface Check {
+  readonly tensor: string;
+  readonly stored: string;
+  readonly computed: Tensor;
+}
+
+/** The checks of all stored tensors that begin with a prefix. */
+function checksOf(
+  { store }: Block,
+  prefix: string,
+  computed: Readonly<Record<string, Tensor>>,
+): Check[] {
+  return storedNames(store, prefix).map((tensor) => {
+    if (computed[tensor] === undefined) throw new Error(`${tensor} is not computed by this block`);
+    return { tensor, stored: `${prefix}${tensor}`, computed: computed[tensor] };
+  });
+}
+
+/** Names of a file's tensors after a prefix. */
+function storedNames(store: TensorStore, prefix: string): string[] {
+  return [...store.tensors.keys()]
+    .filter((key) => key.startsWith(prefix))
+    .map((key) => key.slice(prefix.length));
+}
+
+/** Gradients of all inputs and parameters whose gradients are stored, by the stored cotangents. */
+function derive({ store, input }: Block, outputs: Computed["outputs"]): Record<string, Tensor> {
+  const cotangents = storedNames(store, "cotangent.")
+    .filter((name) => outputs[name] !== undefined)
+    .map((name) => ({ of: outputs[name], gradient: input(`cotangent.${name}`) }));
+  const wrt = storedNames(store, "grad.");
+  const derived = vectorJacobian(cotangents, wrt.map(input));
+  return Object.fromEntries(wrt.map((name, i) => [name, derived[i]]));
+}
+
 /** Runs a case on a device. */
 export async function runBlock(
   device: Device,
   folder: string,
   { name, config }: BlockCase,
 ): Promise<CaseResult> {
-  using store = openSafetensors(`${folder}/${name}.safetensors`);
+  using store = openSafetensors(join(folder, `${name}.safetensors`));
   const block = blockOf(store, config);
   const kind = kindOf(block);
   if (kind === undefined) return { name, problem: NOT_IMPLEMENTED };
-  const computed = kind(block);
-  const stored = (prefix: string) =>
-    [...store.tensors.keys()].filter((key) => key.startsWith(prefix))
-      .map((key) => key.slice(prefix.length));
-  const cotangents = stored("cotangent.").map((key) => ({
-    of: known(computed.outputs, key),
-    gradient: block.input(`cotangent.${key}`),
-  }));
-  const wanted = stored("grad.");
-  const derived = computed.gradients ?? Object.fromEntries(
-    vectorJacobian(cotangents, wanted.map(block.input)).map((t, i) => [wanted[i], t]),
-  );
-  const outputs = stored("out.").map((key) => ({
-    tensor: key,
-    stored: `out.${key}`,
-    computed: known(computed.outputs, key),
-  }));
-  const grads = wanted.map((key) => ({
-    tensor: key,
-    stored: `grad.${key}`,
-    computed: known(derived, key),
-  }));
+  const { outputs, gradients = derive(block, outputs), values } = kind(block);
+  const checks = [checksOf(block, "out.", outputs), checksOf(block, "grad.", gradients)];
   const given = [...store.tensors.keys()].filter((key) => /^(in|param|cotangent)\./.test(key));
-  const values = {
-    ...Object.fromEntries(given.map((key) => [key, store.readF32(key)])),
-    ...computed.values,
-  };
-  const all = [...outputs, ...grads];
-  const found = await compute(device, all.map((t) => t.computed), values);
-  const compared = all.map((t, i): Compared => ({
-    tensor: t.tensor,
-    found: found[i],
-    expected: store.readF32(t.stored),
-  }));
+  const stored = Object.fromEntries(given.map((key) => [key, store.readF32(key)]));
+  const all = checks.flat();
+  const found = await compute(device, all.map(({ computed }) => computed), {
+    ...stored,
+    ...values,
+  });
+  const compared = all.map(({ tensor, stored }, i): Compared => {
+    return { tensor, found: found[i], expected: store.readF32(stored) };
+  });
   return {
     name,
-    outputs: worstOf(compared.slice(0, outputs.length)),
-    gradients: worstOf(compared.slice(outputs.length)),
+    outputs: worstOf(compared.slice(0, checks[0].length)),
+    gradients: worstOf(compared.slice(checks[0].length)),
   };
-}
-
-function known(tensors: Readonly<Record<string, Tensor>>, name: string): Tensor {
-  const t = tensors[name];
-  if (t === undefined) throw new Error(`${name} is not computed by this block`);
-  return t;
 }

@@ -8,8 +8,10 @@ import { readJsonObject } from "../../formats/json.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import * as g from "../../graph/build.ts";
 import { gradients } from "../../graph/gradient.ts";
+import type { Tensor } from "../../graph/tensor.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
-import { decoderForward, modelParameters } from "../../models/decoder.ts";
+import type { LoadedModel } from "../../infer/session.ts";
+import { decoderForward } from "../../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../../models/rotary.ts";
 import { type CaseResult, type Compared, NOT_IMPLEMENTED, worstOf } from "./result.ts";
 
@@ -38,59 +40,62 @@ function isKnown(folder: string): boolean {
   return MODEL_TYPES.some((type) => type === model_type);
 }
 
+/** Logits, mixers, loss, and the gradient of every parameter, in this order. */
+function goldenGraph({ spec, inputs }: LoadedModel, batch: number, time: number): Tensor[] {
+  const { headDim, vocabSize } = spec.config;
+  const tables = [1, time, headDim / 2];
+  const { hidden, head, traces } = decoderForward(spec, {
+    ids: g.input("ids", [batch, time], "i32"),
+    cosine: g.input("cosine", tables),
+    sine: g.input("sine", tables),
+    weight: (name) => inputs.get(name)!,
+  });
+  const logits = g.matmul(hidden, head, { transposeB: true });
+  const targets = g.input("targets", [batch * time], "i32");
+  const loss = g.meanAll(g.crossEntropy(hidden, head, targets));
+  return [
+    g.reshape(logits, [batch, time, vocabSize]),
+    g.concat(traces.map(({ y }) => g.reshape(y, [1, ...y.shape])), 0),
+    loss,
+    ...gradients(loss, [...inputs.values()]),
+  ];
+}
+
+/** The norm of all gradients together. */
+function normOf(gradients: readonly Float32Array[]): number {
+  const squares = gradients.map((data) => data.reduce((sum, x) => sum + x * x, 0));
+  return Math.sqrt(squares.reduce((a, b) => a + b, 0));
+}
+
 /** Runs a checkpoint's case on a device, in the parallel form. */
 export async function runCheckpoint(device: Device, folder: string): Promise<CaseResult> {
   const name = basename(folder);
   if (!isKnown(folder)) return { name, problem: NOT_IMPLEMENTED };
-  const checkpoint = inspectCheckpoint(folder);
-  const { spec } = checkpoint;
   using expected = openSafetensors(join(folder, EXPECTED));
   const [batch, time] = expected.info("ids").shape;
-  const { headDim, vocabSize, layers } = spec.config;
-  const tables = [1, time, headDim / 2];
-  const model = loadCheckpoint(device, checkpoint);
+  const model = loadCheckpoint(device, inspectCheckpoint(folder));
   try {
-    const parameters = modelParameters(spec).map((parameter) => parameter.name);
-    const weight = (name: string) => model.inputs.get(name)!;
-    const output = decoderForward(spec, {
-      ids: g.input("ids", [batch, time], "i32"),
-      cosine: g.input("cosine", tables),
-      sine: g.input("sine", tables),
-      weight,
-    });
-    const targets = g.input("targets", [batch * time], "i32");
-    const loss = g.meanAll(g.crossEntropy(output.hidden, output.head, targets));
-    const mixers = g.concat(output.traces.map(({ y }) => g.reshape(y, [1, ...y.shape])), 0);
-    const logits = g.matmul(output.hidden, output.head, { transposeB: true });
-    const graph = [
-      g.reshape(logits, [batch, time, vocabSize]),
-      mixers,
-      loss,
-      ...gradients(loss, parameters.map(weight)),
-    ];
     const positions = Array.from({ length: time }, (_, i) => i);
     const values = {
       ids: expected.readI32("ids"),
       targets: expected.readI32("targets"),
-      ...rotaryTables(rotaryFrequencies(spec.config), positions),
+      ...rotaryTables(rotaryFrequencies(model.spec.config), positions),
     };
-    const found = await compute(device, graph, values, model.bindings);
-    const grads = new Map(parameters.map((name, i) => [name, found[3 + i]]));
-    const squares = [...grads.values()].map((data) => data.reduce((sum, x) => sum + x * x, 0));
-    const norm = Math.sqrt(squares.reduce((a, b) => a + b, 0));
+    const graph = goldenGraph(model, batch, time);
+    const [logits, mixers, loss, ...grads] = await compute(device, graph, values, model.bindings);
     const computed = new Map<string, ArrayLike<number>>([
-      ["logits", found[0]],
-      ["mixer_out", found[1]],
-      ["cross_entropy", found[2]],
-      ["grad_norm", [norm]],
-      ...[...grads].map(([name, data]) => [`grad.${name}`, data] as const),
+      ["logits", logits],
+      ["mixer_out", mixers],
+      ["cross_entropy", loss],
+      ["grad_norm", [normOf(grads)]],
+      ...[...model.inputs.keys()].map((name, i) => [`grad.${name}`, grads[i]] as const),
     ]);
     const compared = [...expected.tensors.keys()]
       .filter((key) => key !== "ids" && key !== "targets")
       .map((tensor): Compared => {
-        const data = computed.get(tensor);
-        if (data === undefined) throw new Error(`${tensor} is not computed for ${layers} layers`);
-        return { tensor, found: data, expected: expected.readF32(tensor) };
+        const found = computed.get(tensor);
+        if (found === undefined) throw new Error(`${tensor} is not a part of this model`);
+        return { tensor, found, expected: expected.readF32(tensor) };
       });
     const isGradient = ({ tensor }: Compared) => tensor.startsWith("grad");
     return {

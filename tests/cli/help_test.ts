@@ -43,6 +43,6 @@ Deno.test("commands: a device that there is not, threads and a BLAS that cannot 
     [2, ""],
   ]);
   assert(device.stderr.startsWith('golden: --device: expected cpu, found "tpu"\n'), device.stderr);
-  assert(threads.stderr.includes('--threads: expected a whole number from 1 to 1024, found "0"'));
+  assert(threads.stderr.includes('--threads: expected a whole number from 1 to 256, found "0"'));
   assert(blas.stderr.includes('expected a library with cblas_sgemm, found "/nowhere/libblas.so"'));
 });
