@@ -153,10 +153,11 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     new Uint8Array(memory.buffer, (at as CpuMemory).address, length);
   const hostBytes = (data: HostArray) =>
     new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const counted = threads === 1 ? "1 thread" : `${threads} threads`;
   const library = blas === undefined ? "WebAssembly SIMD" : `WebAssembly SIMD, BLAS ${blas}`;
   return {
     kind: "cpu",
-    description: `cpu: ${threads} threads, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
+    description: `cpu: ${counted}, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
     write: (at, data) => {

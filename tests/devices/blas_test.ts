@@ -51,6 +51,12 @@ Deno.test("BLAS: auto uses the library that is found, none does not", async () =
   });
 });
 
+Deno.test({
+  name: "BLAS: none is looked for without permission to call one",
+  permissions: { ffi: false },
+  fn: () => assertEquals(findBlas(), undefined),
+});
+
 Deno.test("BLAS: the same bits in every run", async () => {
   const run = () =>
     withCpu({ threads: 2, blas: library() }, async (device) => {
