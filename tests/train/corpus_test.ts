@@ -137,7 +137,7 @@ Deno.test("corpus: samples are the same in every run, and end as texts do", asyn
 });
 
 Deno.test("sources: all that is missing or empty is told before anything is written", async () => {
-  await withPlace(async (place) => {
+  await withPlace((place) => {
     const { folder } = place;
     const at = (name: string) => join(folder, name);
     const before = namesIn(folder);

@@ -1,0 +1,334 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import type { Device } from "../../devices/device.ts";
+import type { Recipe } from "../../dsl/recipe.ts";
+import { toJson } from "../../dsl/serialise.ts";
+import { binidx, samples } from "../../dsl/sources.ts";
+import { align, distill, finetune } from "../../dsl/stages.ts";
+import { teacher } from "../../dsl/teachers.ts";
+import { writeBinidx } from "../../formats/binidx_write.ts";
+import { FormatError } from "../../formats/error.ts";
+import { runFolderOf, runRecipe } from "../../train/convert.ts";
+import type { RunOptions, RunOutcome, StopRequest } from "../../train/run.ts";
+import { temporaryFolder } from "../support/checkpoint.ts";
+import { withCpu } from "../support/devices.ts";
+import { startTask } from "../support/task_process.ts";
+import { minuteRecipe, namesIn, QUIET, steps } from "./support.ts";
+
+const sha256 = (path: string) => createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
+const weightsOf = ({ output }: Recipe) => sha256(join(output, "model.safetensors"));
+
+function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function withFolder(body: (folder: string, device: Device) => Promise<void>): Promise<void> {
+  using temporary = temporaryFolder();
+  await withCpu({ threads: 1 }, (device) => body(temporary.folder, device));
+}
+
+/** Wants to stop when it is asked for the n-th time, from 0. */
+const stopAt = (n: number) => (): StopRequest => {
+  let asked = 0;
+  return {
+    get wanted() {
+      return asked++ === n;
+    },
+    [Symbol.dispose]: () => {},
+  };
+};
+
+function go(
+  device: Device,
+  recipe: Recipe,
+  options: Partial<RunOptions> = {},
+): Promise<RunOutcome> {
+  return runRecipe(recipe, {
+    device,
+    out: recipe.output,
+    resume: true,
+    dtype: "float32",
+    checkpointSeconds: Infinity,
+    events: QUIET,
+    ...options,
+  });
+}
+
+const STAGES = [align(steps(5)), distill(steps(4)), finetune(steps(3))];
+
+Deno.test("stopped anywhere and resumed, the weights are the same bit by bit", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, {
+      stages: STAGES,
+      data: samples(teacher(join(folder, "teacher")), 1000),
+    });
+    await go(device, recipe, { resume: false });
+    const expected = weightsOf(recipe);
+    const report = JSON.parse(Deno.readTextFileSync(join(recipe.output, "report.json")));
+    const telemetry = () =>
+      Deno.readTextFileSync(join(recipe.output, "telemetry.jsonl")).trimEnd().split("\n")
+        .map((line) => JSON.parse(line)).map(({ stage, step, loss }) => [stage, step, loss]);
+    const steps = telemetry();
+    assertEquals(steps.length, 12);
+
+    const stops: [string, number][] = [];
+    let resume = false;
+    for (let calls = 0;; calls++) {
+      // 2 steps a call; a call that finds a stage done goes on with the next.
+      const outcome = await go(device, recipe, { resume, listen: stopAt(2) });
+      if (outcome.kind === "done") break;
+      stops.push([outcome.name, outcome.step]);
+      assertEquals(outcome.folder, runFolderOf(recipe, recipe.output));
+      resume = true;
+    }
+    assertEquals(
+      stops,
+      [
+        ["align", 2],
+        ["align", 4],
+        ["distill", 2],
+        ["distill", 4],
+        ["finetune", 2],
+      ].filter(([name, step]) => !(name === "distill" && step === 4)) as [string, number][],
+    );
+    assertEquals(weightsOf(recipe), expected);
+    assertEquals(telemetry(), steps);
+    const again = JSON.parse(Deno.readTextFileSync(join(recipe.output, "report.json")));
+    // Everything but the times.
+    const lasting = ({ ratio, untrained, stages, prompt }: typeof report) => ({
+      ratio,
+      untrained,
+      stages: stages.map((stage: Record<string, unknown>) => ({ ...stage, seconds: 0 })),
+      prompt,
+    });
+    assertEquals(lasting(again), lasting(report));
+    assert(again.seconds > report.stages[0].seconds);
+  });
+});
+
+Deno.test("a stage that was trained and not yet measured is measured, not trained again", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, { stages: STAGES });
+    await assertRejects(
+      () =>
+        go(device, recipe, {
+          resume: false,
+          events: {
+            ...QUIET,
+            measured: ({ name }) => {
+              if (name === "align") throw new Error("the power is gone");
+            },
+          },
+        }),
+      Error,
+      "the power is gone",
+    );
+    const seen: string[] = [];
+    const outcome = await go(device, recipe, {
+      events: {
+        ...QUIET,
+        note: (line) => seen.push(line),
+        step: ({ stage }) => void (seen.at(-1) !== stage && seen.push(stage)),
+        measured: ({ name }) => seen.push(`measured ${name}`),
+      },
+    });
+    assert(outcome.kind === "done");
+    assertEquals(seen.slice(0, 4), [
+      "resumed in stage 2 of 3, after step 0",
+      "measured align",
+      "stage 2 of 3: distill",
+      "distill",
+    ]);
+    assertEquals(outcome.report.stages.map(({ name }) => name), ["align", "distill", "finetune"]);
+    assert(outcome.report.stages.every(({ seconds }) => seconds > 0));
+  });
+});
+
+Deno.test("nothing to resume: the run starts afresh and says so", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, { stages: [] });
+    const notes: string[] = [];
+    const outcome = await go(device, recipe, { events: { ...QUIET, note: (n) => notes.push(n) } });
+    assertEquals([outcome.kind, notes[0]], [
+      "done",
+      "there is nothing to resume: the run starts afresh",
+    ]);
+  });
+});
+
+Deno.test("a finished run is not done again by --resume, and is without it", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, { stages: [align(steps(1))] });
+    const first = await go(device, recipe, { resume: false });
+    assert(first.kind === "done" && !first.before);
+    const notes: string[] = [];
+    const events = { ...QUIET, note: (note: string) => notes.push(note) };
+    const second = await go(device, recipe, { events });
+    assert(second.kind === "done" && second.before);
+    assertEquals(second.report, JSON.parse(JSON.stringify(first.report)));
+    assertEquals(notes, []);
+    await go(device, recipe, { resume: false, events });
+    assertEquals(notes.at(-1), "measuring inference");
+    // Another recipe's result is not this one's.
+    const other = minuteRecipe(folder, { stages: [align(steps(2))] });
+    const third = await go(device, other, { events });
+    assert(third.kind === "done" && !third.before);
+  });
+});
+
+Deno.test("without --resume a stopped run begins again", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, { stages: STAGES });
+    await go(device, recipe, { resume: false, listen: stopAt(3) });
+    const seen: (string | number)[] = [];
+    const events = {
+      ...QUIET,
+      note: (note: string) => seen.push(note),
+      step: ({ step }: { step: number }) => void seen.push(step),
+    };
+    await go(device, recipe, { resume: false, events });
+    assertEquals(seen.slice(0, 3), [
+      "starts afresh; --resume would have gone on with the unfinished run of before",
+      "stage 1 of 3: align",
+      1,
+    ]);
+  });
+});
+
+Deno.test("another seed is another run", async () => {
+  await withFolder(async (folder, device) => {
+    const first = minuteRecipe(folder, { stages: STAGES });
+    const second = minuteRecipe(folder, { stages: STAGES, seed: 1 });
+    await go(device, first, { resume: false, listen: stopAt(3) });
+    const notes: string[] = [];
+    await go(device, second, {
+      events: { ...QUIET, note: (note) => notes.push(note) },
+      listen: stopAt(1),
+    });
+    assertEquals(notes[0], "there is nothing to resume: the run starts afresh");
+    const runs = namesIn(folder)!.filter((name) => name.startsWith("out.run-"));
+    assertEquals(runs.length, 2);
+  });
+});
+
+Deno.test("two processes do not work on one run", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, { stages: STAGES });
+    let inner: Promise<unknown> | undefined;
+    await go(device, recipe, {
+      resume: false,
+      events: {
+        ...QUIET,
+        step: ({ stage, step }) => {
+          if (stage === "align" && step === 2) {
+            inner = assertRejects(
+              () => go(device, recipe),
+              FormatError,
+              "expected a run that no other process works on",
+            );
+          }
+        },
+      },
+    });
+    await inner;
+    assert(inner !== undefined);
+  });
+});
+
+Deno.test("token files that changed since are not gone on with", async () => {
+  await withFolder(async (folder, device) => {
+    const prefix = join(folder, "tokens");
+    const tokens = Array.from({ length: 2000 }, (_, i) => i * i % 280);
+    writeBinidx(prefix, [tokens]);
+    const recipe = minuteRecipe(folder, { stages: STAGES, data: binidx(prefix) });
+    await go(device, recipe, { resume: false, listen: stopAt(2) });
+    writeBinidx(prefix, [tokens, tokens]);
+    const left = namesIn(runFolderOf(recipe, recipe.output));
+    await assertRejects(
+      () => go(device, recipe),
+      FormatError,
+      "expected the 2000, 2000, 2000 tokens that the run began with, found 4000, 4000, 4000",
+    );
+    assertEquals(namesIn(runFolderOf(recipe, recipe.output)), left);
+  });
+});
+
+/** Lines of telemetry of a stage, whole ones. */
+function linesOf(folder: string, stageIndex: number): number {
+  try {
+    return Deno.readTextFileSync(join(folder, "telemetry.jsonl")).split("\n").slice(0, -1)
+      .filter((line) => JSON.parse(line).stageIndex === stageIndex).length;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return 0;
+    throw error;
+  }
+}
+
+/** Kills the process once the moment has come; fails if it ends before. */
+async function killAt(process: Deno.ChildProcess, moment: () => boolean): Promise<void> {
+  let ended = false;
+  const output = process.output().then((result) => {
+    ended = true;
+    return result;
+  });
+  while (!ended && !moment()) await new Promise((resolve) => setTimeout(resolve, 0));
+  if (ended) {
+    const { stderr } = await output;
+    throw new Error(`it ended before it was killed: ${new TextDecoder().decode(stderr)}`);
+  }
+  process.kill("SIGKILL");
+  assertEquals((await output).signal, "SIGKILL");
+}
+
+Deno.test("killed at six moments, one while a checkpoint is written, the weights are the same", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, {
+      stages: [align(steps(60)), distill(steps(40))],
+    });
+    await go(device, recipe, { resume: false });
+    const expected = weightsOf(recipe);
+    await Deno.remove(recipe.output, { recursive: true });
+
+    const file = join(folder, "recipe.json");
+    await Deno.writeTextFile(file, toJson(recipe));
+    const flags = ["--blas", "none", "--threads", "1", "--checkpoint-every", "0"];
+    const start = (...more: string[]) => startTask("convert", file, ...flags, ...more);
+    const run = runFolderOf(recipe, recipe.output);
+    const stage = join(run, "stage.safetensors");
+    const partial = join(run, "progress.safetensors.partial");
+
+    await killAt(start(), () => exists(join(run, "tokens-0.bin.partial")) || exists(stage));
+    await killAt(start("--resume"), () => linesOf(run, 0) >= 3);
+    // It may be renamed between our look and the signal.
+    let caught = 0;
+    for (let attempt = 0; attempt < 20 && caught === 0; attempt++) {
+      await killAt(start("--resume"), () => exists(partial));
+      if (exists(partial)) caught++;
+    }
+    assertEquals(caught, 1, "a checkpoint that was being written");
+    await killAt(start("--resume"), () => linesOf(run, 1) === 1);
+    await killAt(start("--resume"), () => linesOf(run, 1) >= 20);
+    await killAt(start("--resume"), () => linesOf(run, 1) === 40);
+
+    const { code, stdout, stderr } = await start("--resume", "--json").output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    const report = JSON.parse(new TextDecoder().decode(stdout));
+    assertEquals(weightsOf(recipe), expected);
+    assertEquals(report.stages.length, 2);
+    assertEquals(namesIn(folder), ["out", "recipe.json", "teacher", "text.txt"]);
+    const lines = Deno.readTextFileSync(join(recipe.output, "telemetry.jsonl")).trimEnd();
+    assertEquals(
+      lines.split("\n").map((line) => JSON.parse(line)).map((line) => [line.stage, line.step]),
+      [
+        ...Array.from({ length: 60 }, (_, i) => ["align", i + 1]),
+        ...Array.from({ length: 40 }, (_, i) => ["distill", i + 1]),
+      ],
+    );
+  });
+});
