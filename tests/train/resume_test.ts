@@ -87,16 +87,7 @@ Deno.test("stopped anywhere and resumed, the weights are the same bit by bit", a
       assertEquals(outcome.folder, runFolderOf(recipe, recipe.output));
       resume = true;
     }
-    assertEquals(
-      stops,
-      [
-        ["align", 2],
-        ["align", 4],
-        ["distill", 2],
-        ["distill", 4],
-        ["finetune", 2],
-      ].filter(([name, step]) => !(name === "distill" && step === 4)) as [string, number][],
-    );
+    assertEquals(stops, [["align", 2], ["align", 4], ["distill", 2], ["finetune", 2]]);
     assertEquals(weightsOf(recipe), expected);
     assertEquals(telemetry(), steps);
     const again = JSON.parse(Deno.readTextFileSync(join(recipe.output, "report.json")));
@@ -270,14 +261,19 @@ function linesOf(folder: string, stageIndex: number): number {
   }
 }
 
+/** Looks for the moment without a pause for this many milliseconds at a time. */
+const LOOK = 20;
+
+function comes(moment: () => boolean): boolean {
+  for (const end = performance.now() + LOOK; performance.now() < end;) if (moment()) return true;
+  return false;
+}
+
 /** Kills the process once the moment has come; fails if it ends before. */
 async function killAt(process: Deno.ChildProcess, moment: () => boolean): Promise<void> {
   let ended = false;
-  const output = process.output().then((result) => {
-    ended = true;
-    return result;
-  });
-  while (!ended && !moment()) await new Promise((resolve) => setTimeout(resolve, 0));
+  const output = process.output().finally(() => ended = true);
+  while (!ended && !comes(moment)) await new Promise((resolve) => setTimeout(resolve, 0));
   if (ended) {
     const { stderr } = await output;
     throw new Error(`it ended before it was killed: ${new TextDecoder().decode(stderr)}`);
@@ -312,9 +308,9 @@ Deno.test("killed at six moments, one while a checkpoint is written, the weights
       if (exists(partial)) caught++;
     }
     assertEquals(caught, 1, "a checkpoint that was being written");
-    await killAt(start("--resume"), () => linesOf(run, 1) === 1);
+    await killAt(start("--resume"), () => linesOf(run, 1) >= 1);
     await killAt(start("--resume"), () => linesOf(run, 1) >= 20);
-    await killAt(start("--resume"), () => linesOf(run, 1) === 40);
+    await killAt(start("--resume"), () => linesOf(run, 1) >= 40);
 
     const { code, stdout, stderr } = await start("--resume", "--json").output();
     assertEquals(code, 0, new TextDecoder().decode(stderr));
