@@ -1,5 +1,6 @@
 /** Reading the words of a command line by what a command declares. */
 
+import { parseArgs } from "@std/cli";
 import { nearest } from "../dsl/problem.ts";
 import { type Flags, type FlagValues, UsageError } from "./flags.ts";
 
@@ -24,40 +25,61 @@ interface Words {
   readonly problems: readonly string[];
 }
 
-/** `--name value`, `--name=value`, `--switch`; a flag with a value takes whatever word follows. */
-function sort(words: readonly string[], flags: Flags): Words {
-  const positional: string[] = [];
-  const found = new Map<string, string | undefined>();
+/**
+ * Ties every value to its flag, `--name=value`: a flag with a value takes whatever word follows,
+ * be it empty or begin with a dash.
+ */
+function tied(words: readonly string[], flags: Flags): { words: string[]; problems: string[] } {
+  const out: string[] = [];
   const problems: string[] = [];
   for (let i = 0; i < words.length; i++) {
     const word = words[i];
     if (word === "--") {
-      positional.push(...words.slice(i + 1));
+      out.push(...words.slice(i));
       break;
     }
-    if (!word.startsWith("-") || word === "-") {
-      positional.push(word);
-      continue;
-    }
-    const [, name, value] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
+    const [, name, value] = /^--([^=]+)(=.*)?$/s.exec(word) ?? [];
     const flag = name !== undefined && Object.hasOwn(flags, name) ? flags[name] : undefined;
-    if (name === undefined || flag === undefined) {
-      const meant = nearest(name ?? word.replace(/^-+/, ""), Object.keys(flags));
+    if (flag?.placeholder === undefined) {
+      if (flag !== undefined && value !== undefined) {
+        problems.push(`--${name}: expected no value, found "${value.slice(1)}"`);
+      }
+      out.push(flag === undefined ? word : `--${name}`);
+    } else if (value !== undefined) out.push(word);
+    else if (i + 1 < words.length) out.push(`${word}=${words[++i]}`);
+    else problems.push(`--${name}: expected ${flag.placeholder} after it, found nothing`);
+  }
+  return { words: out, problems };
+}
+
+/** Sorts words into arguments and flags. */
+function sort(words: readonly string[], flags: Flags): Words {
+  const entries = Object.entries(flags);
+  const withValue = entries.flatMap(([name, flag]) => flag.placeholder === undefined ? [] : [name]);
+  const switches = entries.flatMap(([name, flag]) => flag.placeholder === undefined ? [name] : []);
+  const { words: whole, problems } = tied(words, flags);
+  const parsed = parseArgs(whole, {
+    string: [...withValue, "_"],
+    boolean: switches,
+    unknown: (word, name) => {
+      if (name === undefined) return true;
+      const meant = nearest(name, Object.keys(flags));
       const hint = meant === undefined ? "" : `; did you mean --${meant}?`;
       problems.push(`there is no flag ${JSON.stringify(word)}${hint}`);
-    } else if (flag.placeholder === undefined) {
-      if (value !== undefined) problems.push(`--${name}: expected no value, found "${value}"`);
-      found.set(name, "");
-    } else if (value !== undefined) {
-      found.set(name, value);
-    } else if (i + 1 < words.length) {
-      found.set(name, words[++i]);
-    } else {
-      problems.push(`--${name}: expected ${flag.placeholder} after it, found nothing`);
-      found.set(name, undefined);
-    }
+      return false;
+    },
+  });
+  const found = new Map<string, string | undefined>();
+  for (const name of withValue) {
+    const value = parsed[name];
+    if (typeof value === "string") found.set(name, value);
   }
-  return { positional, flags: found, problems };
+  for (const name of switches) if (parsed[name] === true) found.set(name, "");
+  const lacking = words.at(-1)?.replace(/^--/, "");
+  if (lacking !== undefined && withValue.includes(lacking) && !found.has(lacking)) {
+    found.set(lacking, undefined);
+  }
+  return { positional: parsed._.map(String), flags: found, problems };
 }
 
 /** Whether `--help` or `-h` is among the words, not as the value of another flag. */
