@@ -1,5 +1,6 @@
 /** `deno task convert`: runs a recipe. */
 
+import { printable } from "../dsl/problem.ts";
 import { build } from "../dsl/recipe.ts";
 import { runRecipe } from "../train/convert.ts";
 import { NotFiniteError } from "../train/finite.ts";
@@ -140,13 +141,14 @@ export function reportText(report: Report, out: string): string {
       stageRow(`after ${stage.name}`, stage, i === last ? speedOf(student.tokensPerSecond) : "")
     ),
   ];
-  const mine = { title: teacher === undefined ? "model" : "student", text: student.sample };
+  // Models write whatever bytes they like.
+  const [mine, theirs] = [student, teacher].map((model) => printable(model?.sample ?? ""));
   const samples = teacher === undefined
-    ? `${mine.title}: ${mine.text}\n`
-    : sideBySide({ title: "teacher", text: teacher.sample }, mine, WIDTH);
+    ? `model: ${mine}\n`
+    : sideBySide({ title: "teacher", text: theirs }, { title: "student", text: mine }, WIDTH);
   return [
     table(rows),
-    `\nafter "${report.prompt}"\n\n${samples}`,
+    `\nafter ${printable(JSON.stringify(report.prompt))}\n\n${samples}`,
     `\n${out} in ${report.seconds.toFixed(0)} s\n`,
   ].join("");
 }
