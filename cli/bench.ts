@@ -1,155 +1,33 @@
 /** `deno task bench`: what this machine reaches. */
 
-import { benchMatmul } from "../bench/matmul.ts";
-import { type ShapeName, SHAPES } from "../bench/shapes.ts";
-import { preparePeer, runPeer } from "../bench/peer.ts";
-import { benchTrain, type TrainBench } from "../bench/train.ts";
-import { machineReport } from "../train/machine.ts";
-import { command, main } from "./command.ts";
-import { deviceFlags, withDevice } from "./device.ts";
-import { absent, choice, optional, toggle, UsageError, whole } from "./flags.ts";
-import { bytesText, table } from "./table.ts";
+import { decodeBench } from "./bench/decode.ts";
+import { type BenchFlags, benchFlags } from "./bench/flags.ts";
+import { matmulBench } from "./bench/matmul.ts";
+import { trainBench } from "./bench/train.ts";
+import { command, main, type Outcome, type Output } from "./command.ts";
+import { UsageError } from "./flags.ts";
 
-const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
-/** PyTorch with a C++ kernel for WKV7, with PyTorch operations by chunks, and in bf16. */
-const PEERS = ["torch", "torch-chunked", "torch-bf16", "torch-compile"] as const;
-/** Turns of ours and theirs; the best of each counts. */
-const TURNS = 3;
-/** Rows of the profile that are printed. */
-const PROFILE_ROWS = 30;
+/** What can be measured. */
+const BENCHES: Readonly<
+  Record<string, (flags: BenchFlags, output: Output) => Promise<Outcome>>
+> = {
+  train: trainBench,
+  matmul: matmulBench,
+  decode: decodeBench,
+};
 
 /** The command. */
 export const bench = command({
   name: "bench",
-  summary: "measures tokens/s of a training step, or GFLOPS of matrix products",
-  arguments: { WHAT: "train or matmul" },
-  flags: {
-    shape: optional(choice("model and batch of `train`", SHAPE_NAMES), "tiny"),
-    stage: optional(choice("stage of `train`", ["1", "2"]), "1"),
-    steps: optional(whole("steps that are timed", 1, 10000), 10),
-    profile: toggle("also time every kernel of a step"),
-    vs: absent(
-      choice("run the same step in PyTorch, in turn with ours (makes .venv)", PEERS),
-      "no comparison",
-    ),
-    ...deviceFlags,
-  },
-  run: async ({ arguments: { WHAT }, flags }, { print, say }) => {
-    if (WHAT !== "train" && WHAT !== "matmul") {
-      throw new UsageError(`WHAT: expected train or matmul, found ${JSON.stringify(WHAT)}`);
+  summary: "measures training steps, matrix products, or decoding far beyond a prompt",
+  arguments: { WHAT: "train, matmul or decode" },
+  flags: benchFlags,
+  run: ({ arguments: { WHAT }, flags }, output) => {
+    if (!Object.hasOwn(BENCHES, WHAT)) {
+      throw new UsageError(`WHAT: expected train, matmul or decode, found ${JSON.stringify(WHAT)}`);
     }
-    // Some machines pin the kernels of OpenBLAS to an older processor's; a bench wants its own.
-    for (const pin of ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"]) Deno.env.delete(pin);
-    return await withDevice(flags, say, async (device) => {
-      const about = { device: device.description, ...machineReport() };
-      if (WHAT === "matmul") {
-        const rows = await benchMatmul(device);
-        print(table([
-          ["m × n × k", "GFLOPS", "ms"],
-          ...rows.map(({ m, n, k, gflops, seconds }) => [
-            `${m} × ${n} × ${k}`,
-            gflops.toFixed(1),
-            (1000 * seconds).toFixed(3),
-          ]),
-        ]));
-        return { report: { rows, ...about } };
-      }
-      const { shape, steps, vs } = flags;
-      const stage = flags.stage === "1" ? 1 : 2;
-      const measure = () => benchTrain(device, { shape, stage, steps }, flags.profile);
-      const compared = vs === undefined
-        ? undefined
-        : await inTurn(measure, { shape, stage, vs, threads: flags.threads }, say);
-      const result = compared?.ours ?? await measure();
-      const { tokensPerSecond, medianTokensPerSecond, gflops, secondsPerStep, bytes } = result;
-      print(table([
-        ["shape", "stage", "tokens/s", "median", "GFLOPS", "ms a step", "memory"],
-        [
-          shape,
-          flags.stage,
-          tokensPerSecond.toFixed(0),
-          medianTokensPerSecond.toFixed(0),
-          gflops.toFixed(1),
-          (1000 * secondsPerStep).toFixed(1),
-          bytesText(bytes),
-        ],
-      ]));
-      if (compared !== undefined) {
-        const { theirs, ratio } = compared;
-        print(`\n${vs}: ${theirs.toFixed(0)} tokens/s; ours is ${ratio.toFixed(3)} × that\n`);
-      }
-      if (result.profile !== undefined) print(`\n${profileTable(result.profile)}`);
-      return {
-        report: {
-          shape,
-          stage,
-          steps,
-          tokens_per_second: tokensPerSecond,
-          median_tokens_per_second: medianTokensPerSecond,
-          gflops,
-          seconds_per_step: secondsPerStep,
-          bytes,
-          profile: result.profile,
-          ...(compared && {
-            peer: vs,
-            peer_tokens_per_second: compared.theirs,
-            ratio: compared.ratio,
-          }),
-          ...about,
-        },
-      };
-    });
+    return BENCHES[WHAT](flags, output);
   },
 });
-
-/** Ours and the peer's in turn, so that both see the same machine; the best of each. */
-async function inTurn(
-  measure: () => Promise<TrainBench>,
-  peer: {
-    readonly shape: ShapeName;
-    readonly stage: 1 | 2;
-    readonly vs: typeof PEERS[number];
-    readonly threads: number | undefined;
-  },
-  say: (line: string) => void,
-): Promise<{ ours: TrainBench; theirs: number; ratio: number }> {
-  await preparePeer(say);
-  let ours: TrainBench | undefined;
-  let theirs = 0;
-  for (let turn = 1; turn <= TURNS; turn++) {
-    const mine = await measure();
-    if (ours === undefined || mine.tokensPerSecond > ours.tokensPerSecond) ours = mine;
-    const { tokens_per_second } = await runPeer({
-      shape: peer.shape,
-      stage: peer.stage,
-      wkv: peer.vs === "torch-chunked" ? "chunked" : "native",
-      bf16: peer.vs === "torch-bf16",
-      compile: peer.vs === "torch-compile",
-      threads: peer.threads ?? navigator.hardwareConcurrency,
-      steps: 0,
-    });
-    theirs = Math.max(theirs, tokens_per_second);
-    say(
-      `turn ${turn}: ours ${mine.tokensPerSecond.toFixed(0)}, ` +
-        `${peer.vs} ${tokens_per_second.toFixed(0)} tokens/s`,
-    );
-  }
-  return { ours: ours!, theirs, ratio: ours!.tokensPerSecond / theirs };
-}
-
-function profileTable(profile: NonNullable<Awaited<ReturnType<typeof benchTrain>>["profile"]>) {
-  const total = profile.reduce((sum, { seconds }) => sum + seconds, 0);
-  return table([
-    ["kernel", "launches", "ms", "share", "GFLOPS", "GB/s"],
-    ...profile.slice(0, PROFILE_ROWS).map(({ label, launches, seconds, flops, bytes }) => [
-      label.length > 60 ? `${label.slice(0, 59)}…` : label,
-      `${launches}`,
-      (1000 * seconds).toFixed(2),
-      `${(100 * seconds / total).toFixed(1)} %`,
-      (flops / seconds / 1e9).toFixed(1),
-      (bytes / seconds / 1e9).toFixed(1),
-    ]),
-  ]);
-}
 
 if (import.meta.main) await main(bench);

@@ -1,12 +1,12 @@
 /** The machine and the programs that a run was done with. */
 
+import { cpus } from "node:os";
 import config from "../deno.json" with { type: "json" };
 
-/** The processor's name, where the system tells it. */
+/** The processor's name, where this process may ask for it. */
 function processor(): string {
   try {
-    const text = Deno.readTextFileSync("/proc/cpuinfo");
-    return /^model name\s*:\s*(.*)$/m.exec(text)?.[1] ?? Deno.build.arch;
+    return cpus()[0]?.model.trim() || Deno.build.arch;
   } catch {
     return Deno.build.arch;
   }

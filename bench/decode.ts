@@ -1,0 +1,63 @@
+/** Decoding far beyond a prompt: time of a token and memory, by position. */
+
+import { greedy } from "../infer/sampler.ts";
+import { type LoadedModel, openSession } from "../infer/session.ts";
+
+/** What is measured. */
+export interface DecodeOptions {
+  /** Ids that the decoding starts from, at least one. */
+  readonly prompt: readonly number[];
+  /** Tokens to decode. */
+  readonly tokens: number;
+  /** Tokens of a window, of which the median counts. */
+  readonly window: number;
+}
+
+/** What was measured over a window of tokens. */
+export interface DecodeWindow {
+  /** Tokens before its end, those of the prompt included. */
+  readonly position: number;
+  /** Median time of a token. */
+  readonly milliseconds: number;
+  /** The model's state after it. */
+  readonly stateBytes: number;
+  /** Memory of the whole process after it. */
+  readonly residentBytes: number;
+}
+
+function median(values: Float64Array): number {
+  const sorted = values.toSorted();
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** Decodes greedily, whatever comes; a shorter window at the end is left out. */
+export async function benchDecode(
+  model: LoadedModel,
+  { prompt, tokens, window }: DecodeOptions,
+  onProgress: (done: number) => void = () => {},
+): Promise<DecodeWindow[]> {
+  const session = openSession(model);
+  const windows: DecodeWindow[] = [];
+  try {
+    let id = greedy(await session.advance([prompt]));
+    const times = new Float64Array(window);
+    for (let done = 0; done + window <= tokens; done += window) {
+      for (let i = 0; i < window; i++) {
+        const start = performance.now();
+        id = greedy(await session.advance([[id]]));
+        times[i] = performance.now() - start;
+      }
+      windows.push({
+        position: session.position,
+        milliseconds: median(times),
+        stateBytes: session.stateBytes,
+        residentBytes: Deno.memoryUsage().rss,
+      });
+      onProgress(done + window);
+    }
+    return windows;
+  } finally {
+    session.free();
+  }
+}

@@ -1,0 +1,80 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { temporaryFolder } from "../support/checkpoint.ts";
+import { sharedPath } from "../support/shared.ts";
+import { assertRefused, jsonOf, runTask } from "../support/task.ts";
+import { namesIn, writeTeacher } from "../train/support.ts";
+
+const STORIES = sharedPath("models", "stories260k");
+const bench = (...words: string[]) => runTask("bench", ...words, "--blas", "none");
+
+Deno.test("bench train: tokens/s as people and as programs read them", async () => {
+  const people = await bench("train", "--shape", "tiny", "--steps", "1", "--profile");
+  assertEquals(people.code, 0, people.stderr);
+  assertMatch(people.stdout, /^shape +stage +tokens\/s +median +GFLOPS +ms a step +memory$/m);
+  assertMatch(people.stdout, /^tiny +1 +\d+ +\d+ +\d+\.\d +\d+\.\d +\d+\.\d MiB$/m);
+  assertMatch(people.stdout, /^kernel +launches +ms +share +GFLOPS +GB\/s$/m);
+  const report = jsonOf(await bench("train", "--stage", "2", "--steps", "1", "--json"));
+  assertEquals([report.shape, report.stage, report.steps], ["tiny", 2, 1]);
+  assert(report.tokens_per_second > 0);
+  assert(report.gflops > 0 && report.bytes > 1e6);
+  assert(report.machine.name.length > 0 && report.versions.deno === Deno.version.deno);
+});
+
+Deno.test("bench matmul: GFLOPS of products", async () => {
+  const { rows } = jsonOf(await bench("matmul", "--json"));
+  assert(rows.length > 5);
+  for (const { m, n, k, gflops, seconds } of rows) {
+    assert(Math.abs(gflops - 2 * m * n * k / seconds / 1e9) < 1e-6 * gflops);
+  }
+});
+
+Deno.test("bench decode: two models side by side, by position, drawn", async () => {
+  using own = temporaryFolder();
+  const teacher = writeTeacher(join(own.folder, "teacher"));
+  const svg = join(own.folder, "plots", "decode.svg");
+  const words = [
+    "--checkpoint",
+    teacher,
+    "--against",
+    STORIES,
+    "--tokens",
+    "300",
+    "--window",
+    "64",
+  ];
+  const drawn = await runTask("bench-decode", ...words, "--svg", svg, "--blas", "none");
+  assertEquals(drawn.code, 0, drawn.stderr);
+  assertMatch(
+    drawn.stdout,
+    /^tokens +attention, ms a token +attention, ms a token +attention, state/,
+  );
+  const positions = [...drawn.stdout.matchAll(/^(\d+) /gm)].map(([, n]) => Number(n));
+  assertEquals(positions.map((n) => n - positions[0]), [0, 64, 192]);
+  const text = Deno.readTextFileSync(svg);
+  assert(text.startsWith("<svg ") && text.endsWith("</svg>\n"));
+  assertEquals([...text.matchAll(/<path /g)].length, 6);
+  assertEquals(namesIn(join(own.folder, "plots")), ["decode.svg"]);
+
+  const { models, window } = jsonOf(await bench("decode", ...words, "--json"));
+  assertEquals([window, models.length], [64, 2]);
+  for (const { windows } of models) {
+    assertEquals(windows.length, 4);
+    assert(windows.every(({ milliseconds }: { milliseconds: number }) => milliseconds > 0));
+  }
+});
+
+Deno.test("bench refuses what it cannot measure", async () => {
+  const what = bench("sort");
+  const none = bench("decode");
+  assertRefused(await what, 'WHAT: expected train, matmul or decode, found "sort"');
+  assertRefused(await none, "--checkpoint: expected the model that decode measures, found nothing");
+  const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
+  const svg = bench("decode", "--checkpoint", STORIES, "--svg", "x.svg");
+  assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
+  assertRefused(await svg, "--svg: this task writes nothing; use `deno task bench-decode`");
+  const missing = bench("decode", "--checkpoint", "no/such/folder");
+  const shape = bench("train", "--shape", "huge");
+  assertRefused(await missing, /no\/such\/folder\/config\.json: expected .*check the path/);
+  assertRefused(await shape, /--shape: expected tiny or small or smollm, found "huge"/);
+});
