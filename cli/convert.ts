@@ -24,7 +24,12 @@ const FLAGS = {
   seed: absent(whole("seed of initial values", 0, 2 ** 32 - 1), "the recipe's seed"),
   dtype: optional(choice("type of the weights that are written", OUTPUT_DTYPES), "float32"),
   "checkpoint-every": optional(
-    real("SECONDS", "time between checkpoints", "seconds from 0", (s) => s >= 0),
+    real(
+      "SECONDS",
+      "time between checkpoints, more where they take long; 0 is after every step",
+      "seconds from 0",
+      (s) => s >= 0,
+    ),
     30,
   ),
   ...deviceFlags,

@@ -2,15 +2,19 @@
 
 import { costOf } from "../devices/null.ts";
 import type { Device } from "../devices/device.ts";
+import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
+import { stepsOf } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
 import { parseConfig } from "../formats/hf_config/config.ts";
 import { inspectCheckpoint } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
+import { mixerForward, mixerParameters, mixerPrefix, modelParameters } from "../models/decoder.ts";
 import { conversionOf } from "../plan/conversion.ts";
 import { count, type Plan, planOf } from "../plan/plan.ts";
 import { checkpointSpec } from "../plan/spec.ts";
-import { stageGraph, trainedParameters } from "../train/stage_graph.ts";
+import { stageGraph, stageProblems, trainedParameters } from "../train/stage_graph.ts";
+import { existingTokenizer } from "../train/tokenizer_files.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { clock } from "./progress.ts";
@@ -22,10 +26,13 @@ const TRAINED_BYTES = 16;
 /** Share of the speed of matrix products that a whole training step reaches (bench/RESULTS.md). */
 const EFFICIENCY = 0.55;
 
+/** Tokens of the text that a layer's FLOPs are an average over. */
+const LONG = 32768;
+
 /** What a stage costs. */
 interface StageCost {
   readonly flops: number;
-  /** Weights, gradients, moments, the frozen rest, the teacher, and activations. */
+  /** The student, what is trained of it with gradients and moments, the teacher, activations. */
   readonly bytes: number;
   /** On this machine, by the speed of its matrix products. */
   readonly seconds: number;
@@ -35,12 +42,11 @@ interface StageCost {
 function modelsOf(recipe: Recipe) {
   if (recipe.teacher.kind === "new") {
     const { config, tokenizer } = recipe.teacher;
-    const pieces = tokenizer.kind === "byteLevelBpe" ? { vocab_size: tokenizer.pieces } : {};
-    const student = checkpointSpec(
-      parseConfig({ ...pieces, ...config }, "teacher.config"),
-      new Map(),
-    );
-    return { student, from: undefined };
+    const vocab_size = tokenizer.kind === "byteLevelBpe"
+      ? tokenizer.pieces
+      : existingTokenizer(tokenizer).tokenizer.vocabularySize;
+    const whole = parseConfig({ vocab_size, ...config }, "teacher.config");
+    return { student: checkpointSpec(whole, new Map()), from: undefined };
   }
   const teacher = inspectCheckpoint(recipe.teacher.location);
   const conversion = conversionOf(recipe, teacher);
@@ -67,21 +73,54 @@ async function matmulSpeed(device: Device): Promise<number> {
   return 2 * n ** 3 / best;
 }
 
+/** FLOPs of a token in every layer's mixer, forward, as an average over a long text. */
+function mixerFlops({ config, mixers }: ModelSpec): number[] {
+  const known = new Map<string, number>();
+  const flopsOf = (layer: number): number => {
+    const half = config.headDim / 2;
+    const width = config.attentionHeads * config.headDim;
+    const { y } = mixerForward(mixers[layer], {
+      config,
+      layer,
+      x: g.input("x", [1, LONG, config.hiddenSize]),
+      weight: (name) => {
+        const wanted = `${mixerPrefix(layer)}${name}`;
+        const own = mixerParameters(config, mixers[layer], layer);
+        return g.input(name, own.find((parameter) => parameter.name === wanted)!.shape);
+      },
+      cosine: g.input("cosine", [1, LONG, half]),
+      sine: g.input("sine", [1, LONG, half]),
+      firstValue: layer === 0
+        ? undefined
+        : g.input("firstValue", [1, LONG, width / config.headDim, config.headDim]),
+    });
+    return costOf([y]).flops / LONG;
+  };
+  return mixers.map((mixer, layer) => {
+    // Layers of a kind differ only where the first has no value before it.
+    const key = `${layer === 0} ${JSON.stringify(mixer)}`;
+    const flops = known.get(key) ?? flopsOf(layer);
+    known.set(key, flops);
+    return flops;
+  });
+}
+
 function stageCosts(
   recipe: Recipe,
   student: ModelSpec,
   teacher: ModelSpec | undefined,
   speed: number,
 ): StageCost[] {
+  const models = [student, ...(teacher === undefined ? [] : [teacher])];
+  const held = 4 * models.reduce((sum, spec) => sum + count(modelParameters(spec)), 0);
   return recipe.stages.map((stage) => {
     // One sequence is enough to count: everything but the optimizer grows with the batch.
     const rows = stage.batch / stage.accumulate;
     const one = { ...stage, batch: 1, accumulate: 1 };
     const graph = stageGraph(one, student, teacher);
     const cost = costOf(graph.results);
-    const steps = Math.floor(stage.tokens / (stage.batch * stage.context));
-    const flops = cost.flops * stage.batch * steps;
-    const bytes = TRAINED_BYTES * count(graph.trained) + 4 * count(graph.frozen) +
+    const flops = cost.flops * stage.batch * stepsOf(stage);
+    const bytes = held + TRAINED_BYTES * count(graph.trained) + 4 * count(graph.frozen) +
       cost.arenaBytes * rows;
     return { flops, bytes, seconds: flops / (EFFICIENCY * speed) };
   });
@@ -96,25 +135,36 @@ export const plan = command({
   run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
     const recipe = await loadRecipe(RECIPE);
     const { student, from } = modelsOf(recipe);
+    const problems = stageProblems(recipe.stages, student);
+    if (problems.length > 0) throw new RecipeError(problems);
     const trained = (i: number) => trainedParameters(recipe.stages[i], student);
     const planned = planOf(recipe, student, trained, from);
     const speed = await withDevice(flags, say, matmulSpeed);
     const costs = stageCosts(recipe, student, from?.spec, speed);
-    print(planText(planned, costs, speed));
+    const flops = mixerFlops(student);
+    print(planText(planned, flops, costs, speed));
+    const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: flops[i] }));
     const stages = planned.stages.map((stage, i) => ({ ...stage, ...costs[i] }));
-    return { report: { ...planned, stages, matmulGflops: speed / 1e9 } };
+    return { report: { ...planned, layers, stages, matmulGflops: speed / 1e9 } };
   },
 });
 
-function planText(plan: Plan, costs: readonly StageCost[], speed: number): string {
+function planText(
+  plan: Plan,
+  flops: readonly number[],
+  costs: readonly StageCost[],
+  speed: number,
+): string {
   const layers = table([
-    ["layer", "from", "to", "parameters", "copied", "state at 32K"],
-    ...plan.layers.map(({ layer, from, to, parameters, copied, stateBytes }) => [
+    ["layer", "from", "to", "parameters", "copied", "bytes", "FLOPs/token", "state at 32K"],
+    ...plan.layers.map(({ layer, from, to, parameters, copied, stateBytes }, i) => [
       `${layer}`,
       from,
       to,
       countText(parameters),
       countText(copied),
+      bytesText(4 * parameters),
+      countText(Math.round(flops[i])),
       bytesText(stateBytes),
     ]),
   ]);
@@ -141,8 +191,10 @@ function planText(plan: Plan, costs: readonly StageCost[], speed: number): strin
       `teacher: ${countText(teacher.parameters)} parameters, ` +
       `state at 32K ${bytesText(teacher.stateBytesAt32K)}`,
     ]),
+    `training: ${countText(costs.reduce((sum, cost) => sum + cost.flops, 0))} FLOPs, ` +
+    clock(costs.reduce((sum, cost) => sum + cost.seconds, 0)),
     `times are for this machine: ${(speed / 1e9).toFixed(0)} GFLOPS in matrix products, ` +
-    `${100 * EFFICIENCY} % of that in a step`,
+    `${Math.round(100 * EFFICIENCY)} % of that in a step`,
   ];
   return `${layers}\n${stages}\n${whole.join("\n")}\n`;
 }

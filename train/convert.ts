@@ -104,7 +104,12 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
       folder,
       origin,
       preparation,
-      measures: createMeasures({ ...preparation, stages: recipe.stages, heldOut }),
+      measures: createMeasures({
+        ...preparation,
+        stages: recipe.stages,
+        heldOut,
+        onProgress: events.progress,
+      }),
       elapsed: () => before + (performance.now() - began) / 1000,
     };
     const found = resumes ? resumed(run) : undefined;

@@ -6,6 +6,7 @@ import type { LoadedModel } from "../infer/session.ts";
 import type { TokenStream } from "./data.ts";
 import { NotFiniteError } from "./finite.ts";
 import type { Measure, ModelReport } from "./report.ts";
+import type { OnProgress } from "./sources.ts";
 
 /** Held-out tokens that are evaluated at most. */
 const HELD_OUT_LIMIT = 262_144;
@@ -19,6 +20,7 @@ export interface Measured {
   readonly stages: readonly Stage[];
   /** The held-out text of every stage; of the recipe where there are none. */
   readonly heldOut: readonly TokenStream[];
+  readonly onProgress: OnProgress;
 }
 
 /** Measures a run's models as they are at the time of the call. */
@@ -36,13 +38,19 @@ async function measure(
   model: LoadedModel,
   text: TokenStream,
   context: number,
+  onToken: (done: number, total: number) => void,
 ): Promise<ModelReport> {
   const length = Math.min(text.length, HELD_OUT_LIMIT);
-  return { ...await evaluate(model, { length, read: text.read }, context), context };
+  const read = (start: number, count: number) => {
+    onToken(start, length);
+    return text.read(start, count);
+  };
+  return { ...await evaluate(model, { length, read }, context), context };
 }
 
 /** Prepares the measuring; the teacher, which does not change, is measured once a context and text. */
-export function createMeasures({ teacher, student, stages, heldOut }: Measured): Measures {
+export function createMeasures(measured: Measured): Measures {
+  const { teacher, student, stages, heldOut, onProgress } = measured;
   const known = new Map<TokenStream, Map<number, ModelReport>>();
   const at = (stagesDone: number) => {
     const index = Math.max(0, stagesDone - 1);
@@ -52,7 +60,12 @@ export function createMeasures({ teacher, student, stages, heldOut }: Measured):
     if (teacher === undefined) return undefined;
     const { text, context } = at(stagesDone);
     const before = known.get(text)?.get(context);
-    const report = before ?? await measure(teacher, text, context);
+    const report = before ?? await measure(
+      teacher,
+      text,
+      context,
+      (done, total) => onProgress("measuring the teacher", done, total),
+    );
     known.set(text, new Map([...known.get(text) ?? [], [context, report]]));
     return report;
   };
@@ -60,7 +73,12 @@ export function createMeasures({ teacher, student, stages, heldOut }: Measured):
     teacher: ofTeacher,
     student: async (stagesDone) => {
       const { text, context } = at(stagesDone);
-      const { loss, perplexity } = await measure(student, text, context);
+      const { loss, perplexity } = await measure(
+        student,
+        text,
+        context,
+        (done, total) => onProgress("measuring the student", done, total),
+      );
       if (!Number.isFinite(loss)) {
         const when = stagesDone === 0 ? "before the first stage" : `after stage ${stagesDone}`;
         throw new NotFiniteError(

@@ -19,6 +19,24 @@ function samplesBefore({ stages, data }: Recipe, index: number): number {
 
 const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
+/** Share of the time that checkpoints may take, unless one is wanted after every step. */
+const CHECKPOINT_SHARE = 0.05;
+
+/** When it is time for a checkpoint: every so many seconds, more seldom where they take long. */
+function checkpointClock(seconds: number) {
+  let last = performance.now();
+  let pause = 1000 * seconds;
+  return {
+    comes: () => performance.now() - last >= pause,
+    during: async (write: () => Promise<void>): Promise<void> => {
+      const start = performance.now();
+      await write();
+      last = performance.now();
+      if (seconds > 0) pause = Math.max(1000 * seconds, (last - start) / CHECKPOINT_SHARE);
+    },
+  };
+}
+
 /** Trains one stage and moves what it learnt into the student. */
 async function trainStage(run: Run, state: RunState) {
   const { recipe, options, folder, preparation: { student, teacher, splits } } = run;
@@ -36,7 +54,7 @@ async function trainStage(run: Run, state: RunState) {
     const stores = { weights: trained, first, second };
     if (state.progress.step > 0) folder.loadProgress(stores);
     using stop = options.listen?.();
-    let saved = performance.now();
+    const due = checkpointClock(options.checkpointSeconds);
     const { progress, stopped } = await runStage({
       stage,
       trainer,
@@ -48,11 +66,11 @@ async function trainStage(run: Run, state: RunState) {
         folder.log(index, event);
         options.events.step(event);
       },
-      wantsCheckpoint: () => performance.now() - saved >= 1000 * options.checkpointSeconds,
-      checkpoint: async (progress) => {
-        await folder.saveProgress({ ...state, progress, elapsed: run.elapsed() }, stores);
-        saved = performance.now();
-      },
+      wantsCheckpoint: due.comes,
+      checkpoint: (progress) =>
+        due.during(() =>
+          folder.saveProgress({ ...state, progress, elapsed: run.elapsed() }, stores)
+        ),
       wantsStop: () => stop?.wanted === true,
     });
     for (const { name } of trained.layout.tensors) {

@@ -1,0 +1,77 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { toJson } from "../../dsl/serialise.ts";
+import { align, distill } from "../../dsl/stages.ts";
+import { temporaryFolder } from "../support/checkpoint.ts";
+import { assertRefused, jsonOf, runTask } from "../support/task.ts";
+import { minuteRecipe, namesIn, steps } from "../train/support.ts";
+
+const plan = (...words: string[]) => runTask("plan", ...words, "--blas", "none");
+
+Deno.test("plan: layers, stages, sums, as people and as programs read them", async () => {
+  using own = temporaryFolder();
+  const recipe = minuteRecipe(own.folder, {
+    stages: [align(steps(5)), distill(steps(7, { accumulate: 2 }))],
+  });
+  const file = join(own.folder, "recipe.json");
+  Deno.writeTextFileSync(file, toJson(recipe));
+  // A plan does not read the data.
+  Deno.removeSync(join(own.folder, "text.txt"));
+  const before = namesIn(own.folder);
+  const [people, json] = [await plan(file), await plan(file, "--json")];
+  assertEquals(people.code, 0, people.stderr);
+  const head = "layer +from +to +parameters +copied +bytes +FLOPs/token +state at 32K";
+  assertMatch(people.stdout, new RegExp(`^${head}$`, "m"));
+  assertMatch(people.stdout, /^1 +attention +RAD-RWKV7 \(rope, groupnorm, gate 2; .*512 B$/m);
+  assertMatch(people.stdout, /^align +align +5 +160 +16 +2 +[\d.]+ K +[\d.]+ [MG] +.* 0:00$/m);
+  assertMatch(people.stdout, /^distill +distill +7 +224 +16 +2 +/m);
+  assertMatch(people.stdout, /^student: [\d.]+ K parameters, .* in f32, state at 32K 1\.0 KiB$/m);
+  assertMatch(people.stdout, /^teacher: [\d.]+ K parameters, state at 32K 4\.0 MiB$/m);
+  assertMatch(people.stdout, /^training: [\d.]+ [MG] FLOPs, \d:\d\d$/m);
+  assertMatch(people.stdout, /GFLOPS in matrix products, 55 % of that in a step$/m);
+
+  const report = jsonOf(json);
+  assertEquals(report.layers.length, 2);
+  for (const { parameters, copied, flopsPerToken, stateBytes } of report.layers) {
+    assert(parameters > copied && copied > 0 && stateBytes === 512);
+    // Every weight is used once, by a multiplication and an addition; the recurrence comes on top.
+    assert(flopsPerToken > 2 * copied && flopsPerToken < 10 * parameters, `${flopsPerToken}`);
+  }
+  const [first, second] = report.stages;
+  assert(first.seconds > 0 && first.bytes > 16 * first.trained);
+  assert(second.bytes > 16 * second.trained && second.flops > first.flops);
+  assertEquals(report.parameters, second.trained);
+  assertEquals(namesIn(own.folder), before);
+});
+
+Deno.test("plan: a new model", async () => {
+  const report = jsonOf(await plan("recipes/teacher.ts", "--json"));
+  assert(report.layers.every(({ from }: { from: string }) => from === "new"));
+  assert(report.parameters > 9e5 && report.parameters < 1.1e6);
+  assertEquals(report.teacher, undefined);
+});
+
+Deno.test("plan refuses what convert refuses of a recipe and its teacher", async () => {
+  using own = temporaryFolder();
+  const recipe = minuteRecipe(own.folder);
+  let files = 0;
+  // deno-lint-ignore no-explicit-any
+  const write = (change: (json: any) => void) => {
+    const json = JSON.parse(toJson(recipe));
+    change(json);
+    const file = join(own.folder, `recipe-${files++}.json`);
+    Deno.writeTextFileSync(file, JSON.stringify(json));
+    return file;
+  };
+  const layers = plan(write((json) => json.surgery[0].layers = { kind: "last", count: 3 }));
+  const trains = plan(write((json) => json.stages[0].trains = { kind: "match", globs: ["x"] }));
+  assertRefused(await layers, "surgery[0].layers: expected at most the model's 2 layers, found 3");
+  assertRefused(
+    await trains,
+    "stages[0].trains: expected at least one tensor of the converted layers' mixers",
+  );
+  const teacher = plan(write((json) => json.teacher.location = join(own.folder, "none")));
+  const missing = plan(join(own.folder, "none.ts"));
+  assertRefused(await teacher, /none\/config\.json: expected .*; check the path/);
+  assertRefused(await missing, "none.ts: there is no such file");
+});

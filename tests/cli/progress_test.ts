@@ -1,0 +1,146 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { clock, createProgress } from "../../cli/progress.ts";
+import { bytesText, countText, sideBySide, table, wrap } from "../../cli/table.ts";
+import type { StepEvent } from "../../train/stage.ts";
+
+function event(step: number, more: Partial<StepEvent> = {}): StepEvent {
+  return {
+    stage: "align",
+    step,
+    steps: 100,
+    loss: 2,
+    gradientNorm: 1,
+    learningRate: 1e-3,
+    tokens: 100 * step,
+    seconds: step,
+    tokensPerSecond: 50,
+    ...more,
+  };
+}
+
+function watched(terminal: boolean, columns = 200) {
+  let written = "";
+  const progress = createProgress({ write: (text) => written += text, terminal, columns });
+  const taken = () => {
+    const text = written;
+    written = "";
+    return text;
+  };
+  return { progress, taken };
+}
+
+Deno.test("progress: seconds as a clock", () => {
+  const texts = [0, 59.4, 59.6, 61, 3599, 3600, 90061, -5].map(clock);
+  assertEquals(texts, [
+    "0:00",
+    "0:59",
+    "1:00",
+    "1:01",
+    "59:59",
+    "1:00:00",
+    "25:01:01",
+    "0:00",
+  ]);
+});
+
+Deno.test("progress: a bar with loss, tokens/s and time left on a terminal", () => {
+  const { progress, taken } = watched(true);
+  progress.step(event(25));
+  const line = taken();
+  assertEquals(
+    line,
+    "\r\x1b[Kalign ██████                    25%  step 25/100  loss 2.0000  50 tokens/s  2:30 left",
+  );
+  progress.step(event(26));
+  assertEquals(taken(), "", "not more often than the eye sees");
+  progress.note("checkpoint");
+  assertEquals(taken(), "\r\x1b[Kcheckpoint\n");
+  progress.step(event(100));
+  assertMatch(taken(), /100%.*0:00 left$/);
+  progress.end();
+  progress.end();
+  assertEquals(taken(), "\r\x1b[K", "the line goes once");
+});
+
+Deno.test("progress: loss and speed are smoothed within a stage", () => {
+  const { progress, taken } = watched(true);
+  progress.step(event(1, { loss: 4, tokensPerSecond: 100 }));
+  progress.step(event(100, { loss: 2, tokensPerSecond: 200 }));
+  assertMatch(taken(), /loss 3\.8000 {2}110 tokens\/s/);
+  progress.step(event(100, { stage: "distill", loss: 1 }));
+  assertMatch(taken(), /distill .*loss 1\.0000 {2}50 tokens/);
+});
+
+Deno.test("progress: a line is not longer than the terminal is wide", () => {
+  const { progress, taken } = watched(true, 40);
+  progress.step(event(50));
+  assertEquals([...taken().replace("\r\x1b[K", "")].length, 39);
+});
+
+Deno.test("progress: plain lines now and then where there is no terminal", () => {
+  const { progress, taken } = watched(false);
+  progress.step(event(1));
+  progress.step(event(2));
+  progress.count("tokenising", 1, 0);
+  progress.step(event(100));
+  progress.end();
+  const lines = taken();
+  assertMatch(lines, /^align {3}1% {2}step 1\/100 .*\nalign 100% {2}step 100\/100 .*\n$/);
+  // deno-lint-ignore no-control-regex
+  assert(!/[\r\x1b█]/.test(lines));
+});
+
+Deno.test("progress: other work, with and without a known end", () => {
+  const { progress, taken } = watched(true);
+  progress.count("writing samples", 2500, 10000);
+  assertMatch(taken(), /writing samples ██████ +25% {2}2,500\/10,000$/);
+  progress.count("writing samples", 10000, 10000);
+  assertMatch(taken(), /100% {2}10,000\/10,000$/);
+  const other = watched(true);
+  other.progress.count("tokenising", 1234, 0);
+  assertEquals(other.taken(), "\r\x1b[Ktokenising  1,234");
+});
+
+Deno.test("tables: columns as wide as they must be, numbers to the right", () => {
+  assertEquals(
+    table([["", "loss"], ["teacher", "1.5"], ["ü", "10.25"]]),
+    "          loss\n──────────────\nteacher    1.5\nü        10.25\n",
+  );
+});
+
+Deno.test("tables: bytes and counts", () => {
+  assertEquals([0, 1023, 1024, 1536, 2 ** 20, 20 * 2 ** 30, 2 ** 52].map(bytesText), [
+    "0 B",
+    "1023 B",
+    "1.0 KiB",
+    "1.5 KiB",
+    "1.0 MiB",
+    "20.0 GiB",
+    "4096.0 TiB",
+  ]);
+  assertEquals([0, 999, 1000, 1.05e6, 3e9, 2.5e12, 1e18].map(countText), [
+    "0",
+    "999",
+    "1.00 K",
+    "1.05 M",
+    "3.00 G",
+    "2.50 T",
+    "1.00 E",
+  ]);
+});
+
+Deno.test("tables: text in two columns, cut at words", () => {
+  assertEquals(wrap("the old whale\n\nswam", 8), ["the old", "whale", "", "swam"]);
+  assertEquals(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
+  const text = sideBySide(
+    { title: "teacher", text: "a whale" },
+    { title: "student", text: "one two three four five six seven" },
+    43,
+  );
+  assertEquals(
+    text,
+    "teacher              │ student\n" +
+      "a whale              │ one two three four\n" +
+      "                     │ five six seven\n",
+  );
+});

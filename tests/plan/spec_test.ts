@@ -1,0 +1,84 @@
+import { assert, assertEquals } from "@std/assert";
+import { radRwkv7 } from "../../dsl/mixers.ts";
+import { configJson, parseConfig } from "../../formats/hf_config/config.ts";
+import { radRwkv7Ranks } from "../../models/config.ts";
+import { modelParameters } from "../../models/decoder.ts";
+import { checkpointSpec, studentConfig, studentSpec } from "../../plan/spec.ts";
+
+const JSON_CONFIG = {
+  model_type: "llama",
+  vocab_size: 50,
+  hidden_size: 64,
+  intermediate_size: 40,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 8,
+};
+const CONFIG = parseConfig(JSON_CONFIG);
+const TEACHER = checkpointSpec(CONFIG, new Map());
+
+Deno.test("spec: a decoder's layers are attention", () => {
+  assertEquals(TEACHER.mixers, Array(3).fill({ kind: "attention" }));
+});
+
+Deno.test("spec: ranks are automatic where the recipe does not say them", () => {
+  const auto = radRwkv7Ranks(64);
+  const ranks = { decay: 8, gate: 12 };
+  const { mixers } = studentSpec(TEACHER, [radRwkv7(), radRwkv7({ ranks }), radRwkv7()]);
+  assert(mixers[0].kind === "radRwkv7" && mixers[1].kind === "radRwkv7");
+  assertEquals(mixers[0].ranks, auto);
+  assertEquals(mixers[1].ranks, { ...auto, ...ranks });
+});
+
+for (const rope of [true, false]) {
+  for (const balanceState of [true, false]) {
+    for (const groupNorm of [true, false]) {
+      for (const gate of [0, 1, 2] as const) {
+        const flags = { rope, balanceState, groupNorm, gate };
+        Deno.test(`spec: ${JSON.stringify(flags)} survives config.json`, () => {
+          const student = studentSpec(TEACHER, [
+            radRwkv7(flags),
+            { kind: "attention" },
+            radRwkv7(flags),
+          ]);
+          const written = configJson(studentConfig(CONFIG, student));
+          const config = parseConfig(JSON.parse(JSON.stringify(written)));
+          const shapes = new Map(modelParameters(student).map((p) => [p.name, p]));
+          const read = checkpointSpec(config, shapes);
+          // A rank of a gate that is not there is not written.
+          const plain = (spec: typeof student) =>
+            spec.mixers.map((mixer) =>
+              mixer.kind === "radRwkv7" && mixer.gate !== 2
+                ? { ...mixer, ranks: { ...mixer.ranks, gate: 0 } }
+                : mixer
+            );
+          assertEquals(plain(read), plain(student));
+          assertEquals(
+            modelParameters(read).map(({ name, shape }) => ({ name, shape })),
+            modelParameters(student).map(({ name, shape }) => ({ name, shape })),
+          );
+        });
+      }
+    }
+  }
+}
+
+Deno.test("spec: ranks that config.json leaves out are those of the tensors", () => {
+  const student = studentSpec(TEACHER, [
+    radRwkv7({ ranks: { decay: 3, iclr: 5, valueResidual: 7, gate: 9 } }),
+    { kind: "attention" },
+    { kind: "attention" },
+  ]);
+  const { lora_rank_decay: _d, lora_rank_iclr: _i, lora_rank_gate: _g, ...rest } = configJson(
+    studentConfig(CONFIG, student),
+  );
+  const { lora_rank_value_residual_mix: _v, ...written } = rest;
+  const shapes = new Map(modelParameters(student).map((p) => [p.name, p]));
+  assertEquals(checkpointSpec(parseConfig(written), shapes).mixers, student.mixers);
+});
+
+Deno.test("spec: a teacher that nothing is done to keeps its config", () => {
+  const same = studentSpec(TEACHER, Array(3).fill({ kind: "attention" }));
+  assertEquals(studentConfig(CONFIG, same), CONFIG);
+});
