@@ -28,9 +28,12 @@ function exists(path: string): boolean {
   }
 }
 
-async function withFolder(body: (folder: string, device: Device) => Promise<void>): Promise<void> {
+async function withFolder(
+  body: (folder: string, device: Device) => Promise<void>,
+  threads = 1,
+): Promise<void> {
   using temporary = temporaryFolder();
-  await withCpu({ threads: 1 }, (device) => body(temporary.folder, device));
+  await withCpu({ threads }, (device) => body(temporary.folder, device));
 }
 
 /** Wants to stop when it is asked for the n-th time, from 0. */
@@ -293,7 +296,7 @@ Deno.test("killed at six moments, one while a checkpoint is written, the weights
 
     const file = join(folder, "recipe.json");
     await Deno.writeTextFile(file, toJson(recipe));
-    const flags = ["--blas", "none", "--threads", "1", "--checkpoint-every", "0"];
+    const flags = ["--blas", "none", "--threads", "2", "--checkpoint-every", "0"];
     const start = (...more: string[]) => startTask("convert", file, ...flags, ...more);
     const run = runFolderOf(recipe, recipe.output);
     const stage = join(run, "stage.safetensors");
@@ -326,5 +329,5 @@ Deno.test("killed at six moments, one while a checkpoint is written, the weights
         ...Array.from({ length: 40 }, (_, i) => ["distill", i + 1]),
       ],
     );
-  });
+  }, 2);
 });
