@@ -26,8 +26,12 @@ export function sample(
   if (temperature === 0) return greedy(logits);
   let top = -Infinity;
   for (const z of logits) top = Math.max(top, z);
-  const weights = Float64Array.from(logits, (z) => Math.exp((z - top) / temperature));
-  const total = weights.reduce((a, b) => a + b, 0);
+  const weights = new Float64Array(logits.length);
+  let total = 0;
+  for (let i = 0; i < weights.length; i++) {
+    weights[i] = Math.exp((logits[i] - top) / temperature);
+    total += weights[i];
+  }
   if (topP >= 1) return draw(weights, undefined, total, random);
   const order = Uint32Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
   let kept = 0;
