@@ -2,14 +2,22 @@
 
 import type { Samples } from "../dsl/sources.ts";
 import { sample } from "../infer/sampler.ts";
-import { type LoadedModel, openSession } from "../infer/session.ts";
+import { type LoadedModel, openSession, stateBytes } from "../infer/session.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { randomStream } from "../models/random.ts";
 
-/** Texts that are written at the same time. */
-const BATCH = 64;
+/** Texts that are written at the same time, at most, and bytes of their states and logits. */
+const BATCH = 256;
+const BATCH_BYTES = 2 ** 28;
 /** Tokens of the longest text. */
 const LONGEST = 512;
+
+/** Texts to write at the same time: enough to keep the device busy, as far as memory allows. */
+function batchSize({ spec }: LoadedModel, length: number, tokens: number): number {
+  const bytes = stateBytes(spec, 1, length) + 8 * spec.config.vocabSize;
+  const fit = Math.max(1, Math.floor(BATCH_BYTES / bytes));
+  return Math.min(BATCH, fit, Math.ceil(tokens / length));
+}
 
 /** Reports how many tokens there are. */
 export type SampleProgress = (tokens: number, total: number) => void;
@@ -31,11 +39,12 @@ export async function* writeSamples(
   const length = Math.max(start.length + 1, Math.min(longest, LONGEST));
   const random = randomStream(seed, "samples");
   const { vocabSize } = model.spec.config;
+  const batch = batchSize(model, length, tokens);
   let written = 0;
   while (written < tokens) {
-    const texts = Array.from({ length: BATCH }, () => [...start]);
+    const texts = Array.from({ length: batch }, () => [...start]);
     const open = new Set(texts.keys());
-    const session = openSession(model, BATCH);
+    const session = openSession(model, batch);
     try {
       let logits = await session.advance(texts);
       for (let n = start.length; n < length && open.size > 0; n++) {

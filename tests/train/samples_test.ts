@@ -77,9 +77,9 @@ Deno.test("samples: exactly so many tokens, in texts of the longest length", asy
 
 Deno.test("samples: more texts than are written at a time", async () => {
   await withModel(async (model) => {
-    const found = await texts(model, { bosId: 3 }, { tokens: 64 * 5 + 7 }, 5);
-    assertEquals(found.length, 66);
-    assertEquals(new Set(found.map(String)).size > 60, true);
+    const found = await texts(model, { bosId: 3 }, { tokens: 5 * 256 + 7 }, 5);
+    assertEquals(found.length, 258);
+    assert(new Set(found.map(String)).size > 240);
   });
 });
 
