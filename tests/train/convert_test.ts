@@ -1,27 +1,16 @@
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import type { Device } from "../../devices/device.ts";
 import { withHybrid } from "../../dsl/compose.ts";
-import { radRwkv7 } from "../../dsl/mixers.ts";
-import { RecipeError } from "../../dsl/problem.ts";
-import { type Recipe, recipe } from "../../dsl/recipe.ts";
+import { recipe } from "../../dsl/recipe.ts";
 import { constant } from "../../dsl/schedules.ts";
-import { layers, only } from "../../dsl/selectors.ts";
+import { only } from "../../dsl/selectors.ts";
 import { fromJson, hash } from "../../dsl/serialise.ts";
 import { text } from "../../dsl/sources.ts";
-import { align, distill, finetune, pretrain } from "../../dsl/stages.ts";
-import { newModel, type NewModelOptions } from "../../dsl/teachers.ts";
-import { byteLevelBpe } from "../../dsl/tokenizers.ts";
+import { align, distill, finetune } from "../../dsl/stages.ts";
 import { match } from "../../dsl/trains.ts";
-import { FormatError } from "../../formats/error.ts";
-import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
 import { evaluate } from "../../infer/evaluate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
-import { runRecipe } from "../../train/convert.ts";
-import { NotFiniteError } from "../../train/finite.ts";
-import { changedCheckpoint, temporaryFolder } from "../support/checkpoint.ts";
 import { counted } from "../support/counted_device.ts";
-import { withCpu } from "../support/devices.ts";
 import {
   minuteRecipe,
   namesIn,
@@ -29,20 +18,10 @@ import {
   run,
   sentences,
   steps,
-  TEACHER_CONFIG,
+  weightsOf,
+  withFolder,
   writeTeacher,
 } from "./support.ts";
-
-async function withFolder(body: (folder: string, device: Device) => Promise<void>): Promise<void> {
-  using temporary = temporaryFolder();
-  await withCpu({ threads: 1 }, (device) => body(temporary.folder, device));
-}
-
-/** Tensors of a checkpoint as f32. */
-function weightsOf(folder: string): Map<string, Float32Array> {
-  using tensors = openCheckpoint(folder);
-  return new Map([...tensors.tensors.keys()].map((name) => [name, tensors.readF32(name)]));
-}
 
 const same = (a: Float32Array | undefined, b: Float32Array | undefined) =>
   a !== undefined && b !== undefined && a.length === b.length && a.every((x, i) => x === b[i]);
@@ -252,212 +231,5 @@ Deno.test("later stages go on in the text where earlier ones stopped", async () 
     const parts = await lossesOf({ stages: [still(2, "one"), still(1, "two"), still(3, "three")] });
     assertEquals(parts, whole);
     assertEquals(new Set(whole).size, 6);
-  });
-});
-
-/** A new model of the teacher's kind. */
-function newRecipe(folder: string, changes: Partial<NewModelOptions> = {}): Recipe {
-  Deno.writeTextFileSync(join(folder, "text.txt"), sentences(300));
-  const { vocab_size: _, ...config } = { ...TEACHER_CONFIG, vocab_size: 0 };
-  return recipe({
-    teacher: newModel({
-      config: { ...config, model_type: "qwen2" },
-      tokenizer: byteLevelBpe(300),
-      ...changes,
-    }),
-    stages: [pretrain({ ...steps(60), lr: constant(1e-2) })],
-    data: text(join(folder, "text.txt")),
-    output: join(folder, "new"),
-    heldOut: 0.1,
-  });
-}
-
-Deno.test("a new model is made from text alone, tokenizer included, and can be converted", async () => {
-  await withFolder(async (folder, device) => {
-    const written = newRecipe(folder);
-    const notes: string[] = [];
-    const report = await run(device, written, {
-      events: { ...QUIET, note: (message) => notes.push(message) },
-      dtype: "bfloat16",
-    });
-    assert(notes[0].startsWith("learning a vocabulary of 300 pieces"), notes[0]);
-    assertEquals([report.ratio, report.teacher, report.untrained.ratio], [
-      undefined,
-      undefined,
-      undefined,
-    ]);
-    // 300 pieces at first; after training, words that repeat are known.
-    assertAlmostEquals(report.untrained.loss, Math.log(300), 0.2);
-    assert(report.stages[0].loss < 4.5, `${report.stages[0].loss}`);
-    const { config, spec } = inspectCheckpoint(written.output);
-    assertEquals([config.vocabSize, config.torchDtype, config.eosTokenIds], [300, "bfloat16", [0]]);
-    assert(spec.mixers.every(({ kind }) => kind === "attention"));
-    assertEquals(checkpointTokenizer(written.output, config).vocabularySize, 300);
-
-    const conversion = recipe({
-      teacher: { kind: "checkpoint", location: written.output },
-      surgery: [layers.all.to(radRwkv7())],
-      stages: [align(steps(2))],
-      data: text(join(folder, "text.txt")),
-      output: join(folder, "converted"),
-    });
-    const { ratio } = await run(device, conversion);
-    assert(ratio! < 2, `${ratio}`);
-    assertEquals(
-      Deno.readTextFileSync(join(folder, "converted", "tokenizer.json")),
-      Deno.readTextFileSync(join(written.output, "tokenizer.json")),
-    );
-  });
-});
-
-Deno.test("a new model takes an existing tokenizer, as a folder or as a file of any name", async () => {
-  await withFolder(async (folder, device) => {
-    const teacher = writeTeacher(join(folder, "teacher"));
-    const other = join(folder, "other");
-    Deno.mkdirSync(other);
-    Deno.copyFileSync(join(teacher, "tokenizer.json"), join(other, "mine.json"));
-    Deno.copyFileSync(join(teacher, "tokenizer_config.json"), join(other, "tokenizer_config.json"));
-    for (
-      const tokenizer of [teacher, join(teacher, "tokenizer.json"), join(other, "mine.json")]
-    ) {
-      const base = newRecipe(folder, { tokenizer });
-      const written = recipe({ ...base, stages: [pretrain(steps(1))] } as never);
-      await run(device, written);
-      const { config } = inspectCheckpoint(written.output);
-      const own = checkpointTokenizer(written.output, config);
-      assertEquals([config.vocabSize, own.vocabularySize, own.eosId], [280, 280, 0]);
-    }
-  });
-});
-
-Deno.test("training that goes astray stops with stage, step and tensor; the good weights stay", async () => {
-  await withFolder(async (folder, device) => {
-    const own = counted(device);
-    const astray = { ...steps(20), warmup: 0, lr: constant(1), weightDecay: 1e25 };
-    const written = minuteRecipe(folder, {
-      stages: [align(steps(2)), distill(astray)],
-    });
-    const { message } = await assertRejects(
-      () => run(own, written, { checkpointSeconds: 0 }),
-      NotFiniteError,
-    );
-    assert(/^stage distill, step 2 of 20: the loss is (NaN|Infinity)/.test(message), message);
-    assert(message.includes("the first tensor that is not finite is "), message);
-    assertEquals(own.held(), { memory: 0, programs: 0 });
-    const left = namesIn(folder)!.filter((name) => name.startsWith("out"));
-    assertEquals(left.length, 1);
-    assert(left[0].startsWith("out.run-"));
-    // No checkpoint of the second stage was good.
-    assertEquals(namesIn(join(folder, left[0])), [
-      "lock",
-      "stage.safetensors",
-      "telemetry.jsonl",
-      "tokens-0.bin",
-      "tokens-0.idx",
-    ]);
-    for (const values of weightsOf(join(folder, left[0], "stage.safetensors")).values()) {
-      assert(values.every(Number.isFinite));
-    }
-  });
-});
-
-Deno.test("a teacher with a weight that is no number is refused, and nothing stays", async () => {
-  await withFolder(async (folder, device) => {
-    const base = minuteRecipe(folder);
-    for (const value of [NaN, Infinity]) {
-      using bad = changedCheckpoint(join(folder, "teacher"), ({ tensors }) => {
-        const name = "model.layers.1.mlp.up_proj.weight";
-        const { dtype, shape } = tensors.get(name)!;
-        const data = new Float32Array(shape[0] * shape[1]).fill(0.1);
-        data[17] = value;
-        tensors.set(name, { dtype, shape, data });
-      });
-      const written = recipe({
-        ...base,
-        teacher: { kind: "checkpoint", location: bad.folder },
-      } as never);
-      const { message } = await assertRejects(() => run(device, written), FormatError);
-      assertEquals(
-        message,
-        `${bad.folder}: tensor model.layers.1.mlp.up_proj.weight: expected finite numbers, found ` +
-          "NaN or infinity; the checkpoint is damaged: download it again",
-      );
-      assertEquals(namesIn(folder), ["teacher", "text.txt"]);
-    }
-  });
-});
-
-Deno.test("bad input leaves nothing, and an earlier result as it was", async () => {
-  await withFolder(async (folder, device) => {
-    await run(device, minuteRecipe(folder, { stages: [] }));
-    const before = namesIn(folder);
-    const refused = async (
-      options: Parameters<typeof minuteRecipe>[1],
-      kind: new (...args: never[]) => Error,
-      ...parts: string[]
-    ) => {
-      const own = counted(device);
-      const written = minuteRecipe(folder, options);
-      const { message } = await assertRejects(() => run(own, written), kind as typeof Error);
-      for (const part of parts) assert(message.includes(part), message);
-      assertEquals(namesIn(folder), before);
-      assertEquals(own.held(), { memory: 0, programs: 0 });
-    };
-    await refused(
-      { stages: [align(steps(2)), distill({ ...steps(2), tokens: 1e5, context: 8192 })] },
-      RecipeError,
-      "stages[1].context: expected at most ",
-      "so that one sequence fits the training tokens, found 8192; use more text",
-    );
-    await refused({ data: text(join(folder, "none.txt")) }, FormatError, "none.txt: expected");
-    await refused(
-      { stages: [align(steps(1, { trains: match("*.mlp.*") }))] },
-      RecipeError,
-      "stages[0].trains: expected at least one tensor of the converted layers' mixers",
-      'found none: "*.mlp.*"',
-    );
-    await refused(
-      { stages: [distill(steps(1, { trains: match("no.such") }))] },
-      RecipeError,
-      "stages[0].trains: expected at least one tensor of the student",
-    );
-    await refused(
-      { surgery: [layers.only(9).to(radRwkv7())] },
-      RecipeError,
-      "surgery[0].layers: expected layers from 0 to 1",
-    );
-    await refused({ heldOut: 1e-9 }, RecipeError, "fits the held-out tokens");
-  });
-});
-
-Deno.test("bad input does not touch an unfinished run, even without --resume", async () => {
-  await withFolder(async (folder, device) => {
-    const written = minuteRecipe(folder, { stages: [align(steps(3))] });
-    const options = {
-      device,
-      out: written.output,
-      resume: false,
-      dtype: "float32",
-      checkpointSeconds: 0,
-      events: QUIET,
-    } as const;
-    let asked = 0;
-    const stopped = await runRecipe(written, {
-      ...options,
-      listen: () => ({
-        get wanted() {
-          return asked++ === 2;
-        },
-        [Symbol.dispose]: () => {},
-      }),
-    });
-    assert(stopped.kind === "stopped");
-    const left = namesIn(stopped.folder);
-    Deno.removeSync(join(folder, "text.txt"));
-    await assertRejects(() => run(device, written), FormatError, "text.txt");
-    assertEquals(namesIn(stopped.folder), left);
-    // Its tokens are its own.
-    const resumed = await run(device, written, { resume: true });
-    assertEquals(resumed.stages.length, 1);
   });
 });

@@ -1,51 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { Device } from "../../devices/device.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
-import { toJson } from "../../dsl/serialise.ts";
 import { binidx, samples } from "../../dsl/sources.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { writeBinidx } from "../../formats/binidx_write.ts";
 import { FormatError } from "../../formats/error.ts";
 import { runFolderOf, runRecipe } from "../../train/convert.ts";
-import type { RunOptions, RunOutcome, StopRequest } from "../../train/run.ts";
-import { temporaryFolder } from "../support/checkpoint.ts";
-import { withCpu } from "../support/devices.ts";
-import { startTask } from "../support/task_process.ts";
-import { minuteRecipe, namesIn, QUIET, steps } from "./support.ts";
-
-const sha256 = (path: string) => createHash("sha256").update(Deno.readFileSync(path)).digest("hex");
-const weightsOf = ({ output }: Recipe) => sha256(join(output, "model.safetensors"));
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function withFolder(
-  body: (folder: string, device: Device) => Promise<void>,
-  threads = 1,
-): Promise<void> {
-  using temporary = temporaryFolder();
-  await withCpu({ threads }, (device) => body(temporary.folder, device));
-}
-
-/** Wants to stop when it is asked for the n-th time, from 0. */
-const stopAt = (n: number) => (): StopRequest => {
-  let asked = 0;
-  return {
-    get wanted() {
-      return asked++ === n;
-    },
-    [Symbol.dispose]: () => {},
-  };
-};
+import type { RunOptions, RunOutcome } from "../../train/run.ts";
+import { digestOf, minuteRecipe, namesIn, QUIET, steps, stopAt, withFolder } from "./support.ts";
 
 function go(
   device: Device,
@@ -72,7 +36,7 @@ Deno.test("stopped anywhere and resumed, the weights are the same bit by bit", a
       data: samples(teacher(join(folder, "teacher")), 1000),
     });
     await go(device, recipe, { resume: false });
-    const expected = weightsOf(recipe);
+    const expected = digestOf(recipe);
     const report = JSON.parse(Deno.readTextFileSync(join(recipe.output, "report.json")));
     const telemetry = () =>
       Deno.readTextFileSync(join(recipe.output, "telemetry.jsonl")).trimEnd().split("\n")
@@ -91,7 +55,7 @@ Deno.test("stopped anywhere and resumed, the weights are the same bit by bit", a
       resume = true;
     }
     assertEquals(stops, [["align", 2], ["align", 4], ["distill", 2], ["finetune", 2]]);
-    assertEquals(weightsOf(recipe), expected);
+    assertEquals(digestOf(recipe), expected);
     assertEquals(telemetry(), steps);
     const again = JSON.parse(Deno.readTextFileSync(join(recipe.output, "report.json")));
     // Everything but the times.
@@ -251,83 +215,4 @@ Deno.test("token files that changed since are not gone on with", async () => {
     );
     assertEquals(namesIn(runFolderOf(recipe, recipe.output)), left);
   });
-});
-
-/** Lines of telemetry of a stage, whole ones. */
-function linesOf(folder: string, stageIndex: number): number {
-  try {
-    return Deno.readTextFileSync(join(folder, "telemetry.jsonl")).split("\n").slice(0, -1)
-      .filter((line) => JSON.parse(line).stageIndex === stageIndex).length;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return 0;
-    throw error;
-  }
-}
-
-/** Looks for the moment without a pause for this many milliseconds at a time. */
-const LOOK = 20;
-
-function comes(moment: () => boolean): boolean {
-  for (const end = performance.now() + LOOK; performance.now() < end;) if (moment()) return true;
-  return false;
-}
-
-/** Kills the process once the moment has come; fails if it ends before. */
-async function killAt(process: Deno.ChildProcess, moment: () => boolean): Promise<void> {
-  let ended = false;
-  const output = process.output().finally(() => ended = true);
-  while (!ended && !comes(moment)) await new Promise((resolve) => setTimeout(resolve, 0));
-  if (ended) {
-    const { stderr } = await output;
-    throw new Error(`it ended before it was killed: ${new TextDecoder().decode(stderr)}`);
-  }
-  process.kill("SIGKILL");
-  assertEquals((await output).signal, "SIGKILL");
-}
-
-Deno.test("killed at six moments, one while a checkpoint is written, the weights are the same", async () => {
-  await withFolder(async (folder, device) => {
-    const recipe = minuteRecipe(folder, {
-      stages: [align(steps(60)), distill(steps(40))],
-    });
-    await go(device, recipe, { resume: false });
-    const expected = weightsOf(recipe);
-    await Deno.remove(recipe.output, { recursive: true });
-
-    const file = join(folder, "recipe.json");
-    await Deno.writeTextFile(file, toJson(recipe));
-    const flags = ["--blas", "none", "--threads", "2", "--checkpoint-every", "0"];
-    const start = (...more: string[]) => startTask("convert", file, ...flags, ...more);
-    const run = runFolderOf(recipe, recipe.output);
-    const stage = join(run, "stage.safetensors");
-    const partial = join(run, "progress.safetensors.partial");
-
-    await killAt(start(), () => exists(join(run, "tokens-0.bin.partial")) || exists(stage));
-    await killAt(start("--resume"), () => linesOf(run, 0) >= 3);
-    // It may be renamed between our look and the signal.
-    let caught = 0;
-    for (let attempt = 0; attempt < 20 && caught === 0; attempt++) {
-      await killAt(start("--resume"), () => exists(partial));
-      if (exists(partial)) caught++;
-    }
-    assertEquals(caught, 1, "a checkpoint that was being written");
-    await killAt(start("--resume"), () => linesOf(run, 1) >= 1);
-    await killAt(start("--resume"), () => linesOf(run, 1) >= 20);
-    await killAt(start("--resume"), () => linesOf(run, 1) >= 40);
-
-    const { code, stdout, stderr } = await start("--resume", "--json").output();
-    assertEquals(code, 0, new TextDecoder().decode(stderr));
-    const report = JSON.parse(new TextDecoder().decode(stdout));
-    assertEquals(weightsOf(recipe), expected);
-    assertEquals(report.stages.length, 2);
-    assertEquals(namesIn(folder), ["out", "recipe.json", "teacher", "text.txt"]);
-    const lines = Deno.readTextFileSync(join(recipe.output, "telemetry.jsonl")).trimEnd();
-    assertEquals(
-      lines.split("\n").map((line) => JSON.parse(line)).map((line) => [line.stage, line.step]),
-      [
-        ...Array.from({ length: 60 }, (_, i) => ["align", i + 1]),
-        ...Array.from({ length: 40 }, (_, i) => ["distill", i + 1]),
-      ],
-    );
-  }, 2);
 });

@@ -1,5 +1,6 @@
 /** What the tests of train/ share: a teacher and a text that are done with in no time. */
 
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { Device } from "../../devices/device.ts";
 import { type Recipe, recipe } from "../../dsl/recipe.ts";
@@ -10,6 +11,7 @@ import { constant } from "../../dsl/schedules.ts";
 import { type Data, text } from "../../dsl/sources.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { parseConfig } from "../../formats/hf_config/config.ts";
+import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
 import { writeCheckpoint } from "../../formats/safetensors/write_checkpoint.ts";
 import { trainByteLevelBpe } from "../../formats/tokenizer/train.ts";
 import { modelParameters } from "../../models/decoder.ts";
@@ -17,7 +19,9 @@ import { initialValues } from "../../models/initial_values.ts";
 import { checkpointSpec } from "../../plan/spec.ts";
 import { runRecipe } from "../../train/convert.ts";
 import type { Report } from "../../train/report.ts";
-import type { RunEvents, RunOptions } from "../../train/run.ts";
+import type { RunEvents, RunOptions, StopRequest } from "../../train/run.ts";
+import { temporaryFolder } from "../support/checkpoint.ts";
+import { withCpu } from "../support/devices.ts";
 import { random } from "../support/random.ts";
 
 const WORDS =
@@ -133,6 +137,38 @@ export async function run(
   if (outcome.kind !== "done") throw new Error(`the run is not done: ${JSON.stringify(outcome)}`);
   return outcome.report;
 }
+
+/** Runs a test with a folder of its own and a CPU device. */
+export async function withFolder(
+  body: (folder: string, device: Device) => Promise<void>,
+  threads = 1,
+): Promise<void> {
+  using temporary = temporaryFolder();
+  await withCpu({ threads }, (device) => body(temporary.folder, device));
+}
+
+/** Tensors of a checkpoint as f32. */
+export function weightsOf(path: string): Map<string, Float32Array> {
+  using tensors = openCheckpoint(path);
+  return new Map([...tensors.tensors.keys()].map((name) => [name, tensors.readF32(name)]));
+}
+
+/** SHA-256 of the weights that a recipe has resulted in. */
+export function digestOf({ output }: Recipe): string {
+  const bytes = Deno.readFileSync(join(output, "model.safetensors"));
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** Listens for a wish to stop that comes when it is asked for the n-th time, from 0. */
+export const stopAt = (n: number) => (): StopRequest => {
+  let asked = 0;
+  return {
+    get wanted() {
+      return asked++ === n;
+    },
+    [Symbol.dispose]: () => {},
+  };
+};
 
 /** Names of what is in a folder, sorted; undefined where there is none. */
 export function namesIn(folder: string): string[] | undefined {
