@@ -4,12 +4,12 @@
  *
  *     deno task convert recipes/distill_only.ts
  */
-import { constant, distill, extend, tokens } from "../mod.ts";
+import { cosine, distill, extend, tokens } from "../mod.ts";
 import quickstart from "./quickstart.ts";
 
 export default extend(quickstart, {
   stages: [
-    distill({ tokens: tokens("1.4M"), context: 256, batch: 4, lr: constant(3e-4) }),
+    distill({ tokens: tokens("1.5M"), context: 256, batch: 4, lr: cosine(1e-3, 1e-5) }),
   ],
   output: "out/distill-only",
 });

