@@ -4,33 +4,34 @@
  */
 
 import type { Epilogue } from "../graph/step.ts";
-import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
 import {
   add,
   type Block,
-  constant,
   div,
   equal,
   i32,
   kernel,
   type KernelCode,
-  lane,
   lessThan,
   load,
   min,
   mul,
   offset,
   rem,
-  splat,
   sub,
-  type ValueType,
 } from "./language.ts";
-import { loopCost, loopKey } from "./loop.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import { type Blocking, blockingOf } from "./matmul_shape.ts";
+import {
+  epilogueKey,
+  productCost,
+  productParameters,
+  type ProductTarget,
+  storeRow,
+} from "./matmul_result.ts";
 import { packPanel, packRows, PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "./products.ts";
-import type { Index, Pointer } from "./vectors.ts";
+import type { Index, Pointer, V4 } from "./vectors.ts";
 
 const bytesOf = (elements: number) => elements * 4;
 
@@ -40,50 +41,36 @@ const bytesOf = (elements: number) => elements * 4;
  */
 export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epilogue): Kernel {
   const blocking = blockingOf(shape, threads);
-  const { batch, m, n, k } = shape;
   const { columns, length, lengthBlocks, packsA } = blocking;
-  const extra = epilogue === undefined ? { flops: 0, bytes: 0 } : loopCost(epilogue);
   const sums = lengthBlocks > 1 ? blocking.rows * columns : 0;
   return {
     key: JSON.stringify([
       "matmul",
       shape,
       blocking,
-      epilogue === undefined ? 0 : [loopKey(epilogue), epilogue.product],
+      epilogueKey(epilogue),
     ]),
     code: () => matmulCode(shape, blocking, epilogue),
-    items: batch * blocking.columnBlocks * blocking.rowBlocks,
+    items: shape.batch * blocking.columnBlocks * blocking.rowBlocks,
     scratchBytes: bytesOf(
       columns * length + sums + (packsA ? blocking.rows * length : 0),
     ),
-    flops: 2 * batch * m * n * k + extra.flops,
-    bytes: bytesOf(batch * (m * k + k * n + m * n)) + extra.bytes,
+    ...productCost(shape, epilogue),
     matmul: epilogue === undefined ? shape : undefined,
   };
 }
 
 /** What every part of the code needs. */
-interface Context {
+interface Context extends ProductTarget {
   readonly k: Block;
-  readonly shape: MatmulShape;
   readonly blocking: Blocking;
-  readonly epilogue?: Epilogue;
-  readonly args: Readonly<Record<string, Pointer>>;
   readonly packedA: Pointer;
   readonly packedB: Pointer;
   readonly sums: Pointer;
 }
 
 function matmulCode(shape: MatmulShape, blocking: Blocking, epilogue?: Epilogue): KernelCode {
-  const others = epilogue?.loop.operands.flatMap((_, i) => i === epilogue.product ? [] : [i]) ?? [];
-  const results = epilogue === undefined ? ["product"] : epilogue.outputs.map((i) => `output${i}`);
-  const names = ["a", "b", ...others.map((i) => `operand${i}`), ...results];
-  const parameters = {
-    ...Object.fromEntries(names.map((name) => [name, "ptr" as ValueType])),
-    scratch: "ptr" as const,
-    begin: "i32" as const,
-    end: "i32" as const,
-  };
+  const parameters = productParameters(epilogue);
   return kernel("matmul", parameters, (k, all) => {
     const args = all as unknown as Record<string, Pointer>;
     const { rowBlocks, columnBlocks, columns, length, lengthBlocks } = blocking;
@@ -213,7 +200,12 @@ function multiply(
       });
       if (blocking.lengthBlocks === 1) {
         tile.forEach((sum, r) =>
-          storeRow(context, block, plusIndex(row, r), column, columns, (j) => sum[j])
+          storeRow(
+            k,
+            context,
+            { batch: block.batch, row: plusIndex(row, r), column, columns },
+            (j) => sum[j],
+          )
         );
       } else {
         const to = sumsAt(context, block, row, column, sums);
@@ -267,51 +259,12 @@ function finishBlock(context: Context, block: ResultBlock): void {
   k.for(block.firstRow, end, 1, (row) => {
     forPanels(context, block, (column, columns) => {
       const from = sumsAt(context, block, row, column, sums);
-      storeRow(context, block, row, column, columns, (j) => load("f32x4", from, j * 16));
+      storeRow(
+        k,
+        context,
+        { batch: block.batch, row, column, columns },
+        (j) => load("f32x4", from, j * 16),
+      );
     });
   });
-}
-
-/** Stores up to eight columns of one row of the product, through the epilogue if there is one. */
-function storeRow(
-  { k, shape: { m, n }, epilogue, args }: Context,
-  { batch }: ResultBlock,
-  row: Index,
-  column: Index,
-  columns: number,
-  sum: (vector: number) => V4,
-): void {
-  const bytes = k.let(mul(column, i32(4)));
-  for (let j = 0; 4 * j < columns; j++) {
-    const value = k.let(sum(j));
-    const width = Math.min(4, columns - 4 * j);
-    if (epilogue === undefined) {
-      const index = add(mul(batch, i32(m)), row);
-      const to = offset(args.product, add(mul(index, i32(bytesOf(n))), bytes));
-      if (width === 4) k.store(value, to, j * 16);
-      else {
-        for (let l = 0; l < width; l++) k.store(lane(value, l), to, j * 16 + l * 4);
-      }
-      continue;
-    }
-    const { loop, outputs, product } = epilogue;
-    const pointer = rowPointers(k, loop.rows, row);
-    const pointers = loop.operands.map((o, i) =>
-      i === product ? constant("ptr", 0) : pointer(args[`operand${i}`], o)
-    );
-    const stores = outputs.map((i) => pointer(args[`output${i}`], loop.values[i].address));
-    const emit = (position: Position, given: V4) => {
-      const values = loopRow(k, loop, pointers, { operand: product, value: given }).at(position);
-      outputs.forEach((i, at) =>
-        storeColumns(k, values.value(i), position, targetOf(loop.values[i], stores[at]))
-      );
-    };
-    if (width === 4) emit({ bytes: k.let(add(bytes, i32(j * 16))), width: 4 }, value);
-    else {
-      for (let l = 0; l < width; l++) {
-        const one = splat(lane(value, l));
-        emit({ bytes: k.let(add(bytes, i32(j * 16 + l * 4))), width: 1 }, one);
-      }
-    }
-  }
 }

@@ -8,6 +8,7 @@ import type { Kernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
 import { matmulKernel } from "./matmul.ts";
 import { matmulShape } from "./matmul_shape.ts";
+import { isMatvec, matvecKernel } from "./matvec.ts";
 import { structuredKernel } from "./structured.ts";
 
 /** The memory of one operand of a launch. */
@@ -72,7 +73,10 @@ function lower(
     }
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue } = work;
-      const kernel = matmulKernel(matmulShape(a, b, transposeA, transposeB), threads, epilogue);
+      const shape = matmulShape(a, b, transposeA, transposeB);
+      const kernel = isMatvec(shape)
+        ? matvecKernel(shape, epilogue)
+        : matmulKernel(shape, threads, epilogue);
       const others = epilogue?.loop.operands.filter((_, i) => i !== epilogue.product) ?? [];
       const results = epilogue?.outputs.map((i) => epilogue.loop.values[i].address.offset) ?? [0];
       return { kernel, offsets: [a.offset, b.offset, ...others.map((o) => o.offset), ...results] };

@@ -13,6 +13,9 @@ import { linkLaunches } from "./link.ts";
 import { type CpuMemory, piece } from "./memory.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
+/** Operations below which waking other threads and waiting for them takes longer than the work. */
+const ALONE_FLOPS = 4e6;
+
 /** How the device is set up. */
 export interface CpuOptions {
   /** Threads, the main one included; one a core by default. */
@@ -50,9 +53,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   );
 
   const failed = () => Atomics.load(words, WORDS.failed) !== 0;
+  const checkAlive = () => {
+    if (failed()) throw new Error("cpu: a thread failed before: nothing more runs on this device");
+  };
   /** Sends a command and its text; the main thread does its own part meanwhile. */
   const command = (code: number, body: unknown, own: () => void) => {
-    if (failed()) throw new Error("cpu: a thread failed before: nothing more runs on this device");
+    checkAlive();
     const text = new TextEncoder().encode(JSON.stringify(body));
     const address = heap.allocate(text.length);
     new Uint8Array(memory.buffer, address, text.length).set(text);
@@ -132,10 +138,16 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     };
     loadKernels(launches.map(({ kernel }) => kernel));
     reserve(program.arenaBytes, scratchBytes);
+    const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
     return {
-      flops: launches.reduce((n, { kernel }) => n + kernel.flops, 0),
+      flops,
       arenaBytes: program.arenaBytes,
-      run: () => start(COMMANDS.run),
+      run: () => {
+        if (flops >= ALONE_FLOPS) return start(COMMANDS.run);
+        checkAlive();
+        link();
+        player.playAlone(id);
+      },
       profile: () => {
         const seconds = new Float64Array(launches.length);
         start(COMMANDS.profile, seconds);

@@ -59,6 +59,8 @@ export interface Player {
   dropProgram(id: number): void;
   /** Plays a program; with times given, waits before every launch and adds its seconds. */
   play(program: number, seconds?: Float64Array): void;
+  /** Plays a program on this thread alone. */
+  playAlone(program: number): void;
   close(): void;
 }
 
@@ -127,6 +129,9 @@ export function createPlayer(options: PlayerOptions): Player {
           seconds[i] += (performance.now() - start) / 1000;
         }
       }
+    },
+    playAlone: (id) => {
+      for (const { run, items } of programs.get(id)!.launches) run(0, items);
     },
     close: () => blas?.close(),
   };
