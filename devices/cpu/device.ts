@@ -146,7 +146,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
         if (flops >= ALONE_FLOPS) return start(COMMANDS.run);
         checkAlive();
         link();
-        player.playAlone(id);
+        try {
+          player.playAlone(id);
+        } catch (error) {
+          Atomics.store(words, WORDS.failed, 1);
+          throw error;
+        }
       },
       profile: () => {
         const seconds = new Float64Array(launches.length);

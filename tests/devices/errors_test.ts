@@ -97,12 +97,11 @@ Deno.test("cpu: memory is freed once", async () => {
 });
 
 /** Has a kernel read beyond the end of all memory, as a bug in one could. */
-function runAstray(device: Device, share: number): { ran: () => void; free: () => void } {
-  const elements = 1 << 16;
+function runAstray(device: Device, elements: number): { ran: () => void; free: () => void } {
   const x = g.input("x", [64, elements / 64]);
   const graph = g.mul(g.exp(x), g.sum(g.exp(x), [0]));
   const end = 2 ** 32 - 2 ** 16;
-  const astray = { bytes: 4 * elements, address: end - 4 * Math.floor(elements * share) };
+  const astray = { bytes: 4 * elements, address: end - 4 * Math.floor(elements / 2) };
   const executable = device.compile([graph], {
     inputs: { x: astray as unknown as CpuMemory },
     results: [device.allocate(4 * elements)],
@@ -110,13 +109,15 @@ function runAstray(device: Device, share: number): { ran: () => void; free: () =
   return { ran: () => executable.run(), free: () => executable.free() };
 }
 
-for (const threads of [1, 2, 3]) {
-  Deno.test(`cpu: a failure ends all work and hides nothing, threads ${threads}`, async () => {
+// The smaller program is run by one thread alone, the larger one by all.
+for (const [threads, elements] of [[1, 1 << 16], [2, 1 << 16], [2, 1 << 21], [3, 1 << 21]]) {
+  const name = `threads ${threads}, elements ${elements}`;
+  Deno.test(`cpu: a failure ends all work and hides nothing, ${name}`, async () => {
     await withCpu({ threads }, (device) => {
       const y = device.allocate(4);
       const other = device.compile([g.add(g.constant(1), 1)], { inputs: {}, results: [y] });
       other.run();
-      const { ran, free } = runAstray(device, 0.5);
+      const { ran, free } = runAstray(device, elements);
       const first = message(ran);
       assert(/memory access out of bounds|a worker thread failed/.test(first), first);
       assertEquals(
