@@ -19,6 +19,13 @@ export const TOKEN_TYPES = Object.freeze(
 /** A type of tokens. */
 export type TokenType = keyof typeof TOKEN_TYPES;
 
+/**
+ * The type for the ids of a vocabulary: Megatron's rule (`DType.optimal_dtype`), which leaves some
+ * room at the end of u16.
+ */
+export const tokenTypeFor = (vocabularySize: number): TokenType =>
+  vocabularySize < 65_500 ? "U16" : "I32";
+
 /** What the index begins with. */
 export const MAGIC = "MMIDIDX\0\0";
 
@@ -42,7 +49,8 @@ export class TokenFile implements Disposable {
   readonly #sequences: number;
 
   /**
-   * Opens PREFIX.idx and PREFIX.bin and checks the whole index against both.
+   * Opens PREFIX.idx and PREFIX.bin. What is read is the header and both ends of the index, however
+   * large the files are: they decide what there is to sample. `check` looks at all of the index.
    * @throws FormatError for what is wrong with either.
    */
   constructor(readonly prefix: string) {
@@ -53,9 +61,17 @@ export class TokenFile implements Disposable {
     this.type = type;
     this.#sequences = sequences;
     this.documents = documents;
-    this.length = this.#checkSequences();
-    this.#checkDocuments();
+    this.length = this.#checkEnds();
     opened.move();
+  }
+
+  /**
+   * Goes through the whole index, block by block; the tokens are not read.
+   * @throws FormatError for the first entry that is wrong.
+   */
+  check(): void {
+    this.#checkSequences();
+    this.#checkDocuments();
   }
 
   /**
@@ -83,7 +99,8 @@ export class TokenFile implements Disposable {
 
   /**
    * Where a document begins, and where the next one does.
-   * @throws RangeError where there is no such document.
+   * @throws RangeError where there is no such document; FormatError where the index places it
+   * outside of the tokens.
    */
   document(index: number): { readonly start: number; readonly end: number } {
     if (!(index >= 0 && index < this.documents)) {
@@ -91,6 +108,7 @@ export class TokenFile implements Disposable {
     }
     const bounds = this.#documentEntries(index, 2);
     const [start, end] = [...bounds].map((sequence) => this.#sequenceStart(Number(sequence)));
+    if (end < start) this.#bad(`document ${index}`, `an end from token ${start}`, end);
     return { start, end };
   }
 
@@ -104,11 +122,21 @@ export class TokenFile implements Disposable {
     this.close();
   }
 
+  /** The token at which a sequence begins; the end of the last one is where the next would. */
   #sequenceStart(sequence: number): number {
     if (sequence === this.#sequences) return this.length;
+    if (!(sequence >= 0 && sequence < this.#sequences)) {
+      this.#bad("documents", `a sequence from 0 to ${this.#sequences}`, sequence);
+    }
+    const start = this.#pointer(sequence) / TOKEN_TYPES[this.type].array.BYTES_PER_ELEMENT;
+    if (Number.isInteger(start) && start >= 0 && start <= this.length) return start;
+    return this.#bad(`sequence ${sequence}`, "the byte of a token", this.#pointer(sequence));
+  }
+
+  #pointer(sequence: number): number {
     const pointer = new BigInt64Array(1);
     this.#index.read(HEADER_BYTES + 4 * this.#sequences + 8 * sequence, pointer);
-    return Number(pointer[0]) / TOKEN_TYPES[this.type].array.BYTES_PER_ELEMENT;
+    return Number(pointer[0]);
   }
 
   #documentEntries(first: number, count: number): BigInt64Array {
@@ -117,8 +145,42 @@ export class TokenFile implements Disposable {
     return entries;
   }
 
-  /** Sequences must follow each other from the first byte to the last. Returns the tokens. */
-  #checkSequences(): number {
+  /**
+   * The first sequence and document must begin at 0; the last ones must end where the tokens and the
+   * sequences do. Returns the tokens.
+   */
+  #checkEnds(): number {
+    const size = TOKEN_TYPES[this.type].array.BYTES_PER_ELEMENT;
+    let bytes = 0;
+    if (this.#sequences > 0) {
+      const last = this.#sequences - 1;
+      const length = new Int32Array(1);
+      this.#index.read(HEADER_BYTES + 4 * last, length);
+      if (length[0] < 0) this.#bad(`sequence ${last}`, "a length of 0 or more", length[0]);
+      const first = this.#pointer(0);
+      if (first !== 0) this.#bad("sequence 0", "byte 0, where the tokens begin", `byte ${first}`);
+      bytes = this.#pointer(last) + length[0] * size;
+    }
+    if (bytes % size !== 0) this.#bad("sequences", `an end at a multiple of ${size} bytes`, bytes);
+    if (bytes !== this.#tokens.bytes) {
+      throw new FormatError({
+        file: this.#tokens.path,
+        expected: `${bytes} bytes, ${bytes / size} tokens of ${this.type} as the index says`,
+        found: `${this.#tokens.bytes}`,
+        advice: "index and tokens are not of one piece: make them again",
+      });
+    }
+    const [begin] = this.#documentEntries(0, 1);
+    if (begin !== 0n) this.#bad("document 0", "sequence 0", begin);
+    const [end] = this.#documentEntries(this.documents, 1);
+    if (end !== BigInt(this.#sequences)) {
+      this.#bad("documents", `their end at sequence ${this.#sequences}`, end);
+    }
+    return bytes / size;
+  }
+
+  /** Sequences must follow each other from the first byte on. */
+  #checkSequences(): void {
     const size = TOKEN_TYPES[this.type].array.BYTES_PER_ELEMENT;
     let tokens = 0;
     for (let first = 0; first < this.#sequences; first += BLOCK_ENTRIES) {
@@ -139,37 +201,21 @@ export class TokenFile implements Disposable {
         tokens += sizes[i];
       }
     }
-    if (tokens * size !== this.#tokens.bytes) {
-      throw new FormatError({
-        file: this.#tokens.path,
-        expected: `${tokens * size} bytes, ${tokens} tokens of ${this.type} as the index says`,
-        found: `${this.#tokens.bytes}`,
-        advice: "index and tokens are not of one piece: make them again",
-      });
-    }
-    return tokens;
   }
 
-  /** Documents must begin at ascending sequences, the first at 0; the last entry is their end. */
+  /** Documents must begin at ascending sequences. */
   #checkDocuments(): void {
     let before = 0n;
     const total = this.documents + 1;
     for (let first = 0; first < total; first += BLOCK_ENTRIES) {
       const entries = this.#documentEntries(first, Math.min(BLOCK_ENTRIES, total - first));
       for (const [i, entry] of entries.entries()) {
-        const fits = first + i === 0 ? entry === 0n : entry >= before;
-        if (!fits || entry > BigInt(this.#sequences)) {
-          this.#bad(
-            `document ${first + i}`,
-            first + i === 0 ? "sequence 0" : `a sequence from ${before} to ${this.#sequences}`,
-            entry,
-          );
+        if (entry < before || entry > BigInt(this.#sequences)) {
+          const expected = `a sequence from ${before} to ${this.#sequences}`;
+          this.#bad(`document ${first + i}`, expected, entry);
         }
         before = entry;
       }
-    }
-    if (before !== BigInt(this.#sequences)) {
-      this.#bad("documents", `their end at sequence ${this.#sequences}`, before);
     }
   }
 

@@ -5,8 +5,8 @@ import { HEADER_BYTES, MAGIC, TOKEN_TYPES, type TokenType } from "./binidx.ts";
 /** The longest document: its length is an i32. */
 const DOCUMENT_LIMIT = 2 ** 31 - 1;
 
-/** Entries of the index that are written at a time. */
-const BLOCK_ENTRIES = 1 << 16;
+/** Lengths of documents in one block, where they are held as a list. */
+const BLOCK_DOCUMENTS = 1 << 16;
 
 /** What was written. */
 export interface WrittenTokens {
@@ -17,7 +17,7 @@ export interface WrittenTokens {
 /**
  * Writes documents, each as one sequence. They are written as they come; only their lengths are
  * held. Both files are complete before either is renamed.
- * @param type U16 holds the ids of vocabularies up to 65,536, I32 all others
+ * @param type see `tokenTypeFor`
  * @throws RangeError for a token that the type does not hold; FormatError where the system refuses.
  * Files that were there before then stay as they were.
  */
@@ -28,29 +28,35 @@ export function writeBinidx(
 ): WrittenTokens {
   using bin = new AtomicFile(`${prefix}.bin`);
   using idx = new AtomicFile(`${prefix}.idx`);
-  const sizes: number[] = [];
+  const lengths: number[] = [];
   let tokens = 0;
   for (const document of documents) {
     if (document.length > DOCUMENT_LIMIT) {
-      throw new RangeError(`document ${sizes.length} has ${document.length} tokens: too many`);
+      throw new RangeError(`document ${lengths.length} has ${document.length} tokens: too many`);
     }
-    bin.write(encodeTokens(document, type, sizes.length));
-    sizes.push(document.length);
+    bin.write(new Uint8Array(encodeTokens(document, type, `document ${lengths.length}`).buffer));
+    lengths.push(document.length);
     tokens += document.length;
   }
-  writeIndex(idx, sizes, type);
+  function* blocks() {
+    for (let first = 0; first < lengths.length; first += BLOCK_DOCUMENTS) {
+      yield Int32Array.from(lengths.slice(first, first + BLOCK_DOCUMENTS));
+    }
+  }
+  for (const bytes of indexBytes(blocks, type)) idx.write(bytes);
   bin.finish();
   idx.finish();
   bin.commit();
   idx.commit();
-  return { tokens, documents: sizes.length };
+  return { tokens, documents: lengths.length };
 }
 
-function encodeTokens(
-  document: ArrayLike<number>,
-  type: TokenType,
-  index: number,
-): Uint8Array<ArrayBuffer> {
+/**
+ * The ids of a document in a type.
+ * @param where what messages call the document
+ * @throws RangeError for an id that the type does not hold.
+ */
+export function encodeTokens(document: ArrayLike<number>, type: TokenType, where: string) {
   const { array } = TOKEN_TYPES[type];
   const out = new array(document.length);
   for (let i = 0; i < document.length; i++) {
@@ -58,40 +64,53 @@ function encodeTokens(
     const fits = Number.isInteger(token) && token >= 0;
     out[i] = out instanceof BigInt64Array ? BigInt(fits ? token : 0) : token;
     if (!fits || Number(out[i]) !== token) {
-      throw new RangeError(`document ${index}, token ${i}: ${type} does not hold the id ${token}`);
+      throw new RangeError(`${where}, token ${i}: ${type} does not hold the id ${token}`);
     }
   }
-  return new Uint8Array(out.buffer);
+  return out;
 }
 
-function writeIndex(file: AtomicFile, sizes: readonly number[], type: TokenType): void {
+/** Lengths of all documents, in blocks; asked for more than once. */
+export type LengthBlocks = () => Iterable<Int32Array>;
+
+/**
+ * The index, block by block: a document is a sequence of its tokens; one without any has no
+ * sequence, as Megatron's builder has it.
+ */
+export function* indexBytes(
+  lengths: LengthBlocks,
+  type: TokenType,
+): Generator<Uint8Array<ArrayBuffer>> {
   const { code, array } = TOKEN_TYPES[type];
+  let documents = 0;
+  let sequences = 0;
+  for (const block of lengths()) {
+    documents += block.length;
+    for (const length of block) if (length > 0) sequences++;
+  }
   const header = new DataView(new ArrayBuffer(HEADER_BYTES));
   for (let i = 0; i < MAGIC.length; i++) header.setUint8(i, MAGIC.charCodeAt(i));
   header.setBigUint64(9, 1n, true);
   header.setUint8(17, code);
-  header.setBigUint64(18, BigInt(sizes.length), true);
-  header.setBigUint64(26, BigInt(sizes.length + 1), true);
-  file.write(new Uint8Array(header.buffer));
+  header.setBigUint64(18, BigInt(sequences), true);
+  header.setBigUint64(26, BigInt(documents + 1), true);
+  yield new Uint8Array(header.buffer);
 
-  const inBlocks = (count: number, block: (first: number, length: number) => ArrayBuffer) => {
-    for (let first = 0; first < count; first += BLOCK_ENTRIES) {
-      file.write(new Uint8Array(block(first, Math.min(BLOCK_ENTRIES, count - first))));
-    }
-  };
-  inBlocks(
-    sizes.length,
-    (first, length) => Int32Array.from({ length }, (_, i) => sizes[first + i]).buffer,
-  );
+  const present = (block: Int32Array) => block.filter((length) => length > 0);
+  for (const block of lengths()) yield new Uint8Array(present(block).buffer);
   let pointer = 0;
-  inBlocks(sizes.length, (first, length) =>
-    BigInt64Array.from({ length }, (_, i) => {
+  for (const block of lengths()) {
+    const pointers = BigInt64Array.from(present(block), (length) => {
       const here = BigInt(pointer);
-      pointer += sizes[first + i] * array.BYTES_PER_ELEMENT;
+      pointer += length * array.BYTES_PER_ELEMENT;
       return here;
-    }).buffer);
-  inBlocks(
-    sizes.length + 1,
-    (first, length) => BigInt64Array.from({ length }, (_, i) => BigInt(first + i)).buffer,
-  );
+    });
+    yield new Uint8Array(pointers.buffer);
+  }
+  let end = 0;
+  yield new Uint8Array(BigInt64Array.of(0n).buffer);
+  for (const block of lengths()) {
+    const ends = BigInt64Array.from(block, (length) => BigInt(length > 0 ? ++end : end));
+    yield new Uint8Array(ends.buffer);
+  }
 }

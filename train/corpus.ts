@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import type { Device } from "../devices/device.ts";
 import type { Samples, Source } from "../dsl/sources.ts";
-import { openBinidx, type TokenFile, type TokenType } from "../formats/binidx.ts";
+import { openBinidx, type TokenFile, tokenTypeFor } from "../formats/binidx.ts";
 import { writeBinidx } from "../formats/binidx_write.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { loadCheckpoint } from "../infer/load.ts";
@@ -80,14 +80,13 @@ function exists(path: string): boolean {
 async function tokenised(source: Source, index: number, options: CorpusOptions): Promise<string> {
   if (source.kind === "binidx") return source.prefix;
   const { tokenizer, vocabSize, folder, name, onProgress } = options;
-  const type: TokenType = vocabSize <= 65536 ? "U16" : "I32";
   const prefix = join(folder, `${name}-${index}`);
   // The index is renamed into place last: with it both files are whole.
   if (exists(`${prefix}.idx`)) return prefix;
   const documents = source.kind === "samples"
     ? await sampled(source, options)
     : encoded(source, tokenizer, onProgress);
-  writeBinidx(prefix, documents, type);
+  writeBinidx(prefix, documents, tokenTypeFor(vocabSize));
   return prefix;
 }
 

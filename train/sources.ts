@@ -17,7 +17,9 @@ export interface Vocabulary {
 }
 
 /** Tokens that are looked at in one go. */
-const BLOCK_TOKENS = 1 << 20;
+const BLOCK_TOKENS = 1 << 16;
+/** Blocks that are looked at; larger files are looked at in so many places. */
+const CHECKED_BLOCKS = 256;
 
 /** Tells how much is done of something long; `total` 0 where it is not known. */
 export type OnProgress = (what: string, done: number, total: number) => void;
@@ -62,16 +64,24 @@ export function beyondVocabulary(file: string, id: number, vocabSize: number): F
   });
 }
 
-/** Reads through a token file, unless its type holds no id beyond the vocabulary. */
+/**
+ * Checks a token file's index, and its tokens unless their type holds no id beyond the vocabulary:
+ * all of a small file, evenly spread blocks of a large one. What training reads later is checked
+ * when it is read.
+ */
 function checkTokens(prefix: string, vocabSize: number, onProgress: OnProgress): number {
   using file = openBinidx(prefix);
+  file.check();
   const bits = 8 * TOKEN_TYPES[file.type].array.BYTES_PER_ELEMENT;
   if (file.type.startsWith("U") && 2 ** bits <= vocabSize) return file.length;
-  for (let at = 0; at < file.length; at += BLOCK_TOKENS) {
+  const blocks = Math.ceil(file.length / BLOCK_TOKENS);
+  const checked = Math.min(blocks, CHECKED_BLOCKS);
+  for (let i = 0; i < checked; i++) {
+    const at = Math.floor(i * blocks / checked) * BLOCK_TOKENS;
     const ids = file.read(at, Math.min(BLOCK_TOKENS, file.length - at));
     const bad = ids.find((id) => id >= vocabSize);
     if (bad !== undefined) throw beyondVocabulary(prefix, bad, vocabSize);
-    onProgress("checking tokens", at + ids.length, file.length);
+    onProgress("checking tokens", i + 1, checked);
   }
   return file.length;
 }

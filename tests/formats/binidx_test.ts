@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { HEADER_BYTES, openBinidx, TOKEN_TYPES, type TokenType } from "../../formats/binidx.ts";
+import { HEADER_BYTES, openBinidx, TOKEN_TYPES, type TokenType, tokenTypeFor } from "../../formats/binidx.ts";
 import { writeBinidx } from "../../formats/binidx_write.ts";
 import { filesIn, fixturePath, messageOf, withFolder } from "./support.ts";
 
@@ -73,6 +73,12 @@ Deno.test("many documents, empty ones too, and none", () => {
     assertEquals(file.document(69_999), { start: 104_997, end: 105_000 });
     assertEquals([...file.read(65_534, 4)], [65534, 65535, 0, 1]);
 
+    // Documents without tokens have no sequence, as Megatron's builder has it.
+    const index = new DataView(Deno.readFileSync(`${prefix}.idx`).buffer);
+    assertEquals(index.getBigUint64(18, true), 52_500n);
+    assertEquals(file.document(69_996), { start: 104_994, end: 104_994 });
+    file.check();
+
     writeBinidx(prefix, []);
     using empty = openBinidx(prefix);
     assertEquals([empty.length, empty.documents], [0, 0]);
@@ -106,7 +112,10 @@ function refusal(change: (index: DataView) => void | Uint8Array): string {
     const index = Deno.readFileSync(`${prefixOf("U16")}.idx`);
     Deno.writeFileSync(`${prefix}.idx`, change(new DataView(index.buffer)) ?? index);
     Deno.copyFileSync(`${prefixOf("U16")}.bin`, `${prefix}.bin`);
-    message = messageOf(() => openBinidx(prefix));
+    message = messageOf(() => {
+      using file = openBinidx(prefix);
+      file.check();
+    });
     assertStringIncludes(message, prefix);
   });
   return message;
@@ -132,14 +141,21 @@ for (
     [
       "with a late first document",
       (i) => i.setBigInt64(DOCUMENTS, 1n, true),
-      "document 0: expected",
+      "document 0: expected sequence 0, found 1",
     ],
     [
       "with descending documents",
       (i) => i.setBigInt64(DOCUMENTS + 8, -1n, true),
       "document 1: exp",
     ],
-    ["with too many documents", (i) => i.setBigInt64(DOCUMENTS + 16, 4n, true), "from 1 to 3"],
+    ["with too many documents", (i) => i.setBigInt64(DOCUMENTS + 16, 4n, true), "sequence 3, found 4"],
+    ["with a document too far", (i) => i.setBigInt64(DOCUMENTS + 8, 4n, true), "from 0 to 3"],
+    ["that begins late", (i) => i.setBigInt64(POINTERS, 2n, true), "sequence 0: expected byte 0"],
+    [
+      "that ends within a token",
+      (i) => i.setBigInt64(POINTERS + 16, 11n, true),
+      "sequences: expected an end at a multiple of 2 bytes, found 17",
+    ],
     ["that ends early", (i) => i.setBigInt64(DOCUMENTS + 16, 2n, true), "their end at sequence 3"],
     [
       "of other tokens",
@@ -152,6 +168,33 @@ for (
 ) {
   Deno.test(`refuses an index ${what}`, () => assertStringIncludes(refusal(change), expected));
 }
+
+Deno.test("documents that the index places elsewhere are refused where they are asked for", () => {
+  withFolder((folder) => {
+    const prefix = join(folder, "bad");
+    Deno.copyFileSync(`${prefixOf("U16")}.bin`, `${prefix}.bin`);
+    const indexWith = (change: (index: DataView) => void) => {
+      const index = Deno.readFileSync(`${prefixOf("U16")}.idx`);
+      change(new DataView(index.buffer));
+      Deno.writeFileSync(`${prefix}.idx`, index);
+      return openBinidx(prefix);
+    };
+    for (
+      const [change, expected] of [
+        [(i: DataView) => i.setBigInt64(DOCUMENTS + 8, 4n, true), "a sequence from 0 to 3, found 4"],
+        [(i: DataView) => i.setBigInt64(POINTERS + 8, 1n, true), "sequence 1: expected the byte of"],
+        [(i: DataView) => i.setBigInt64(POINTERS + 8, 99n, true), "the byte of a token, found 99"],
+      ] as const
+    ) {
+      using file = indexWith(change);
+      assertStringIncludes(messageOf(() => file.document(0)), expected);
+    }
+  });
+});
+
+Deno.test("the type for a vocabulary is the one that Megatron takes", () => {
+  assertEquals([256, 65_499, 65_500, 151_936].map(tokenTypeFor), ["U16", "U16", "I32", "I32"]);
+});
 
 Deno.test("missing files", () => {
   withFolder((folder) => {
