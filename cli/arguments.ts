@@ -6,14 +6,22 @@ import { type Flags, type FlagValues, UsageError } from "./flags.ts";
 
 /** What a command declares to be given. */
 export interface Declared<A extends string, F extends Flags> {
-  /** Descriptions of the arguments without a dash, in their order. */
+  /**
+   * Descriptions of the arguments without a dash, in their order. The last one may be named with
+   * three dots at its end: it takes one word or more.
+   */
   readonly arguments: Readonly<Record<A, string>>;
   readonly flags: F;
 }
 
+/** The words that arguments are given. */
+export type ArgumentValues<A extends string> = {
+  readonly [K in A]: K extends `${string}...` ? readonly string[] : string;
+};
+
 /** What a command was given. */
 export interface Given<A extends string, F extends Flags> {
-  readonly arguments: Readonly<Record<A, string>>;
+  readonly arguments: ArgumentValues<A>;
   readonly flags: FlagValues<F>;
 }
 
@@ -103,7 +111,8 @@ export function readArguments<A extends string, F extends Flags>(
     problems.push(`${name}: expected ${declared.arguments[name]}, found nothing`)
   );
   // After a flag that is not known, a further word may be its value.
-  const further = unsorted.length === 0 ? positional.slice(names.length) : [];
+  const takesAll = names.at(-1)?.endsWith("...") === true;
+  const further = unsorted.length > 0 || takesAll ? [] : positional.slice(names.length);
   further.forEach((word) =>
     problems.push(`expected no further argument, found ${JSON.stringify(word)}`)
   );
@@ -125,10 +134,10 @@ export function readArguments<A extends string, F extends Flags>(
   });
   if (problems.length > 0) throw new UsageError(problems);
   return {
-    arguments: Object.fromEntries(names.map((name, i) => [name, positional[i]])) as Record<
-      A,
-      string
-    >,
+    arguments: Object.fromEntries(names.map((name, i) => [
+      name,
+      name.endsWith("...") ? positional.slice(i) : positional[i],
+    ])) as ArgumentValues<A>,
     flags: Object.fromEntries(values) as FlagValues<F>,
   };
 }

@@ -9,9 +9,10 @@ import type { InferenceReport, Report, StageReport } from "../train/report.ts";
 import type { RunOutcome } from "../train/run.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, choice, type FlagValues, optional, path, real, toggle, whole } from "./flags.ts";
+import { absent, choice, optional, path, seconds, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { loadRecipe } from "./recipe_module.ts";
+import { resumeCommand } from "./resume_command.ts";
 import { listenForStop } from "./signals.ts";
 import { bytesText, sideBySide, table } from "./table.ts";
 
@@ -24,12 +25,7 @@ const FLAGS = {
   seed: absent(whole("seed of initial values", 0, 2 ** 32 - 1), "the recipe's seed"),
   dtype: optional(choice("type of the weights that are written", OUTPUT_DTYPES), "float32"),
   "checkpoint-every": optional(
-    real(
-      "SECONDS",
-      "time between checkpoints, more where they take long; 0 is after every step",
-      "seconds from 0",
-      (s) => s >= 0,
-    ),
+    seconds("time between checkpoints, more where they take long; 0 is after every step"),
     30,
   ),
   ...deviceFlags,
@@ -66,7 +62,7 @@ export const convert = command({
         }));
       progress.end();
       if (outcome.kind === "stopped") {
-        say(stoppedText(outcome, resumeCommand(RECIPE, flags)));
+        say(stoppedText(outcome, resumeCommand("convert", [RECIPE], FLAGS, flags)));
         return { report: { ...outcome }, failed: true };
       }
       const { report, before } = outcome;
@@ -81,18 +77,6 @@ export const convert = command({
     }
   },
 });
-
-/** The command that goes on with a run: the same flags, and `--resume`. */
-function resumeCommand(recipe: string, values: FlagValues<typeof FLAGS>): string {
-  const given = Object.entries(FLAGS).flatMap(([name, { otherwise }]) => {
-    const value = values[name as keyof typeof values];
-    return name === "resume" || value === otherwise ? [] : [`--${name}`, `${value}`];
-  });
-  return ["deno task convert", ...[recipe, ...given, "--resume"].map(shellWord)].join(" ");
-}
-
-const shellWord = (word: string) =>
-  /^[\w./:=@+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 function stoppedText(
   { name, step, steps, folder }: Extract<RunOutcome, { kind: "stopped" }>,

@@ -122,6 +122,11 @@ export function real(
   };
 }
 
+/** Seconds from 0. */
+export function seconds(description: string): Reading<number> {
+  return real("SECONDS", description, "seconds from 0", (value) => value >= 0);
+}
+
 /** One of a few words. */
 export function choice<T extends string>(
   description: string,

@@ -10,8 +10,22 @@ export interface Progress {
   step(event: StepEvent): void;
   /** Anything else; `total` 0 where it is not known. */
   count(what: string, done: number, total: number): void;
+  /** Tokens that are being made of text. */
+  tokens(event: TokenEvent): void;
   /** Ends the moving line. */
   end(): void;
+}
+
+/** How far the making of tokens is. */
+export interface TokenEvent {
+  readonly what: string;
+  /** Of the text. */
+  readonly bytesDone: number;
+  readonly bytes: number;
+  /** Tokens so far, and those of this call a second. */
+  readonly tokens: number;
+  readonly tokensPerSecond: number;
+  readonly secondsLeft: number;
 }
 
 /** How progress is shown. */
@@ -89,6 +103,16 @@ export function createProgress({ write, terminal, columns }: ProgressOptions): P
       draw(
         `${stage} ${middle}${share}  step ${step}/${steps}  loss ${loss.toFixed(4)}  ` +
           `${thousands(speed)} tokens/s  ${left} left`,
+      );
+    },
+    tokens: ({ what, bytesDone, bytes, tokens, tokensPerSecond, secondsLeft }) => {
+      if (!due() && bytesDone !== bytes) return;
+      const share = bytes > 0 ? bytesDone / bytes : 1;
+      const middle = terminal ? ` ${bar(share)}` : "";
+      draw(
+        `${what}${middle} ${String(Math.floor(100 * share)).padStart(3)}%  ` +
+          `${thousands(tokens)} tokens  ${thousands(tokensPerSecond)} tokens/s  ` +
+          `${clock(secondsLeft)} left`,
       );
     },
     count: (what, done, total) => {

@@ -7,6 +7,7 @@
 import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../formats/atomic_file.ts";
 import { FormatError, systemError } from "../formats/error.ts";
+import { LOCK_FILE, lockFolder } from "../formats/folder_lock.ts";
 import { openSafetensors, type TensorStore } from "../formats/safetensors/store.ts";
 import { type TensorSource, writeSafetensors } from "../formats/safetensors/write.ts";
 import type { Store } from "../devices/store.ts";
@@ -68,7 +69,6 @@ export interface RunFolder extends Disposable {
 
 /** Files of the run's folder. */
 export const TELEMETRY_FILE = "telemetry.jsonl";
-const LOCK_FILE = "lock";
 
 function readState(path: string): RunState | undefined {
   let store: TensorStore;
@@ -128,26 +128,6 @@ function exists(path: string): boolean {
   }
 }
 
-/** Holds a file as long as this process lives, whatever ends it. */
-function lock(folder: string): Deno.FsFile {
-  const path = join(folder, LOCK_FILE);
-  let file: Deno.FsFile | undefined;
-  try {
-    file = Deno.openSync(path, { create: true, write: true });
-    if (file.tryLockSync(true)) return file;
-  } catch (error) {
-    file?.close();
-    throw systemError(path, "write", error);
-  }
-  file.close();
-  throw new FormatError({
-    file: folder,
-    expected: "a run that no other process works on",
-    found: "one that does",
-    advice: "wait for it or stop it, or choose another place with --out",
-  });
-}
-
 function removeEmptyFolders(paths: readonly string[]): void {
   for (const path of paths) {
     try {
@@ -166,7 +146,7 @@ export function openRunFolder(path: string): RunFolder {
   const made = makeFolders(path);
   let locked: Deno.FsFile | undefined;
   try {
-    locked = lock(path);
+    locked = lockFolder(path);
   } catch (error) {
     removeEmptyFolders(made);
     throw error;

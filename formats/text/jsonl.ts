@@ -28,7 +28,7 @@ export function* readJsonl(source: string, field: string): Generator<Document> {
     for (const line of readLines(file)) {
       number++;
       if (line.trim() === "") continue;
-      const text = fieldOf(line, field, file, number, problems);
+      const text = textOfLine(line, field, `${file}:${number}`, problems);
       if (problems.length >= BAD_LINES) break;
       if (text !== undefined && problems.length === 0) yield { text, file, line: number };
     }
@@ -36,15 +36,18 @@ export function* readJsonl(source: string, field: string): Generator<Document> {
   }
 }
 
-function fieldOf(
+/**
+ * The text in a field of a JSON line; where there is none, undefined and a problem more.
+ * @param place file and line, as the problem names them
+ */
+export function textOfLine(
   line: string,
   field: string,
-  file: string,
-  number: number,
+  place: string,
   problems: Problem[],
 ): string | undefined {
   const wrong = (expected: string, found: string) => {
-    problems.push({ file: `${file}:${number}`, expected, found });
+    problems.push({ file: place, expected, found });
   };
   let value: unknown;
   try {

@@ -1,6 +1,12 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { HEADER_BYTES, openBinidx, TOKEN_TYPES, type TokenType, tokenTypeFor } from "../../formats/binidx.ts";
+import {
+  HEADER_BYTES,
+  openBinidx,
+  TOKEN_TYPES,
+  type TokenType,
+  tokenTypeFor,
+} from "../../formats/binidx.ts";
 import { writeBinidx } from "../../formats/binidx_write.ts";
 import { filesIn, fixturePath, messageOf, withFolder } from "./support.ts";
 
@@ -148,7 +154,11 @@ for (
       (i) => i.setBigInt64(DOCUMENTS + 8, -1n, true),
       "document 1: exp",
     ],
-    ["with too many documents", (i) => i.setBigInt64(DOCUMENTS + 16, 4n, true), "sequence 3, found 4"],
+    [
+      "with too many documents",
+      (i) => i.setBigInt64(DOCUMENTS + 16, 4n, true),
+      "sequence 3, found 4",
+    ],
     ["with a document too far", (i) => i.setBigInt64(DOCUMENTS + 8, 4n, true), "from 0 to 3"],
     ["that begins late", (i) => i.setBigInt64(POINTERS, 2n, true), "sequence 0: expected byte 0"],
     [
@@ -181,8 +191,14 @@ Deno.test("documents that the index places elsewhere are refused where they are 
     };
     for (
       const [change, expected] of [
-        [(i: DataView) => i.setBigInt64(DOCUMENTS + 8, 4n, true), "a sequence from 0 to 3, found 4"],
-        [(i: DataView) => i.setBigInt64(POINTERS + 8, 1n, true), "sequence 1: expected the byte of"],
+        [
+          (i: DataView) => i.setBigInt64(DOCUMENTS + 8, 4n, true),
+          "a sequence from 0 to 3, found 4",
+        ],
+        [
+          (i: DataView) => i.setBigInt64(POINTERS + 8, 1n, true),
+          "sequence 1: expected the byte of",
+        ],
         [(i: DataView) => i.setBigInt64(POINTERS + 8, 99n, true), "the byte of a token, found 99"],
       ] as const
     ) {

@@ -1,0 +1,165 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { openBinidx } from "../../formats/binidx.ts";
+import { temporaryFolder } from "../support/checkpoint.ts";
+import { assertRefused, jsonOf, runTask } from "../support/task.ts";
+import { startTask } from "../support/task_process.ts";
+import { namesIn, sentences } from "../train/support.ts";
+
+const TEACHER = "assets/teacher";
+const fixture = (name: string) => join("tests/cli/fixtures/tokenize", name);
+
+const tokenize = (out: string, ...words: string[]) =>
+  runTask("tokenize", ...words, "--tokenizer", TEACHER, "--out", out);
+
+/** Both files of a pair. */
+const pair = (prefix: string) =>
+  ["bin", "idx"].map((kind) => Deno.readFileSync(`${prefix}.${kind}`));
+
+Deno.test("tokenize: the bytes that Megatron's layout and Hugging Face's tokenizers give", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  const sources = [fixture("lines.jsonl"), fixture("*.txt")];
+  const [plain, ended, reversed] = await Promise.all([
+    tokenize(join(folder, "plain"), ...sources, "--workers", "1"),
+    tokenize(join(folder, "deep/ended"), ...sources, "--append-eod", "--workers", "3", "--json"),
+    tokenize(join(folder, "reversed"), sources[0], "--field", "body"),
+  ]);
+  for (const { code, stderr } of [plain, ended, reversed]) assertEquals(code, 0, stderr);
+  assertEquals(pair(join(folder, "plain")), pair(fixture("plain")));
+  assertEquals(pair(join(folder, "deep/ended")), pair(fixture("ended")));
+  assertEquals(pair(join(folder, "reversed")), pair(fixture("reversed")));
+  assertEquals(namesIn(join(folder, "deep")), ["ended.bin", "ended.idx"], "nothing else stays");
+
+  assertMatch(
+    plain.stdout,
+    /plain: [\d,]+ tokens of 49 documents, U16, \d+\.\d KiB, in \d+\.\d s \([\d,]+ tokens\/s\)\n$/,
+  );
+  assertMatch(plain.stderr, /^nothing stands between documents; --append-eod puts ".*" after each/);
+  assertMatch(plain.stderr, /^tokenising 100% {2}[\d,]+ tokens {2}[\d,]+ tokens\/s {2}0:00 left$/m);
+  const report = jsonOf(ended);
+  using file = openBinidx(join(folder, "deep/ended"));
+  file.check();
+  assertEquals([report.kind, report.tokens, report.documents, report.workers, report.end], [
+    "done",
+    file.length,
+    49,
+    3,
+    0,
+  ]);
+});
+
+/** About 6 MB of JSON lines, which are several chunks. */
+function manyLines(folder: string): string {
+  const path = join(folder, "many.jsonl");
+  const texts = Array.from({ length: 100 }, (_, i) => sentences(20, i));
+  const lines = Array.from(
+    { length: 6000 },
+    (_, i) => JSON.stringify({ text: texts[i % 100] + i }),
+  );
+  Deno.writeTextFileSync(path, lines.join("\n"));
+  return path;
+}
+
+/** Documents that a state says are done; 0 before there is one. */
+function documentsDone(prefix: string): number {
+  try {
+    return JSON.parse(Deno.readTextFileSync(`${prefix}.partial/state.json`)).documents;
+  } catch {
+    return 0;
+  }
+}
+
+Deno.test("tokenize: killed and resumed with other workers, the bytes are the same", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  const source = manyLines(folder);
+  const [whole, killed] = [join(folder, "whole"), join(folder, "killed")];
+  assertEquals((await tokenize(whole, source, "--workers", "2")).code, 0);
+
+  const flags = ["--tokenizer", TEACHER, "--out", killed, "--checkpoint-every", "0"];
+  for (const [signal, workers] of [["SIGKILL", "1"], ["SIGINT", "2"]] as const) {
+    const before = documentsDone(killed);
+    const resume = before > 0 ? ["--resume"] : [];
+    const process = startTask("tokenize", source, ...flags, ...resume, "--workers", workers);
+    const output = process.output();
+    while (documentsDone(killed) <= before) await new Promise((done) => setTimeout(done, 1));
+    process.kill(signal);
+    const { code, stderr } = await output;
+    const said = new TextDecoder().decode(stderr);
+    assert(code !== 0, said);
+    if (before > 0) assertMatch(said, /^resumed after [\d,]+ documents$/m);
+    if (signal === "SIGINT") {
+      assertMatch(
+        said,
+        /^stopped after [\d,]+ documents\nGo on with: deno task tokenize .* --resume$/m,
+      );
+    }
+    assertEquals(namesIn(folder), ["killed.partial", "many.jsonl", "whole.bin", "whole.idx"]);
+  }
+  // What was written after the state must not count.
+  const done = documentsDone(killed);
+  assert(done > 0 && done < 6000, `${done}`);
+  Deno.writeTextFileSync(`${killed}.partial/tokens.bin`, "rubbish", { append: true });
+  Deno.writeTextFileSync(`${killed}.partial/lengths.i32`, "more", { append: true });
+  const last = await tokenize(killed, source, "--resume", "--checkpoint-every", "0");
+  assertEquals(last.code, 0, last.stderr);
+  assertEquals(pair(killed), pair(whole));
+  assertEquals(namesIn(folder), [
+    ...["killed.bin", "killed.idx", "many.jsonl", "whole.bin", "whole.idx"],
+  ]);
+});
+
+Deno.test("tokenize: what does not belong to a run is not gone on with", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  const out = join(folder, "out");
+  const source = join(folder, "lines.jsonl");
+  // The second line ends the run; what was done before stays.
+  Deno.writeTextFileSync(source, '{"text": "a"}\n{"text": 3}\n\n[]\n{"body": "b"}\n');
+  const bad = await tokenize(out, source);
+  assertRefused(
+    bad,
+    `${source}:2: expected a text in the field "text", found 3`,
+    `${source}:4: expected a JSON object, found []`,
+    `${source}:5: expected a text in the field "text", found nothing`,
+  );
+  assertEquals(namesIn(folder), ["lines.jsonl", "out.partial"]);
+  const other = await tokenize(out, source, "--append-eod", "--resume");
+  assertRefused(
+    other,
+    "expected the sources, the tokenizer and the flags",
+    "run it without --resume",
+  );
+  Deno.writeTextFileSync(source, '{"text": "a"}\n{"text": "b"}\n');
+  assertRefused(await tokenize(out, source, "--resume"), "sources that were written to since");
+  const afresh = await tokenize(out, source);
+  assertEquals(afresh.code, 0, afresh.stderr);
+  assert(afresh.stderr.includes("starts afresh; --resume would have gone on"), afresh.stderr);
+  assertEquals(namesIn(folder), ["lines.jsonl", "out.bin", "out.idx"]);
+});
+
+Deno.test("tokenize: bad input is told before anything is written", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  const bare = join(folder, "bare");
+  Deno.mkdirSync(bare);
+  Deno.copyFileSync(join(TEACHER, "tokenizer.json"), join(bare, "tokenizer.json"));
+  const out = join(folder, "out");
+  const [missing, end, none] = await Promise.all([
+    tokenize(out, "nowhere/*.txt", fixture("a.txt"), "npm:nobody/x.txt"),
+    runTask("tokenize", fixture("a.txt"), "--tokenizer", bare, "--out", out, "--append-eod"),
+    runTask("tokenize", "--tokenizer", TEACHER, "--out", out),
+  ]);
+  assertRefused(missing, "nowhere/*.txt: expected at least one file", "npm:nobody/x.txt: expected");
+  assertRefused(end, "eos_token: expected a token of the vocabulary", "leave --append-eod out");
+  assertRefused(none, "SOURCE...: expected files, patterns of files or npm:PACKAGE/PATTERN");
+  assertEquals(namesIn(folder), ["bare"]);
+});
+
+Deno.test("tokenize: --help", async () => {
+  const { code, stdout } = await runTask("tokenize", "--help");
+  assertEquals(code, 0);
+  const flags = ["--tokenizer", "--out", "--field", "--append-eod", "--workers", "--resume"];
+  for (const word of ["SOURCE...", ...flags]) assert(stdout.includes(`  ${word}`), word);
+});
