@@ -130,3 +130,13 @@ Deno.test("arguments: help is asked for anywhere, but not as a value", () => {
   assertEquals(asks("--name", "-h"), false);
   assertEquals(asks("--", "--help"), false);
 });
+
+Deno.test("arguments: one named with three dots takes all words that are left, and wants one", () => {
+  const many = { arguments: { TO: "where to", "FROM...": "where from" }, flags: DECLARED.flags };
+  const { arguments: given } = readArguments(["a", "b", "--name", "n", "c"], many);
+  assertEquals(given, { TO: "a", "FROM...": ["b", "c"] });
+  const wrong = () => readArguments(["a", "--name", "n"], many);
+  assertEquals(assertThrows(wrong, UsageError).problems, [
+    "FROM...: expected where from, found nothing",
+  ]);
+});

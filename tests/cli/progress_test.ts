@@ -101,6 +101,23 @@ Deno.test("progress: other work, with and without a known end", () => {
   assertEquals(other.taken(), "\r\x1b[Ktokenising  1,234");
 });
 
+Deno.test("progress: tokens that are made of text, with their speed and the time left", () => {
+  const made = {
+    what: "tokenising",
+    bytesDone: 250,
+    bytes: 1000,
+    tokens: 12_345,
+    tokensPerSecond: 6789.4,
+    secondsLeft: 75,
+  };
+  const { progress, taken } = watched(true);
+  progress.tokens(made);
+  assertMatch(taken(), /tokenising ██████ +25% {2}12,345 tokens {2}6,789 tokens\/s {2}1:15 left$/);
+  const plain = watched(false);
+  plain.progress.tokens({ ...made, bytesDone: 0, bytes: 0 });
+  assertEquals(plain.taken(), "tokenising 100%  12,345 tokens  6,789 tokens/s  1:15 left\n");
+});
+
 Deno.test("tables: columns as wide as they must be, numbers to the right", () => {
   assertEquals(
     table([["", "loss"], ["teacher", "1.5"], ["ü", "10.25"]]),
