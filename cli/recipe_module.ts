@@ -31,22 +31,35 @@ export interface Limits {
 const LIMITS: Limits = Object.freeze({ seconds: 10, memory: 512 });
 
 /**
- * The recipe that a file describes: the default export of a .ts or .js module, or a .json file.
- * `specifier` is a path relative to the current directory or a file: URL.
+ * The recipe that a file describes: an export of a .ts or .js module, or a .json file.
+ * `specifier` is a path relative to the current directory or a file: URL; `#NAME` after it picks
+ * the export of that name, without which it is the default export.
  *
  * Throws RecipeError, with all problems, for a recipe that is not valid, and RecipeModuleError for a
  * file that gives none. Needs permission to read the recipe's folder and this repository.
  */
 export async function loadRecipe(specifier: string, limits: Partial<Limits> = {}): Promise<Recipe> {
-  const url = locate(specifier);
+  const { file, name } = named(specifier);
+  const url = locate(file);
   const path = fileURLToPath(url);
   const where = shown(specifier);
   const { size } = await statOf(path, where);
   if (path.endsWith(".json")) {
+    if (name !== "default") {
+      const advice = `Name the file alone: ${shown(file)}`;
+      throw new RecipeModuleError(where, "a .json file holds one recipe, without a name", advice);
+    }
     if (size > JSON_LIMIT * 4) throw tooLong(where);
     return fromJson(await Deno.readTextFile(path), where);
   }
-  return recipeOf(await evaluate(url, where, { ...LIMITS, ...limits }), where);
+  const order = { recipe: url.href, name };
+  return recipeOf(await evaluate(order, where, { ...LIMITS, ...limits }), where, name);
+}
+
+/** The file of a specifier and the export that it asks for; a # elsewhere belongs to the path. */
+function named(specifier: string): { readonly file: string; readonly name: string } {
+  const [, file, name] = /^(.*\.(?:[mc]?[jt]s|json))#(.+)$/s.exec(specifier) ?? [];
+  return file === undefined ? { file: specifier, name: "default" } : { file, name };
 }
 
 /** The file: URL of a recipe. */
@@ -116,8 +129,8 @@ const WATCH_INTERVAL = 20;
  * the worker's thread ends with the process, which is what the commands do next. It has no limit
  * for a worker's heap either, so the whole process is watched.
  */
-async function evaluate(url: URL, where: string, limits: Limits): Promise<unknown> {
-  const worker = startWorker([await projectOf(fileURLToPath(url)), SUTURE], where);
+async function evaluate(order: Order, where: string, limits: Limits): Promise<unknown> {
+  const worker = startWorker([await projectOf(fileURLToPath(order.recipe)), SUTURE], where);
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
   const stop = (why: string, advice: string) => reject(new RecipeModuleError(where, why, advice));
   const timer = setTimeout(() => {
@@ -134,7 +147,7 @@ async function evaluate(url: URL, where: string, limits: Limits): Promise<unknow
     event.preventDefault();
     resolve({ error: "Error", message: event.message } satisfies Answer);
   };
-  worker.postMessage({ recipe: url.href } satisfies Order);
+  worker.postMessage(order);
   return await promise.finally(() => {
     clearTimeout(timer);
     clearInterval(watch);
@@ -167,20 +180,26 @@ function startWorker(readable: string[], where: string): Worker {
 }
 
 /** Reads an answer, whoever wrote it. */
-function recipeOf(answer: unknown, where: string): Recipe {
-  const { json, problems, missing, error, message } = Object(answer) as Record<string, unknown>;
+function recipeOf(answer: unknown, where: string, name: string): Recipe {
+  const { json, problems, exports, error, message } = Object(answer) as Record<string, unknown>;
   if (typeof json === "string") {
     if (json.length > JSON_LIMIT) throw tooLong(where);
     return fromJson(json, where);
   }
   if (Array.isArray(problems)) throw problemsOf(problems, where);
-  if (missing === true) {
-    const advice = "End it with: export default recipe({ … });";
-    throw new RecipeModuleError(where, "it has no default export", advice);
-  }
+  if (Array.isArray(exports)) throw missing(exports.map(shown), where, name);
   if (typeof error === "string") throw explained(shown(error), shown(message), where);
   const advice = "End it with export default recipe({ … }), and post no messages.";
   throw new RecipeModuleError(where, "it answers with something else than a recipe", advice);
+}
+
+/** The error of a module that does not export what was asked for. */
+function missing(exports: readonly string[], where: string, name: string): RecipeModuleError {
+  const asked = name === "default" ? "default export" : `export named ${JSON.stringify(name)}`;
+  const list = exports.length === 0 ? "nothing" : exports.join(", ");
+  const advice = `It exports ${list}. Pick a recipe of it as FILE#NAME, or end it with: ` +
+    "export default recipe({ … });";
+  return new RecipeModuleError(where, shown(`it has no ${asked}`), advice);
 }
 
 /** Most problems that are taken over from a module. */

@@ -10,9 +10,10 @@ import { type Problem, RecipeError } from "../dsl/problem.ts";
 import { build } from "../dsl/recipe.ts";
 import { toJson } from "../dsl/serialise.ts";
 
-/** What the worker is told: the URL of the module. */
+/** What the worker is told: the URL of the module, and which of its exports is the recipe. */
 export interface Order {
   readonly recipe: string;
+  readonly name: string;
 }
 
 /** What comes out of evaluating a recipe module. */
@@ -21,8 +22,8 @@ export type Answer =
   | { readonly json: string }
   /** The problems of a RecipeError. */
   | { readonly problems: readonly Problem[] }
-  /** The module has no default export. */
-  | { readonly missing: true }
+  /** The module does not export what was asked for, but this. */
+  | { readonly exports: readonly string[] }
   /** The module could not be loaded, or threw; `error` is the error's class. */
   | { readonly error: string; readonly message: string };
 
@@ -38,14 +39,15 @@ const LOCKDOWN = `
 
 const dataUrl = (source: string) => `data:text/javascript,${encodeURIComponent(source)}`;
 
-async function evaluate(recipe: string): Promise<Answer> {
+async function evaluate({ recipe, name }: Order): Promise<Answer> {
   const entry = `
     import ${JSON.stringify(dataUrl(LOCKDOWN))};
     export * as recipe from ${JSON.stringify(recipe)};`;
   try {
     const module = await import(dataUrl(entry));
-    if (module.recipe.default === undefined) return { missing: true };
-    return { json: toJson(build(module.recipe.default)) };
+    const { [name]: value, ...others } = module.recipe;
+    if (value === undefined) return { exports: Object.keys(others) };
+    return { json: toJson(build(value)) };
   } catch (error) {
     if (error instanceof RecipeError) return { problems: error.problems };
     if (!(error instanceof Error)) return { error: "Thrown", message: String(error) };
@@ -61,5 +63,5 @@ function placeOf({ message, stack = "" }: Error): string {
 }
 
 self.onmessage = async ({ data }: MessageEvent<Order>) => {
-  self.postMessage(await evaluate(data.recipe));
+  self.postMessage(await evaluate(data));
 };

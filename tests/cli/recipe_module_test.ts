@@ -122,6 +122,29 @@ Deno.test("loadRecipe: JSON", async () => {
   });
 });
 
+Deno.test("loadRecipe: an export by its name, which need not be an identifier", async () => {
+  const others = `
+    const large = pipe(base, withContext(1024));
+    export const small = pipe(base, withContext(64));
+    export { large as "0.5B" };`;
+  await withFiles({ "re#cipe.ts": valid(others), "r.json": toJson(conversion) }, async (path) => {
+    const contextOf = async (specifier: string) => (await loadRecipe(specifier)).stages[0].context;
+    assertEquals(await contextOf(path("re#cipe.ts")), 512);
+    assertEquals(await contextOf(path("re#cipe.ts#small")), 64);
+    assertEquals(await contextOf(path("re#cipe.ts#0.5B")), 1024);
+    const refused = (name: string) =>
+      assertRejects(() => loadRecipe(path(name)), RecipeModuleError);
+    assertStringIncludes(
+      (await refused("re#cipe.ts#7B")).message,
+      're#cipe.ts#7B: it has no export named "7B"\nIt exports 0.5B, default, small. Pick',
+    );
+    assertStringIncludes(
+      (await refused("r.json#7B")).message,
+      "a .json file holds one recipe, without a name",
+    );
+  });
+});
+
 Deno.test("loadRecipe: names that are no recipe", async () => {
   const message = async (specifier: string) => {
     return (await assertRejects(() => loadRecipe(specifier), RecipeModuleError)).message;
@@ -146,7 +169,8 @@ Deno.test("loadRecipe: names that are no recipe", async () => {
 
 Deno.test("loadRecipe: modules that give no recipe say why and what to do", async () => {
   const cases: readonly (readonly [source: string, ...expected: readonly string[]])[] = [
-    ["export const recipe = 1;", "it has no default export", "export default recipe({ … });"],
+    ["export const recipe = 1;", "it has no default export", "exports recipe", "FILE#NAME"],
+    ["", "it has no default export", "exports nothing", "export default recipe({ … });"],
     ["const x: = 1;", "SyntaxError: Unexpected token", "recipe.ts:1:10", "deno check"],
     ['import "./nowhere.ts";', "Module not found", "nowhere.ts", "recipe.ts:1:8"],
     ['import { nothing } from "./recipe.ts"; export default nothing;', "nothing"],
