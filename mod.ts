@@ -9,7 +9,7 @@ export { recipe } from "./dsl/recipe.ts";
 export { newModel, teacher } from "./dsl/teachers.ts";
 export { byteLevelBpe } from "./dsl/tokenizers.ts";
 export { every, except, first, last, layers, only, where } from "./dsl/selectors.ts";
-export { keepAttention, radRwkv6, radRwkv7 } from "./dsl/mixers.ts";
+export { keepAttention, radRwkv6, radRwkv7, worst } from "./dsl/mixers.ts";
 export { align, distill, finetune, pretrain } from "./dsl/stages.ts";
 export { tokens } from "./dsl/tokens.ts";
 export { constant, cosine, linear } from "./dsl/schedules.ts";

@@ -5,7 +5,7 @@ import { build } from "../dsl/recipe.ts";
 import { runRecipe } from "../train/convert.ts";
 import { NotFiniteError } from "../train/finite.ts";
 import { OUTPUT_DTYPES } from "../train/output.ts";
-import type { InferenceReport, Report, StageReport } from "../train/report.ts";
+import type { InferenceReport, KeptAttention, Report, StageReport } from "../train/report.ts";
 import type { RunOutcome } from "../train/run.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
@@ -57,6 +57,7 @@ export const convert = command({
             progress: progress.count,
             step: progress.step,
             measured: (measured) => progress.note(measuredText(measured)),
+            kept: ({ layers }) => progress.note(keptText(layers)),
           },
           listen,
         }));
@@ -93,6 +94,23 @@ function ratioText(ratio: number | undefined): string {
 function measuredText({ name, loss, perplexity, ratio }: StageReport): string {
   const against = ratio === undefined ? "" : `, ${ratioText(ratio)} the teacher's`;
   return `${name}: held-out loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(3)}${against}`;
+}
+
+function keptText(layers: readonly number[]): string {
+  const several = layers.length > 1 ? "s" : "";
+  return `attention stays in layer${several} ${layers.join(", ")}: largest stage-1 error${several}`;
+}
+
+/** The stage-1 errors that attention was kept by. */
+function errorsText({ layers, errors }: KeptAttention): string {
+  return table([
+    ["layer", "stage-1 error", ""],
+    ...errors.map(({ layer, error }) => [
+      `${layer}`,
+      error.toFixed(5),
+      layers.includes(layer) ? "keeps attention" : "",
+    ]),
+  ]);
 }
 
 /** The table and the samples that a run ends with. */
@@ -137,6 +155,7 @@ export function reportText(report: Report, out: string): string {
     : sideBySide({ title: "teacher", text: theirs }, { title: "student", text: mine }, WIDTH);
   return [
     table(rows),
+    report.keptAttention === undefined ? "" : `\n${errorsText(report.keptAttention)}`,
     `\nafter ${printable(JSON.stringify(report.prompt))}\n\n${samples}`,
     `\n${out} in ${report.seconds.toFixed(0)} s\n`,
   ].join("");

@@ -53,9 +53,17 @@ export const withFlags = (flags: MixerFlags): Transformation => (recipe) => {
   return extend(recipe, { surgery });
 };
 
-/** Keeps attention in these layers, whatever the rules so far: `withHybrid(every(4))`. */
-export const withHybrid = (layers: Selector): Transformation => (recipe) => {
-  return extend(recipe, { surgery: [...recipe.surgery, { layers, mixer: keepAttention() }] });
+/**
+ * Keeps attention in these layers, whatever the rules so far: `withHybrid(every(4))`, or in some of
+ * them that are found by measurement: `withHybrid(layers.all, { where: worst(2) })`.
+ */
+export const withHybrid = (
+  layers: Selector,
+  options: Parameters<typeof keepAttention>[0] = {},
+): Transformation =>
+(recipe) => {
+  const rule = { layers, mixer: keepAttention(options) };
+  return extend(recipe, { surgery: [...recipe.surgery, rule] });
 };
 
 /** Other data. */

@@ -12,6 +12,7 @@ import {
   list,
   object,
   oneOf,
+  optional,
   type Reader,
   required,
   tagged,
@@ -78,9 +79,17 @@ export interface RadRwkv7 {
   readonly reinitialise: readonly Projection[];
 }
 
+/** The layers with the largest stage-1 error: which ones that are is measured during the run. */
+export interface Worst {
+  readonly kind: "worst";
+  readonly count: number;
+}
+
 /** The teacher's own attention, unchanged. */
 export interface KeepAttention {
   readonly kind: "attention";
+  /** In some of the rule's layers only; all are converted until it is known in which. */
+  readonly where?: Worst;
 }
 
 export type Mixer = RadRwkv6 | RadRwkv7 | KeepAttention;
@@ -134,8 +143,17 @@ export const radRwkv6 = (flags: RadRwkv6Flags = {}): RadRwkv6 => withMixerFlags(
 /** RAD-RWKV7, by default as published: RoPE, GroupNorm, unbalanced state, low-rank gate. */
 export const radRwkv7 = (flags: RadRwkv7Flags = {}): RadRwkv7 => withMixerFlags(PUBLISHED7, flags);
 
-/** The layer keeps the teacher's attention; later rules win, so this makes hybrids. */
-export const keepAttention = (): KeepAttention => Object.freeze({ kind: "attention" });
+/**
+ * The layer keeps the teacher's attention; later rules win, so this makes hybrids. With
+ * `where: worst(n)`, the rule's layers are converted and aligned like the others; at the end of
+ * stage 1 the n of them with the largest error go back to the teacher's attention.
+ */
+export const keepAttention = ({ where }: { readonly where?: Worst } = {}): KeepAttention => {
+  return Object.freeze(where === undefined ? { kind: "attention" } : { kind: "attention", where });
+};
+
+/** The `count` layers whose stage-1 error stays largest, for `keepAttention`. */
+export const worst = (count: number): Worst => Object.freeze({ kind: "worst", count });
 
 /** The mixer with other flags; what it does not know is found by validation. */
 export function withMixerFlags<M extends ConvertingMixer>(mixer: M, flags: MixerFlags): M {
@@ -236,6 +254,11 @@ const sharedFlags = (published: RadRwkv6 | RadRwkv7) => ({
   reinitialise: defaulted(readProjections, published.reinitialise),
 });
 
+const readWorst = object<Worst>("worst(n)", {
+  kind: required(oneOf("worst")),
+  count: required(integer(1, undefined, "a whole number of layers from 1")),
+});
+
 export const readMixer: Reader<Mixer> = tagged<Mixer>(
   "a mixer: radRwkv6(flags), radRwkv7(flags) or keepAttention()",
   {
@@ -255,6 +278,7 @@ export const readMixer: Reader<Mixer> = tagged<Mixer>(
     }),
     attention: object<KeepAttention>("keepAttention()", {
       kind: required(oneOf("attention")),
+      where: optional(readWorst),
     }),
   },
 );

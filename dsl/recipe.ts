@@ -17,7 +17,7 @@ import {
 } from "./schema.ts";
 import { type Data, readData, readSeed, type Source } from "./sources.ts";
 import { readStage, type Stage } from "./stages.ts";
-import { converts, readSurgery, type Rule } from "./surgery.ts";
+import { converts, measuresLayers, readSurgery, type Rule } from "./surgery.ts";
 import { type NewModel, readTeacher, type Teacher } from "./teachers.ts";
 
 /** A valid recipe with every default written out. */
@@ -105,6 +105,7 @@ const readRecipe: Reader<Recipe> = checked(readParts, (recipe, at) => {
   }
   if (sound(at, "surgery")) {
     checkSurgery(teacher, surgery, stages.map(([, stage]) => stage), inside(at, "surgery"));
+    checkMeasured(recipe, stages.map(([, stage]) => stage), inside(at, "surgery"));
   }
   if (sound(at, "teacher", "data")) checkTokenizer(recipe, at);
 });
@@ -140,6 +141,29 @@ function checkSurgery(
     const expected = "a rule that converts layers, such as layers.all.to(radRwkv7())";
     refuseAs(at, expected, "none", `${needs.kind} trains converted layers`);
   }
+}
+
+/**
+ * The stages after which the layers of `worst(n)` are found: the align stages that come first.
+ * Undefined for a recipe without such a rule.
+ */
+export function measuredAfter({ surgery, stages }: Recipe): number | undefined {
+  if (!surgery.some(({ mixer }) => measuresLayers(mixer))) return undefined;
+  const other = stages.findIndex(({ kind }) => kind !== "align");
+  return other === -1 ? stages.length : other;
+}
+
+/** Layers are found by measurement once, at the end of an alignment that nothing comes before. */
+function checkMeasured({ surgery }: Recipe, stages: readonly Stage[], at: At): void {
+  const rules = surgery.flatMap(({ mixer }, rule) => measuresLayers(mixer) ? [rule] : []);
+  const place = (rule: number) => inside(inside(inside(at, rule), "mixer"), "where");
+  rules.slice(1).forEach((rule) =>
+    refuseAs(place(rule), "one rule with worst(n)", `another in surgery[${rules[0]}]`)
+  );
+  const [first] = stages;
+  if (rules.length === 0 || first?.kind === "align") return;
+  const expected = "align as the first stage, at whose end the layers' errors are measured";
+  refuseAs(place(rules[0]), expected, first?.kind ?? "no stages");
 }
 
 /** A tokenizer that is yet to be made needs text to make it from. */

@@ -1,6 +1,5 @@
 /** Rules of surgery: which layers get which mixer. Later rules win. */
-import { type Mixer, readMixer } from "./mixers.ts";
-import { keepAttention } from "./mixers.ts";
+import { type KeepAttention, keepAttention, type Mixer, readMixer } from "./mixers.ts";
 import type { Problem } from "./problem.ts";
 import { list, object, type Reader, required } from "./schema.ts";
 import { readSelector, selected, type Selector } from "./selectors.ts";
@@ -26,24 +25,41 @@ export function converts(surgery: readonly Rule[]): boolean {
   return surgery.some(({ mixer }) => mixer.kind !== "attention");
 }
 
+/** Layers that are converted, some of which go back to attention once it is measured which. */
+export interface Choice {
+  readonly layers: readonly number[];
+  /** How many of them keep attention in the end. */
+  readonly count: number;
+}
+
 /** One mixer a layer, or everything that does not fit a model of that many layers. */
 export type Resolution =
-  | { readonly ok: true; readonly mixers: readonly Mixer[] }
+  | { readonly ok: true; readonly mixers: readonly Mixer[]; readonly choice?: Choice }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
 /**
  * The mixer of each layer of a model of `layerCount` layers. Layers that no rule speaks of keep
  * attention; later rules win. Problems have the path of their rule in the recipe, as in
  * `surgery[1].layers`: an index out of range, a selector that selects nothing, and, as `surgery`,
- * rules that convert layers of which later rules leave none.
+ * rules that convert layers of which later rules leave none. Of a rule with `worst(n)` the layers
+ * are returned that it chooses among: the converted ones that no later rule speaks of.
  */
 export function resolveSurgery(rules: readonly Rule[], layerCount: number): Resolution {
   const problems: Problem[] = [];
   const mixers = Array.from({ length: layerCount }, (): Mixer => keepAttention());
+  const measured = mixers.map(() => false);
   rules.forEach(({ layers, mixer }, rule) => {
     const chosen = selected(layers, layerCount);
-    if ("expected" in chosen) problems.push({ path: `surgery[${rule}].layers`, ...chosen });
-    else chosen.forEach((is, layer) => is && (mixers[layer] = mixer));
+    if ("expected" in chosen) {
+      problems.push({ path: `surgery[${rule}].layers`, ...chosen });
+      return;
+    }
+    const measures = measuresLayers(mixer);
+    chosen.forEach((is, layer) => {
+      if (!is) return;
+      measured[layer] = measures;
+      if (!measures) mixers[layer] = mixer;
+    });
   });
   if (problems.length === 0 && converts(rules) && mixers.every((m) => m.kind === "attention")) {
     problems.push({
@@ -52,7 +68,33 @@ export function resolveSurgery(rules: readonly Rule[], layerCount: number): Reso
       found: `none of ${layerCount}: later rules keep attention in all of them`,
     });
   }
+  const choice = problems.length > 0 ? undefined : choiceAmong(rules, mixers, measured);
+  if (choice !== undefined && "expected" in choice) problems.push(choice);
   return problems.length > 0
     ? { ok: false, problems: Object.freeze(problems) }
-    : { ok: true, mixers: Object.freeze(mixers) };
+    : { ok: true, mixers: Object.freeze(mixers), ...choice as { choice: Choice } | undefined };
+}
+
+/** Whether a mixer is for layers that are yet to be found by measurement. */
+export function measuresLayers(mixer: Mixer): boolean {
+  return mixer.kind === "attention" && mixer.where !== undefined;
+}
+
+/** What the rule with `worst(n)` chooses among; fewer than all must go back to attention. */
+function choiceAmong(
+  rules: readonly Rule[],
+  mixers: readonly Mixer[],
+  measured: readonly boolean[],
+): { readonly choice: Choice } | Problem | undefined {
+  const rule = rules.findIndex(({ mixer }) => measuresLayers(mixer));
+  if (rule === -1) return undefined;
+  const { where } = rules[rule].mixer as KeepAttention;
+  const layers = mixers.flatMap(({ kind }, i) => measured[i] && kind !== "attention" ? [i] : []);
+  const { count } = where!;
+  if (count < layers.length) return { choice: Object.freeze({ layers, count }) };
+  return {
+    path: `surgery[${rule}].mixer.where.count`,
+    expected: `fewer than the ${layers.length} converted layers that the rule chooses among`,
+    found: `${count}`,
+  };
 }

@@ -116,6 +116,7 @@ export function planOf(
     ),
   );
   const all = modelParameters(student);
+  const choice = from?.conversion.choice;
   const layers = student.mixers.map((mixer, layer): LayerPlan => {
     const own = all.filter(({ name }) => name.startsWith(mixerPrefix(layer)));
     const teacherMixer = from?.spec.mixers[layer];
@@ -123,7 +124,11 @@ export function planOf(
     return {
       layer,
       from: teacherMixer === undefined ? "new" : mixerText(teacherMixer),
-      to: kept ? "kept" : mixerText(mixer),
+      to: kept
+        ? "kept"
+        : `${mixerText(mixer)}${
+          choice?.layers.includes(layer) ? `, or kept: ${choice.count} of these` : ""
+        }`,
       parameters: count(own),
       copied: count(own.filter(({ name }) => copied.has(name))),
       stateBytes: layerState(student, layer),

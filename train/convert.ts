@@ -35,6 +35,7 @@ async function reportOf(run: Run, state: RunState): Promise<Report> {
     student: { loss, perplexity, context, ...await measureInference(student, tokenizer, prompt) },
     untrained,
     stages,
+    ...(state.kept && { keptAttention: state.kept }),
     prompt: tokenizer.decode(prompt),
     heldOutTokens: heldOut.length,
     trainingTokens: splits[0].train.length,
@@ -105,14 +106,17 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
       origin,
       preparation,
       measures: createMeasures({
-        ...preparation,
+        teacher: preparation.teacher,
+        get student() {
+          return preparation.student;
+        },
         stages: recipe.stages,
         heldOut,
         onProgress: events.progress,
       }),
       elapsed: () => before + (performance.now() - began) / 1000,
     };
-    const found = resumes ? resumed(run) : undefined;
+    const found = resumes ? await resumed(run) : undefined;
     before = found?.elapsed ?? 0;
     state = found ?? await begun(run);
   } catch (error) {
@@ -124,7 +128,7 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
   if ("kind" in reached) return reached;
   const report = await reportOf(run, reached);
   writeOutput(out, {
-    config: origin.config,
+    config: run.preparation.student.config,
     dtype: options.dtype,
     tensors: await storeTensors(run.preparation.student.store),
     tokenizerFiles: origin.tokenizerFiles,

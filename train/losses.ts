@@ -33,13 +33,20 @@ export function alignmentLoss(a: Tensor, b: Tensor): Tensor {
   return g.meanAll(g.mul(norm, a.shape[a.shape.length - 1] ** -0.5));
 }
 
+/** The stage-1 loss of one layer. */
+export interface LayerLoss {
+  readonly layer: number;
+  /** [1]. */
+  readonly loss: Tensor;
+}
+
 /**
- * Stage 1: every converted layer's mixer is fed the teacher's residual stream and answers what the
- * teacher's attention answers. The mean over converted layers, [1].
+ * Stage 1, layer by layer: every converted layer's mixer is fed the teacher's residual stream and
+ * answers what the teacher's attention answers. The mean of each over batch and time.
  */
-export function alignLoss(teacher: Model, student: Model, batch: Batch): Tensor {
+export function alignLosses(teacher: Model, student: Model, batch: Batch): LayerLoss[] {
   const { traces } = decoderForward(teacher.spec, { ...batch, weight: teacher.weight });
-  const losses: Tensor[] = [];
+  const losses: LayerLoss[] = [];
   let firstValue: Tensor | undefined;
   student.spec.mixers.forEach((mixer, layer) => {
     const trace = traces[layer];
@@ -57,8 +64,14 @@ export function alignLoss(teacher: Model, student: Model, batch: Batch): Tensor 
       firstValue,
     });
     firstValue ??= value;
-    losses.push(alignmentLoss(trace.y, y));
+    losses.push({ layer, loss: alignmentLoss(trace.y, y) });
   });
+  return losses;
+}
+
+/** Stage 1: the mean over converted layers, [1]. */
+export function alignLoss(teacher: Model, student: Model, batch: Batch): Tensor {
+  const losses = alignLosses(teacher, student, batch).map(({ loss }) => loss);
   const total = losses.reduce((sum, loss) => g.add(sum, loss));
   return g.mul(total, 1 / losses.length);
 }

@@ -9,13 +9,14 @@ import type { Measure, ModelReport } from "./report.ts";
 import type { OnProgress } from "./sources.ts";
 
 /** Held-out tokens that are evaluated at most. */
-const HELD_OUT_LIMIT = 262_144;
+export const HELD_OUT_LIMIT = 262_144;
 /** Context of a recipe without stages. */
 const CONTEXT = 256;
 
 /** What is measured, and on what. */
 export interface Measured {
   readonly teacher?: LoadedModel;
+  /** As it is at the time of the call. */
   readonly student: LoadedModel;
   readonly stages: readonly Stage[];
   /** The held-out text of every stage; of the recipe where there are none. */
@@ -50,7 +51,7 @@ async function measure(
 
 /** Prepares the measuring; the teacher, which does not change, is measured once a context and text. */
 export function createMeasures(measured: Measured): Measures {
-  const { teacher, student, stages, heldOut, onProgress } = measured;
+  const { teacher, stages, heldOut, onProgress } = measured;
   const known = new Map<TokenStream, Map<number, ModelReport>>();
   const at = (stagesDone: number) => {
     const index = Math.max(0, stagesDone - 1);
@@ -74,7 +75,7 @@ export function createMeasures(measured: Measured): Measures {
     student: async (stagesDone) => {
       const { text, context } = at(stagesDone);
       const { loss, perplexity } = await measure(
-        student,
+        measured.student,
         text,
         context,
         (done, total) => onProgress("measuring the student", done, total),

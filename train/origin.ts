@@ -1,6 +1,7 @@
 /** Where a run starts: an existing teacher, or a new model with random weights. */
 
 import type { Recipe } from "../dsl/recipe.ts";
+import type { Choice } from "../dsl/surgery.ts";
 import type { NewModel } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
 import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
@@ -37,13 +38,18 @@ export interface Origin {
   readonly tokenizerFiles: readonly NamedFile[];
   /** Whether the tokenizer was made from the recipe's text. */
   readonly tokenizerIsMade: boolean;
+  /** Layers of which some go back to attention, and the student that keeps it in given ones. */
+  readonly hybrid?: {
+    readonly choice: Choice;
+    keeping(layers: readonly number[]): Pick<Origin, "student" | "config">;
+  };
   /** Gives every parameter of the student its first value. */
   initialise(write: (name: string, values: Float32Array) => void, seed: number): void;
 }
 
 function fromTeacher(recipe: Recipe, location: string): Origin {
   const teacher = inspectCheckpoint(location);
-  const { student, config, transfers } = conversionOf(recipe, teacher);
+  const { student, config, transfers, choice } = conversionOf(recipe, teacher);
   return {
     teacher,
     student,
@@ -51,6 +57,9 @@ function fromTeacher(recipe: Recipe, location: string): Origin {
     tokenizer: checkpointTokenizer(location, teacher.config),
     tokenizerFiles: tokenizerFiles(location),
     tokenizerIsMade: false,
+    ...(choice && {
+      hybrid: { choice, keeping: (layers) => conversionOf(recipe, teacher, layers) },
+    }),
     initialise: (write, seed) => {
       using tensors = openCheckpoint(location);
       for (const { parameter, from } of transfers) {

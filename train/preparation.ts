@@ -1,13 +1,14 @@
 /** Everything that a run needs on its device and in its folder before it can begin. */
 
 import type { Device } from "../devices/device.ts";
-import { createStore, layoutOf } from "../devices/store.ts";
+import { createStore, layoutOf, type Store } from "../devices/store.ts";
 import { type Problem, RecipeError } from "../dsl/problem.ts";
-import type { Recipe } from "../dsl/recipe.ts";
+import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import type { Source } from "../dsl/sources.ts";
-import type { Stage } from "../dsl/stages.ts";
 import { FormatError } from "../formats/error.ts";
+import type { ModelConfig } from "../formats/hf_config/config.ts";
 import { loadCheckpoint, type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
+import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { type Corpus, openCorpus } from "./corpus.ts";
 import { type Split, splitTokens } from "./data.ts";
@@ -20,6 +21,15 @@ export interface Preparation extends Disposable {
   readonly teacher?: LoadedCheckpoint;
   /** The student; its weights are yet to be set. */
   readonly student: LoadedCheckpoint;
+  /**
+   * Another student in place of the present one, which is freed once the weights of the new one are
+   * set.
+   */
+  replaceStudent(
+    spec: ModelSpec,
+    config: ModelConfig,
+    fill: (store: Store) => Promise<void>,
+  ): Promise<void>;
   /** Training and held-out tokens of every stage; of the recipe where there are none. */
   readonly splits: readonly Split[];
   /** Tokens of each of these, both parts together. */
@@ -81,13 +91,16 @@ async function openData(
   return corpora;
 }
 
-/** Every stage's context must fit its text. */
-function contextProblems(stages: readonly Stage[], splits: readonly Split[]): Problem[] {
-  return stages.flatMap(({ context }, i) => {
+/** Every stage's context must fit its text; where layers are measured, the held-out part too. */
+function contextProblems(recipe: Recipe, splits: readonly Split[]): Problem[] {
+  const measured = measuredAfter(recipe) ?? 0;
+  return recipe.stages.flatMap(({ context }, i) => {
     const { train, heldOut } = splits[i];
     const misfits = [
       ...(train.length > context ? [] : [{ what: "training", tokens: train.length }]),
-      ...(heldOut.length > 1 ? [] : [{ what: "held-out", tokens: heldOut.length }]),
+      ...(heldOut.length > (i === measured - 1 ? context : 1)
+        ? []
+        : [{ what: "held-out", tokens: heldOut.length }]),
     ];
     return misfits.map(({ what, tokens }) => ({
       path: `stages[${i}].context`,
@@ -125,19 +138,34 @@ export async function prepare(options: PreparationOptions): Promise<Preparation>
     known.set(corpus, split);
     return split;
   });
-  const problems = contextProblems(recipe.stages, splits);
+  const problems = contextProblems(recipe, splits);
   if (problems.length > 0) throw new RecipeError(problems);
 
   const free = (model: LoadedCheckpoint) => model.free();
   const teacher = origin.teacher &&
     owned.adopt(loadCheckpoint(device, origin.teacher), free);
   if (teacher !== undefined) await checkWeights(teacher, origin.teacher!.folder);
-  const store = createStore(device, layoutOf(modelParameters(origin.student)));
-  const student = owned.adopt(loadedModel(device, origin.student, origin.config, store), free);
+  const room = (spec: ModelSpec, config: ModelConfig): LoadedCheckpoint =>
+    loadedModel(device, spec, config, createStore(device, layoutOf(modelParameters(spec))));
+  let student = room(origin.student, origin.config);
+  owned.defer(() => student.free());
   const kept = owned.move();
   return {
     teacher,
-    student,
+    get student() {
+      return student;
+    },
+    replaceStudent: async (spec, config, fill) => {
+      const next = room(spec, config);
+      try {
+        await fill(next.store);
+      } catch (error) {
+        next.free();
+        throw error;
+      }
+      student.free();
+      student = next;
+    },
     splits,
     tokens: corpora.map(({ length }) => length),
     [Symbol.dispose]: () => kept.dispose(),

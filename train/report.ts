@@ -43,6 +43,19 @@ export interface InferenceReport {
   readonly sample: string;
 }
 
+/** The stage-1 error of a layer on held-out text: the mean of ‖o_teacher − o_student‖₂·C^(−½). */
+export interface LayerError {
+  readonly layer: number;
+  readonly error: number;
+}
+
+/** Layers that were found by measurement and went back to attention at the end of stage 1. */
+export interface KeptAttention {
+  readonly layers: readonly number[];
+  /** Of every layer that had been converted. */
+  readonly errors: readonly LayerError[];
+}
+
 /** report.json. */
 export interface Report {
   /** Final student over teacher held-out perplexity; absent without a teacher. */
@@ -53,6 +66,8 @@ export interface Report {
   readonly untrained: StageReport;
   /** The student after every stage. */
   readonly stages: readonly StageReport[];
+  /** Absent where the recipe says itself which layers keep attention. */
+  readonly keptAttention?: KeptAttention;
   readonly prompt: string;
   readonly heldOutTokens: number;
   readonly trainingTokens: number;

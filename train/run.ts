@@ -4,11 +4,12 @@ import type { Device } from "../devices/device.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/serialise.ts";
 import { FormatError } from "../formats/error.ts";
+import { becomeHybrid } from "./hybrid.ts";
 import type { Measures } from "./measure.ts";
 import type { Origin } from "./origin.ts";
 import type { OutputDtype } from "./output.ts";
 import type { Preparation } from "./preparation.ts";
-import type { Report, StageReport } from "./report.ts";
+import type { KeptAttention, Report, StageReport } from "./report.ts";
 import type { RunFolder, RunState } from "./run_folder.ts";
 import { BEGINNING, type StepEvent } from "./stage.ts";
 
@@ -21,6 +22,8 @@ export interface RunEvents {
   step(event: StepEvent): void;
   /** The student was measured. */
   measured(report: StageReport): void;
+  /** Layers went back to attention. */
+  kept(layers: KeptAttention): void;
 }
 
 /** Whether somebody wants a run to stop. Listening ends when it is disposed. */
@@ -71,7 +74,8 @@ export interface Run {
 }
 
 /** The state after an earlier call, the student's weights in place; undefined where there is none. */
-export function resumed({ recipe, folder, preparation, options }: Run): RunState | undefined {
+export async function resumed(run: Run): Promise<RunState | undefined> {
+  const { recipe, folder, preparation, options } = run;
   const state = folder.state();
   if (state === undefined) return undefined;
   if (state.tokens.join() !== preparation.tokens.join()) {
@@ -82,6 +86,7 @@ export function resumed({ recipe, folder, preparation, options }: Run): RunState
       advice: "token files have changed: run it without --resume, which starts afresh",
     });
   }
+  if (state.kept !== undefined) await becomeHybrid(run, state.kept.layers);
   folder.loadStage(preparation.student.store);
   folder.trimLog(state);
   const { stage, progress: { step } } = state;

@@ -11,7 +11,7 @@ import { LOCK_FILE, lockFolder } from "../formats/folder_lock.ts";
 import { openSafetensors, type TensorStore } from "../formats/safetensors/store.ts";
 import { type TensorSource, writeSafetensors } from "../formats/safetensors/write.ts";
 import type { Store } from "../devices/store.ts";
-import type { Measure, Training } from "./report.ts";
+import type { KeptAttention, Measure, Training } from "./report.ts";
 import type { StageProgress } from "./stage.ts";
 
 /** How far a run is. */
@@ -30,6 +30,8 @@ export interface RunState {
   readonly trainings: readonly Training[];
   /** The student before the first stage and after finished ones; the last may be still to come. */
   readonly measures: readonly Measure[];
+  /** Layers that went back to attention, once they are found: the student is without their mixers. */
+  readonly kept?: KeptAttention;
 }
 
 /** Stores in a checkpoint of a stage in progress. */
@@ -55,8 +57,11 @@ export interface RunFolder extends Disposable {
   saveStage(state: RunState, weights: Store): Promise<void>;
   /** Reads it back. */
   loadStage(weights: Store): void;
-  /** Appends a line of telemetry about a step of a stage. */
-  log(stageIndex: number, line: { readonly step: number }): void;
+  /** Appends a line of telemetry about a step of a stage, or before its first step. */
+  log(
+    stageIndex: number,
+    line: { readonly step: number; readonly keptAttention?: KeptAttention },
+  ): void;
   /** Forgets telemetry of steps after the state's, which will be taken again. */
   trimLog(state: RunState): void;
   /** Removes what an earlier run left. */
@@ -200,10 +205,11 @@ export function openRunFolder(path: string): RunFolder {
         throw systemError(telemetry, "write", error);
       }
     },
-    trimLog: ({ stage, progress: { step } }) => {
+    trimLog: ({ stage, progress: { step }, kept }) => {
       const lines = readLines(telemetry).filter((line) => {
         const at = position(line);
-        return at !== undefined && (at.stage < stage || (at.stage === stage && at.step <= step));
+        if (at === undefined || (at.keeps && kept === undefined)) return false;
+        return at.stage < stage || (at.stage === stage && at.step <= step);
       });
       if (lines.length > 0) writeFileAtomic(telemetry, lines.map((line) => `${line}\n`).join(""));
       else removeFile(telemetry);
@@ -240,11 +246,14 @@ function readLines(path: string): string[] {
   }
 }
 
-/** Which step a line of telemetry is about; undefined for one that was cut off. */
-function position(line: string): { stage: number; step: number } | undefined {
+/**
+ * Which step a line of telemetry is about, and whether it tells of layers that keep attention;
+ * undefined for one that was cut off.
+ */
+function position(line: string): { stage: number; step: number; keeps: boolean } | undefined {
   try {
-    const { stageIndex, step } = JSON.parse(line);
-    return { stage: stageIndex, step };
+    const { stageIndex, step, keptAttention } = JSON.parse(line);
+    return { stage: stageIndex, step, keeps: keptAttention !== undefined };
   } catch {
     return undefined;
   }

@@ -1,7 +1,8 @@
 /** The stages of a run, one after another, measured in between. */
 
-import type { Recipe } from "../dsl/recipe.ts";
+import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import { stepsOf } from "../dsl/stages.ts";
+import { keepWorst } from "./hybrid.ts";
 import { sourcesKey } from "./preparation.ts";
 import type { StageReport, Training } from "./report.ts";
 import type { Run, RunOutcome } from "./run.ts";
@@ -101,6 +102,9 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
   let state = from;
   for (;;) {
     const { stage: index } = state;
+    if (index === measuredAfter(run.recipe) && state.kept === undefined) {
+      state = await keepWorst(run, state);
+    }
     if (state.measures.length <= index) {
       state = { ...state, measures: [...state.measures, await measures.student(index)] };
       events.measured(stageReports(run.recipe, state)[index]);

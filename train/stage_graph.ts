@@ -10,7 +10,14 @@ import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import type { Parameter } from "../models/parameter.ts";
-import { alignLoss, type Batch, distillLosses, type Model, textLosses } from "./losses.ts";
+import {
+  alignLoss,
+  alignLosses,
+  type Batch,
+  distillLosses,
+  type Model,
+  textLosses,
+} from "./losses.ts";
 
 /** The parameters that a stage reads: in stage 1 only those of converted layers. */
 function stageParameters(stage: Stage, student: ModelSpec): Parameter[] {
@@ -81,6 +88,34 @@ export interface StageGraph {
 /** Prefix of the teacher's parameters, which keeps the two models apart. */
 export const TEACHER_PREFIX = "teacher.";
 
+/** The batch of a graph, as inputs. */
+function batchInputs({ config }: ModelSpec, rows: number, context: number): Batch {
+  const half = config.headDim / 2;
+  return {
+    ids: g.input("ids", [rows, context], "i32"),
+    targets: g.input("targets", [rows * context], "i32"),
+    cosine: g.input("cosine", [1, context, half]),
+    sine: g.input("sine", [1, context, half]),
+  };
+}
+
+/** A model of a graph, its parameters as inputs. */
+function modelInputs(spec: ModelSpec, prefix: string): Model {
+  const inputs = new Map(
+    modelParameters(spec).map(({ name, shape }) => [name, g.input(prefix + name, shape)]),
+  );
+  return { spec, weight: (name) => inputs.get(name)! };
+}
+
+/**
+ * The stage-1 loss of every converted layer over one sequence, without gradients. The inputs are
+ * those of `stageGraph`.
+ */
+export function alignmentGraph(student: ModelSpec, teacher: ModelSpec, context: number) {
+  const models = [modelInputs(teacher, TEACHER_PREFIX), modelInputs(student, "")] as const;
+  return alignLosses(...models, batchInputs(student, 1, context));
+}
+
 /**
  * The graph of one part of a batch. Its inputs are `ids` [rows, context] and `targets`
  * [rows·context] i32, `cosine` and `sine` [1, context, headDim/2], the student's parameters by
@@ -92,21 +127,9 @@ export function stageGraph(stage: Stage, student: ModelSpec, teacher?: ModelSpec
   const trained = trainedParameters(stage, student);
   const names = new Set(trained.map(({ name }) => name));
   const frozen = stageParameters(stage, student).filter(({ name }) => !names.has(name));
-  const half = student.config.headDim / 2;
-  const batch: Batch = {
-    ids: g.input("ids", [rows, context], "i32"),
-    targets: g.input("targets", [rows * context], "i32"),
-    cosine: g.input("cosine", [1, context, half]),
-    sine: g.input("sine", [1, context, half]),
-  };
-  const model = (spec: ModelSpec, prefix: string): Model => {
-    const inputs = new Map(
-      modelParameters(spec).map(({ name, shape }) => [name, g.input(prefix + name, shape)]),
-    );
-    return { spec, weight: (name) => inputs.get(name)! };
-  };
-  const own = model(student, "");
-  const whole = stageLoss(stage, batch, own, teacher && model(teacher, TEACHER_PREFIX));
+  const own = modelInputs(student, "");
+  const other = teacher && modelInputs(teacher, TEACHER_PREFIX);
+  const whole = stageLoss(stage, batchInputs(student, rows, context), own, other);
   const loss = g.mul(whole.loss, 1 / accumulate);
   const wanted = trained.map(({ name }) => own.weight(name));
   const differentiated = stage.rematerialise

@@ -1,7 +1,13 @@
 /** Small models with random weights. */
 
 import type { Device } from "../../devices/device.ts";
-import { createStore, layoutOf, storeBindings, storeInputs } from "../../devices/store.ts";
+import {
+  createStore,
+  layoutOf,
+  type Store,
+  storeBindings,
+  storeInputs,
+} from "../../devices/store.ts";
 import type { LoadedModel } from "../../infer/session.ts";
 import type { DecoderConfig, MixerSpec, ModelSpec, RadRwkv7Spec } from "../../models/config.ts";
 import { modelParameters } from "../../models/decoder.ts";
@@ -49,7 +55,7 @@ export function randomModel(
   device: Device,
   mixers: readonly MixerSpec[],
   changes: Partial<DecoderConfig> = {},
-): LoadedModel & { free(): void } {
+): LoadedModel & { readonly store: Store; free(): void } {
   const config = smallConfig({ layers: mixers.length, ...changes });
   const spec: ModelSpec = { config, mixers };
   const layout = layoutOf(modelParameters(spec));
@@ -68,6 +74,7 @@ export function randomModel(
   return {
     spec,
     device,
+    store,
     inputs: storeInputs(layout, ""),
     bindings: storeBindings(store, ""),
     free: store.free,

@@ -117,6 +117,7 @@ export const QUIET: RunEvents = {
   progress: () => {},
   step: () => {},
   measured: () => {},
+  kept: () => {},
 };
 
 /** Runs a recipe on a device, to the end. */
