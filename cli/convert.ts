@@ -12,7 +12,8 @@ import { deviceFlags, withDevice } from "./device.ts";
 import { absent, choice, optional, path, seconds, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { loadRecipe } from "./recipe_module.ts";
-import { resumeCommand } from "./resume_command.ts";
+import { resumeCommand } from "./command_line.ts";
+import { ratioText, runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";
 import { bytesText, sideBySide, table } from "./table.ts";
 
@@ -52,13 +53,7 @@ export const convert = command({
           resume: flags.resume,
           dtype: flags.dtype,
           checkpointSeconds: flags["checkpoint-every"],
-          events: {
-            note: progress.note,
-            progress: progress.count,
-            step: progress.step,
-            measured: (measured) => progress.note(measuredText(measured)),
-            kept: ({ layers }) => progress.note(keptText(layers)),
-          },
+          events: runEvents(progress),
           listen,
         }));
       progress.end();
@@ -85,20 +80,6 @@ function stoppedText(
 ): string {
   return `stopped in ${name} after step ${step} of ${steps}; what is done so far is in ${folder}\n` +
     `Go on with: ${command}`;
-}
-
-function ratioText(ratio: number | undefined): string {
-  return ratio === undefined ? "" : `${ratio.toFixed(4)} ×`;
-}
-
-function measuredText({ name, loss, perplexity, ratio }: StageReport): string {
-  const against = ratio === undefined ? "" : `, ${ratioText(ratio)} the teacher's`;
-  return `${name}: held-out loss ${loss.toFixed(4)}, perplexity ${perplexity.toFixed(3)}${against}`;
-}
-
-function keptText(layers: readonly number[]): string {
-  const several = layers.length > 1 ? "s" : "";
-  return `attention stays in layer${several} ${layers.join(", ")}: largest stage-1 error${several}`;
 }
 
 /** The stage-1 errors that attention was kept by. */

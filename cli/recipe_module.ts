@@ -39,6 +39,28 @@ const LIMITS: Limits = Object.freeze({ seconds: 10, memory: 512 });
  * file that gives none. Needs permission to read the recipe's folder and this repository.
  */
 export async function loadRecipe(specifier: string, limits: Partial<Limits> = {}): Promise<Recipe> {
+  const found = await load(specifier, limits);
+  if (!isList(found)) return found;
+  const advice = "Compare them with `deno task compare`, or name a module that exports one.";
+  throw new RecipeModuleError(shown(specifier), `it holds ${found.length} recipes`, advice);
+}
+
+/** The recipes of a file that may hold a list of them. Throws as `loadRecipe` does. */
+export async function loadRecipes(
+  specifier: string,
+  limits: Partial<Limits> = {},
+): Promise<readonly Recipe[]> {
+  const found = await load(specifier, limits);
+  return isList(found) ? found : [found];
+}
+
+const isList = (found: Recipe | readonly Recipe[]): found is readonly Recipe[] =>
+  Array.isArray(found);
+
+async function load(
+  specifier: string,
+  limits: Partial<Limits>,
+): Promise<Recipe | readonly Recipe[]> {
   const { file, name } = named(specifier);
   const url = locate(file);
   const path = fileURLToPath(url);
@@ -180,17 +202,34 @@ function startWorker(readable: string[], where: string): Worker {
 }
 
 /** Reads an answer, whoever wrote it. */
-function recipeOf(answer: unknown, where: string, name: string): Recipe {
-  const { json, problems, exports, error, message } = Object(answer) as Record<string, unknown>;
-  if (typeof json === "string") {
-    if (json.length > JSON_LIMIT) throw tooLong(where);
-    return fromJson(json, where);
-  }
+function recipeOf(answer: unknown, where: string, name: string): Recipe | readonly Recipe[] {
+  const { json, list, problems, exports, error, message } = Object(answer) as Record<
+    string,
+    unknown
+  >;
+  if (typeof json === "string") return read(json, where);
+  if (Array.isArray(list)) return readList(list, where);
   if (Array.isArray(problems)) throw problemsOf(problems, where);
   if (Array.isArray(exports)) throw missing(exports.map(shown), where, name);
   if (typeof error === "string") throw explained(shown(error), shown(message), where);
   const advice = "End it with export default recipe({ … }), and post no messages.";
   throw new RecipeModuleError(where, "it answers with something else than a recipe", advice);
+}
+
+function read(json: string, where: string): Recipe {
+  if (json.length > JSON_LIMIT) throw tooLong(where);
+  return fromJson(json, where);
+}
+
+/** Most recipes that a module may export as a list. */
+const RECIPES_LIMIT = 256;
+
+function readList(list: readonly unknown[], where: string): readonly Recipe[] {
+  if (list.length === 0 || list.length > RECIPES_LIMIT) {
+    const why = `it exports a list of ${list.length}`;
+    throw new RecipeModuleError(where, why, `Export from 1 to ${RECIPES_LIMIT} recipes.`);
+  }
+  return list.map((json, i) => read(String(json), `${where}[${i}]`));
 }
 
 /** The error of a module that does not export what was asked for. */

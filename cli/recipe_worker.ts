@@ -20,6 +20,8 @@ export interface Order {
 export type Answer =
   /** The recipe, as JSON. */
   | { readonly json: string }
+  /** Several recipes, as JSON each. */
+  | { readonly list: readonly string[] }
   /** The problems of a RecipeError. */
   | { readonly problems: readonly Problem[] }
   /** The module does not export what was asked for, but this. */
@@ -47,11 +49,23 @@ async function evaluate({ recipe, name }: Order): Promise<Answer> {
     const module = await import(dataUrl(entry));
     const { [name]: value, ...others } = module.recipe;
     if (value === undefined) return { exports: Object.keys(others) };
+    if (Array.isArray(value)) return { list: value.map(itemJson) };
     return { json: toJson(build(value)) };
   } catch (error) {
     if (error instanceof RecipeError) return { problems: error.problems };
     if (!(error instanceof Error)) return { error: "Thrown", message: String(error) };
     return { error: error.name, message: `${error.message}${placeOf(error)}` };
+  }
+}
+
+/** A recipe of a list as JSON; its problems say which one it is. */
+function itemJson(value: unknown, index: number): string {
+  try {
+    return toJson(build(value));
+  } catch (error) {
+    if (!(error instanceof RecipeError)) throw error;
+    const path = (inside: string) => `[${index}].${inside}`;
+    throw new RecipeError(error.problems.map((each) => ({ ...each, path: path(each.path) })));
   }
 }
 

@@ -9,7 +9,7 @@ import { tokenizerFiles } from "../train/tokenizer_files.ts";
 import { command, main } from "./command.ts";
 import { absent, optional, path, required, seconds, text, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
-import { resumeCommand } from "./resume_command.ts";
+import { resumeCommand } from "./command_line.ts";
 import { listenForStop } from "./signals.ts";
 import { bytesText } from "./table.ts";
 import { chunksOf, type InputFile, inputFiles, type Position } from "./tokenize/input.ts";

@@ -3,6 +3,8 @@
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { generate } from "../infer/generate.ts";
 import { type LoadedModel, stateBytes } from "../infer/session.ts";
+import { modelParameters } from "../models/decoder.ts";
+import { count } from "../plan/plan.ts";
 import type { TokenStream } from "./data.ts";
 import type { InferenceReport } from "./report.ts";
 
@@ -41,6 +43,7 @@ export async function measureInference(
   const middle = times.length >> 1;
   const seconds = (times.at(-1)! - times[middle]) / 1000;
   return {
+    parameters: count(modelParameters(model.spec)),
     stateBytesAt1K: stateBytes(model.spec, 1, 1024),
     stateBytesAt32K: stateBytes(model.spec, 1, 32768),
     tokensPerSecond: (times.length - 1 - middle) / seconds,

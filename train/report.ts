@@ -35,6 +35,8 @@ export interface StageReport extends Measure, Training {
 
 /** What a model costs at inference. */
 export interface InferenceReport {
+  /** Values in the model's parameters; tied embeddings count once. */
+  readonly parameters: number;
   readonly stateBytesAt1K: number;
   readonly stateBytesAt32K: number;
   /** Tokens a second, one text at a time. */

@@ -1,0 +1,136 @@
+/** `deno task compare`: runs several recipes and puts what they found out side by side. */
+
+import { basename, dirname, join } from "node:path";
+import { dotPlotSvg } from "../bench/dot_plot.ts";
+import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
+import type { Recipe } from "../dsl/recipe.ts";
+import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
+import { runRecipe } from "../train/convert.ts";
+import { NotFiniteError } from "../train/finite.ts";
+import { originOf } from "../train/origin.ts";
+import { stageProblems } from "../train/stage_graph.ts";
+import { command, main } from "./command.ts";
+import {
+  type ComparedRun,
+  comparedRun,
+  type Comparison,
+  type FailedRun,
+  markdownOf,
+  measureName,
+  namesOf,
+  plotOf,
+  tableRows,
+} from "./compare/comparison.ts";
+import { deviceFlags, withDevice } from "./device.ts";
+import { absent, optional, path, seconds } from "./flags.ts";
+import { standardProgress } from "./progress.ts";
+import { loadRecipes } from "./recipe_module.ts";
+import { commandLine } from "./command_line.ts";
+import { runEvents } from "./run_events.ts";
+import { listenForStop } from "./signals.ts";
+import { table } from "./table.ts";
+
+const FLAGS = {
+  out: absent(
+    path("PREFIX", "writes PREFIX.md, PREFIX.json and PREFIX.svg"),
+    "the name of RECIPES in the folder that the recipes' outputs share",
+  ),
+  "checkpoint-every": optional(seconds("time between checkpoints of a run"), 30),
+  ...deviceFlags,
+};
+
+/** Finds what is wrong with any of the recipes before one of them is run. */
+function check(recipes: readonly Recipe[], names: readonly string[]): void {
+  const problems: Problem[] = [];
+  recipes.forEach((recipe, i) => {
+    const other = recipes.findIndex(({ output }) => output === recipe.output);
+    const add = (found: readonly Problem[]) =>
+      problems.push(...found.map((problem) => ({ ...problem, path: `[${i}].${problem.path}` })));
+    if (other < i) {
+      const expected = "an output of its own";
+      add([{ path: "output", expected, found: `that of ${names[other]}` }]);
+    }
+    if (recipe.teacher.kind === "new") return;
+    try {
+      add(stageProblems(recipe.stages, originOf(recipe, undefined, () => {}).student));
+    } catch (error) {
+      if (!(error instanceof RecipeError)) throw error;
+      add(error.problems);
+    }
+  });
+  if (problems.length > 0) throw new RecipeError(problems, "the recipes");
+}
+
+/** The innermost folder that all outputs lie in. */
+function sharedFolder(recipes: readonly Recipe[]): string {
+  const [first, ...others] = recipes.map(({ output }) => dirname(output).split("/"));
+  const differs = first.findIndex((part, i) => others.some((parts) => parts[i] !== part));
+  return (differs === -1 ? first : first.slice(0, differs)).join("/");
+}
+
+/** The command. */
+export const compare = command({
+  name: "compare",
+  summary: "runs every recipe of a module that is not done yet, and compares what they became",
+  arguments: { RECIPES: "a module whose default export is a list of recipes" },
+  flags: FLAGS,
+  run: async ({ arguments: { RECIPES }, flags }, { print, say }) => {
+    const recipes = await loadRecipes(RECIPES);
+    const names = namesOf(recipes);
+    check(recipes, names);
+    const title = basename(RECIPES).replace(/\.[^.]+$/, "");
+    const prefix = flags.out ?? join(sharedFolder(recipes), title);
+    const line = commandLine("compare", [RECIPES], FLAGS, flags);
+    const progress = standardProgress(say);
+    const listen = () =>
+      listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
+    const run = async (device: Parameters<typeof runRecipe>[1]["device"], i: number) => {
+      const { output } = recipes[i];
+      progress.note(`recipe ${i + 1} of ${recipes.length}: ${printable(names[i])}`);
+      try {
+        return await runRecipe(recipes[i], {
+          device,
+          out: output,
+          // What is done is found, and what was stopped goes on.
+          resume: true,
+          dtype: "float32",
+          checkpointSeconds: flags["checkpoint-every"],
+          events: runEvents(progress),
+          listen,
+        });
+      } catch (error) {
+        if (!(error instanceof NotFiniteError)) throw error;
+        progress.note(error.message);
+        return { kind: "failed", name: names[i], output, failed: error.message } as const;
+      } finally {
+        progress.end();
+      }
+    };
+    return await withDevice(flags, say, async (device) => {
+      const runs: (ComparedRun | FailedRun)[] = [];
+      for (const [i, { output }] of recipes.entries()) {
+        const outcome = await run(device, i);
+        if (outcome.kind === "stopped") {
+          const { name, step, steps } = outcome;
+          say(
+            `stopped in ${names[i]}, ${name}, after step ${step} of ${steps}\nGo on with: ${line}`,
+          );
+          return { report: { ...outcome, recipe: names[i] }, failed: true };
+        }
+        if (outcome.kind === "done") runs.push(comparedRun(names[i], output, outcome.report));
+        else runs.push({ name: outcome.name, output, failed: outcome.failed });
+      }
+      const comparison: Comparison = { command: line, recipes: runs };
+      const page = markdownOf(title, comparison, `${basename(prefix)}.svg`);
+      writeFileAtomic(`${prefix}.svg`, dotPlotSvg(plotOf(comparison)));
+      writeJsonAtomic(`${prefix}.json`, comparison);
+      writeFileAtomic(`${prefix}.md`, page);
+      print(`${measureName(comparison)}\n\n${table(tableRows(comparison))}\n`);
+      print(`${prefix}.md, ${prefix}.json, ${prefix}.svg\n`);
+      const failed = runs.some((run) => "failed" in run);
+      return { report: { ...comparison }, failed };
+    });
+  },
+});
+
+if (import.meta.main) await main(compare);
