@@ -5,7 +5,7 @@ import type { Device } from "../devices/device.ts";
 import type { Samples, Source } from "../dsl/sources.ts";
 import { openBinidx, type TokenFile, tokenTypeFor } from "../formats/binidx.ts";
 import { writeBinidx } from "../formats/binidx_write.ts";
-import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
+import { appended, type Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { loadCheckpoint } from "../infer/load.ts";
 import { joinStreams, type TokenStream } from "./data.ts";
 import { writeSamples } from "./samples.ts";
@@ -46,10 +46,7 @@ function* encoded(source: Source, tokenizer: Tokenizer, onProgress: OnProgress) 
 
 function ended(ids: Int32Array, eosId: number | undefined): Int32Array {
   if (eosId === undefined || ids[ids.length - 1] === eosId) return ids;
-  const longer = new Int32Array(ids.length + 1);
-  longer.set(ids);
-  longer[ids.length] = eosId;
-  return longer;
+  return appended(ids, eosId);
 }
 
 async function sampled(source: Samples, options: CorpusOptions): Promise<Int32Array[]> {

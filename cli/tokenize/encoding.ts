@@ -5,7 +5,7 @@ import { encodeTokens } from "../../formats/binidx_write.ts";
 import { FormatError, type Problem } from "../../formats/error.ts";
 import { decodeUtf8 } from "../../formats/json.ts";
 import { textOfLine } from "../../formats/text/jsonl.ts";
-import type { Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
+import { appended, type Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
 import type { Chunk } from "./input.ts";
 
 /** How documents become tokens. */
@@ -74,11 +74,4 @@ function decodeLines(bytes: Uint8Array, path: string, line: number): string {
       advice: "convert the file to UTF-8",
     }, { cause: error });
   }
-}
-
-function appended(ids: Int32Array, end: number): Int32Array {
-  const longer = new Int32Array(ids.length + 1);
-  longer.set(ids);
-  longer[ids.length] = end;
-  return longer;
 }

@@ -168,6 +168,14 @@ function concatenate(parts: readonly (readonly number[])[]): Int32Array {
   return ids;
 }
 
+/** The ids and one more after them. */
+export function appended(ids: Int32Array, id: number): Int32Array {
+  const longer = new Int32Array(ids.length + 1);
+  longer.set(ids);
+  longer[ids.length] = id;
+  return longer;
+}
+
 /**
  * The tokenizer of a checkpoint's folder: tokenizer.json, and tokenizer_config.json if it is there.
  * @throws FormatError for missing files and for everything in them that is not read.

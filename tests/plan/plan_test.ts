@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
-import { radRwkv7 } from "../../dsl/mixers.ts";
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { extend } from "../../dsl/compose.ts";
+import { keepAttention, radRwkv7, worst } from "../../dsl/mixers.ts";
 import { recipe } from "../../dsl/recipe.ts";
 import { layers } from "../../dsl/selectors.ts";
 import { text } from "../../dsl/sources.ts";
@@ -113,4 +114,17 @@ Deno.test("plan: a mixer in a few words", () => {
     mixerText({ ...base, balanceState: false, gate: 2 }),
     "RAD-RWKV7 (no rope, no groupnorm, gate 2; ranks 1/2/3/4)",
   );
+});
+
+Deno.test("plan: layers that are yet to be found by measurement say so", () => {
+  const surgery = [
+    layers.all.to(radRwkv7()),
+    layers.only(0, 1).to(keepAttention({ where: worst(1) })),
+  ];
+  const conversion = conversionOf(extend(RECIPE, { surgery }), TEACHER);
+  const { layers: planned } = planOf(RECIPE, conversion.student, () => [], {
+    ...TEACHER,
+    conversion,
+  });
+  for (const { to } of planned) assertMatch(to, /^RAD-RWKV7 \(.*\), or kept: 1 of these$/);
 });
