@@ -27,7 +27,8 @@ export function fileReader(root: URL): ReadModule {
         // Of links it counts where they lead.
         const real = await Deno.realPath(path);
         if (!allowed.some((folder) => real.startsWith(folder))) {
-          const advice = "Imports reach the recipe's project (from the nearest folder with one of " +
+          const advice =
+            "Imports reach the recipe's project (from the nearest folder with one of " +
             `${MARKS.join(", ")}; else its own folder) and Suture.`;
           throw refusal(wanted, "it is outside of the recipe's project", advice);
         }
