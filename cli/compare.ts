@@ -75,7 +75,7 @@ export const compare = command({
   arguments: { RECIPES: "a module whose default export is a list of recipes" },
   flags: FLAGS,
   run: async ({ arguments: { RECIPES }, flags }, { print, say }) => {
-    const recipes = await loadRecipes(RECIPES);
+    const { recipes } = await loadRecipes(RECIPES);
     const names = namesOf(recipes);
     check(recipes, names);
     const title = basename(RECIPES).replace(/\.[^.]+$/, "");

@@ -1,23 +1,21 @@
 /**
- * Recipes from files. A recipe module is someone else's code: it is evaluated in a thread without
- * any permission, with a limit on time and memory, and only text comes out, which is read again as a
- * stranger's.
+ * Recipes by name: a path, the URL of one that was fetched, or JSON. A recipe module is someone
+ * else's code: it is evaluated in a thread without any permission, with a limit on time and memory,
+ * and only text comes out, which is read again as a stranger's.
  */
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
+import { type Problem, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
+import { LIST_LIMIT } from "../dsl/schema.ts";
 import { fromJson, JSON_LIMIT } from "../dsl/serialise.ts";
+import { RecipeModuleError, shown } from "./recipe_error.ts";
+import { fileReader } from "./recipe_files.ts";
+import { isWeb, readGraph, type ReadModule, type RecipeModule } from "./recipe_graph.ts";
+import { lockedReader } from "./recipe_lock.ts";
 import type { Answer, Order } from "./recipe_worker.ts";
 
-/** A recipe that could not be had from its file: which, why, and what to do. */
-export class RecipeModuleError extends Error {
-  override readonly name = "RecipeModuleError";
-
-  constructor(recipe: string, why: string, advice: string, options?: ErrorOptions) {
-    super(`${recipe}: ${why}\n${advice}`, options);
-  }
-}
+export { RecipeModuleError };
 
 /** Limits on the evaluation of a recipe module. */
 export interface Limits {
@@ -31,51 +29,73 @@ export interface Limits {
 const LIMITS: Limits = Object.freeze({ seconds: 10, memory: 512 });
 
 /**
- * The recipe that a file describes: an export of a .ts or .js module, or a .json file.
- * `specifier` is a path relative to the current directory or a file: URL; `#NAME` after it picks
- * the export of that name, without which it is the default export.
+ * The recipe that a name stands for: an export of a .ts or .js module, or a .json file. `specifier`
+ * is a path relative to the current directory, a file: URL, or the https: URL of a recipe that
+ * recipes.lock lists; `#NAME` after it picks the export of that name, without which it is the
+ * default export.
  *
- * Throws RecipeError, with all problems, for a recipe that is not valid, and RecipeModuleError for a
- * file that gives none. Needs permission to read the recipe's folder and this repository.
+ * Throws RecipeError, with all problems, for a recipe that is not valid, and RecipeModuleError for
+ * one that cannot be had. Needs permission to read the recipe's folder and this repository.
  */
 export async function loadRecipe(specifier: string, limits: Partial<Limits> = {}): Promise<Recipe> {
-  const found = await load(specifier, limits);
-  if (!isList(found)) return found;
-  const advice = "Compare them with `deno task compare`, or name a module that exports one.";
-  throw new RecipeModuleError(shown(specifier), `it holds ${found.length} recipes`, advice);
+  const { recipes, list } = await loadRecipes(specifier, limits);
+  if (!list) return recipes[0];
+  const why = `it holds a list of ${recipes.length} recipes`;
+  const advice = "Compare them with `deno task compare`, or export one by a name: FILE#NAME.";
+  throw new RecipeModuleError(shown(specifier), why, advice);
 }
 
-/** The recipes of a file that may hold a list of them. Throws as `loadRecipe` does. */
+/** What a name stands for, where that may be a list of recipes. */
+export interface Recipes {
+  readonly recipes: readonly Recipe[];
+  /** Whether it is a list, which may have one item. */
+  readonly list: boolean;
+}
+
+/** As `loadRecipe`, for a module that may export a list of recipes too. */
 export async function loadRecipes(
   specifier: string,
   limits: Partial<Limits> = {},
-): Promise<readonly Recipe[]> {
-  const found = await load(specifier, limits);
-  return isList(found) ? found : [found];
+): Promise<Recipes> {
+  return await evaluateModules(await readModules(specifier), limits);
 }
 
-const isList = (found: Recipe | readonly Recipe[]): found is readonly Recipe[] =>
-  Array.isArray(found);
+/** The modules of a recipe, read and not evaluated. */
+export interface RecipeModules {
+  /** The recipe as its user named it. */
+  readonly where: string;
+  /** Which export is the recipe. */
+  readonly name: string;
+  /** Each after those that it imports: the recipe's own is the last. */
+  readonly modules: readonly RecipeModule[];
+}
 
-async function load(
+/** Reads the modules of a recipe; those of the web, unless told otherwise, as recipes.lock has them. */
+export async function readModules(
   specifier: string,
-  limits: Partial<Limits>,
-): Promise<Recipe | readonly Recipe[]> {
+  readWeb: ReadModule = lockedReader(Deno.cwd()),
+): Promise<RecipeModules> {
   const { file, name } = named(specifier);
   const url = locate(file);
-  const path = fileURLToPath(url);
   const where = shown(specifier);
-  const { size } = await statOf(path, where);
-  if (path.endsWith(".json")) {
-    if (name !== "default") {
-      const advice = `Name the file alone: ${shown(file)}`;
-      throw new RecipeModuleError(where, "a .json file holds one recipe, without a name", advice);
-    }
-    if (size > JSON_LIMIT * 4) throw tooLong(where);
-    return fromJson(await Deno.readTextFile(path), where);
+  if (name !== "default" && url.pathname.endsWith(".json")) {
+    const advice = `Name the file alone: ${shown(file)}`;
+    throw new RecipeModuleError(where, "a .json file holds one recipe, without a name", advice);
   }
-  const order = { recipe: url.href, name };
-  return recipeOf(await evaluate(order, where, { ...LIMITS, ...limits }), where, name);
+  const readFile = fileReader(url);
+  const read: ReadModule = (wanted) => isWeb(wanted.url) ? readWeb(wanted) : readFile(wanted);
+  return { where, name, modules: await readGraph(url, where, read) };
+}
+
+/** Has the modules of a recipe evaluated. */
+export async function evaluateModules(
+  { where, name, modules }: RecipeModules,
+  limits: Partial<Limits> = {},
+): Promise<Recipes> {
+  const root = modules[modules.length - 1];
+  if (root.language === "json") return { recipes: [fromJson(root.source, where)], list: false };
+  const answer = await evaluate({ modules, name }, where, { ...LIMITS, ...limits });
+  return recipesOf(answer, where, name);
 }
 
 /** The file of a specifier and the export that it asks for; a # elsewhere belongs to the path. */
@@ -84,62 +104,19 @@ function named(specifier: string): { readonly file: string; readonly name: strin
   return file === undefined ? { file: specifier, name: "default" } : { file, name };
 }
 
-/** The file: URL of a recipe. */
+/** The URL of a recipe. */
 function locate(specifier: string): URL {
-  if (specifier.startsWith("file:")) return new URL(specifier);
+  if (/^(file|https?):/.test(specifier) && URL.canParse(specifier)) return new URL(specifier);
   const scheme = /^([a-z][a-z+.-]+):/i.exec(specifier)?.[1]; // two letters: C:\ is no scheme
   if (scheme === undefined) return pathToFileURL(resolve(specifier));
-  const advice = "Copy the recipe into a file and name that.";
-  throw new RecipeModuleError(shown(specifier), `${scheme}: is not a file`, advice);
+  const advice = "Name a file, or the https: URL of a recipe.";
+  throw new RecipeModuleError(shown(specifier), `${scheme}: is no place for recipes`, advice);
 }
-
-/** Checks that a recipe file is there before anything is started for it. */
-async function statOf(path: string, where: string): Promise<Deno.FileInfo> {
-  if (!/\.([mc]?[jt]s|json)$/.test(path)) {
-    const advice = "A recipe is a .ts or .js module with a default export, or a .json file.";
-    throw new RecipeModuleError(where, "is not named like a recipe", advice);
-  }
-  try {
-    const info = await Deno.stat(path);
-    if (info.isFile) return info;
-    throw new RecipeModuleError(where, "is not a file", "Name a recipe inside it.");
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      const advice = `Check the path: relative ones start at ${Deno.cwd()}.`;
-      throw new RecipeModuleError(where, "there is no such file", advice, { cause: error });
-    }
-    if (error instanceof Deno.errors.NotCapable) throw unreadable(where, error);
-    throw error;
-  }
-}
-
-const unreadable = (where: string, cause: Error) => {
-  const advice = "Give Deno --allow-read for the recipe's folder and for Suture's own.";
-  return new RecipeModuleError(where, "this process may not read it", advice, { cause });
-};
 
 const tooLong = (where: string) => {
   const why = `it is longer than ${JSON_LIMIT} characters of JSON`;
   return new RecipeModuleError(where, why, "Shorten it: a recipe needs a few thousand.");
 };
-
-/** This repository, from which every recipe may import. */
-const SUTURE = fileURLToPath(new URL("../", import.meta.url));
-
-/** Files that mark the root of a project. */
-const MARKS = [".git", "deno.json", "deno.jsonc", "package.json"];
-
-/** The folder that a recipe's imports may reach: the project that it lies in, or its own folder. */
-async function projectOf(path: string): Promise<string> {
-  const own = resolve(path, "..");
-  for (let folder = own; folder !== resolve(folder, ".."); folder = resolve(folder, "..")) {
-    for (const mark of MARKS) {
-      const found = await Deno.stat(resolve(folder, mark)).then(() => true, () => false);
-      if (found) return folder;
-    }
-  }
-  return own;
-}
 
 /** How often the memory of the process is looked at while a recipe runs, in milliseconds. */
 const WATCH_INTERVAL = 20;
@@ -152,7 +129,7 @@ const WATCH_INTERVAL = 20;
  * for a worker's heap either, so the whole process is watched.
  */
 async function evaluate(order: Order, where: string, limits: Limits): Promise<unknown> {
-  const worker = startWorker([await projectOf(fileURLToPath(order.recipe)), SUTURE], where);
+  const worker = startWorker(where);
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
   const stop = (why: string, advice: string) => reject(new RecipeModuleError(where, why, advice));
   const timer = setTimeout(() => {
@@ -177,10 +154,13 @@ async function evaluate(order: Order, where: string, limits: Limits): Promise<un
   });
 }
 
-/** A worker that may read modules in these folders and nothing else. */
-function startWorker(readable: string[], where: string): Worker {
+/** This repository, from which the worker loads its own code. */
+const REPOSITORY = fileURLToPath(new URL("../", import.meta.url));
+
+/** A worker that may read its own code, which it gives up before it loads a recipe. */
+function startWorker(where: string): Worker {
   const permissions: Deno.PermissionOptionsObject = {
-    read: readable,
+    read: [REPOSITORY],
     write: false,
     net: false,
     env: false,
@@ -196,40 +176,32 @@ function startWorker(readable: string[], where: string): Worker {
       deno: { permissions },
     });
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw unreadable(where, error);
-    throw error;
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    const advice = "Give Deno --allow-read for the recipe's folder and for Suture's own.";
+    const why = `this process may not read ${REPOSITORY}`;
+    throw new RecipeModuleError(where, why, advice, { cause: error });
   }
 }
 
 /** Reads an answer, whoever wrote it. */
-function recipeOf(answer: unknown, where: string, name: string): Recipe | readonly Recipe[] {
-  const { json, list, problems, exports, error, message } = Object(answer) as Record<
-    string,
-    unknown
-  >;
-  if (typeof json === "string") return read(json, where);
-  if (Array.isArray(list)) return readList(list, where);
+function recipesOf(answer: unknown, where: string, name: string): Recipes {
+  const given = Object(answer) as Record<string, unknown>;
+  const { recipes, list, problems, exports, error, message } = given;
+  if (Array.isArray(recipes) && recipes.every((json) => typeof json === "string")) {
+    const length = recipes.reduce((sum, json) => sum + json.length, 0);
+    if (length > JSON_LIMIT || recipes.length > LIST_LIMIT) throw tooLong(where);
+    if (recipes.length === 1 && list !== true) {
+      return { recipes: [fromJson(recipes[0], where)], list: false };
+    }
+    if (recipes.length > 0) {
+      return { recipes: recipes.map((json, i) => fromJson(json, `${where} [${i}]`)), list: true };
+    }
+  }
   if (Array.isArray(problems)) throw problemsOf(problems, where);
   if (Array.isArray(exports)) throw missing(exports.map(shown), where, name);
   if (typeof error === "string") throw explained(shown(error), shown(message), where);
-  const advice = "End it with export default recipe({ … }), and post no messages.";
+  const advice = "End it with export default recipe({ … }).";
   throw new RecipeModuleError(where, "it answers with something else than a recipe", advice);
-}
-
-function read(json: string, where: string): Recipe {
-  if (json.length > JSON_LIMIT) throw tooLong(where);
-  return fromJson(json, where);
-}
-
-/** Most recipes that a module may export as a list. */
-const RECIPES_LIMIT = 256;
-
-function readList(list: readonly unknown[], where: string): readonly Recipe[] {
-  if (list.length === 0 || list.length > RECIPES_LIMIT) {
-    const why = `it exports a list of ${list.length}`;
-    throw new RecipeModuleError(where, why, `Export from 1 to ${RECIPES_LIMIT} recipes.`);
-  }
-  return list.map((json, i) => read(String(json), `${where}[${i}]`));
 }
 
 /** The error of a module that does not export what was asked for. */
@@ -256,27 +228,9 @@ function problemsOf(problems: readonly unknown[], where: string): RecipeError {
 
 /** An error of the module, with what its author can do about it. */
 function explained(error: string, message: string, where: string): RecipeModuleError {
-  const because = (why: string, advice: string) => new RecipeModuleError(where, why, advice);
-  const [, permission, target] = /Requires (\w+) access to "([^"]+)"/.exec(message) ?? [];
-  if (error === "NotCapable") {
-    const wanted = permission === undefined ? message : `${permission} access to ${target}`;
-    const advice = "Recipes are evaluated without permissions: they describe, and do nothing.";
-    return because(`it asks for ${wanted}`, advice);
-  }
-  if (permission === "read") {
-    const advice = "Imports reach the recipe's project (from the nearest folder with one of " +
-      `${MARKS.join(", ")}; else its own folder) and Suture.`;
-    return because(`it imports ${target}, which is outside of its project`, advice);
-  }
-  if (permission === "import") {
-    const advice = "Copy the module beside the recipe and import that.";
-    return because(`it imports from ${target}`, advice);
-  }
   const what = message.startsWith("SyntaxError") ? message : `${error}: ${message}`;
-  return because(what, "Correct the module; `deno check` finds more of the kind.");
+  const advice = error === "ReferenceError"
+    ? "Recipes have the language and Suture, and nothing of the system: they only describe."
+    : "Correct the module; `deno task check` finds more of the kind.";
+  return new RecipeModuleError(where, what, advice);
 }
-
-/** Longest text that is shown of what a recipe says. */
-const SHOWN_CHARACTERS = 4_000;
-
-const shown = (text: unknown) => printable(String(text).slice(0, SHOWN_CHARACTERS));

@@ -112,8 +112,8 @@ Deno.test("compare: all that is wrong with the recipes, before any of them is ru
     "[2].output: expected an output of its own",
   );
   assertRefused(invalid, "[1].seed: expected a whole number from 0");
-  assertRefused(empty, "empty.ts: it exports a list of 0\nExport from 1 to 256 recipes.");
-  assertRefused(convert, "list.ts: it holds 2 recipes\nCompare them with `deno task compare`");
+  assertRefused(empty, "expected a recipe, found a list of 0");
+  assertRefused(convert, "list.ts: it holds a list of 2 recipes\nCompare them with `deno task comp");
   assertEquals(namesIn(folder)?.filter((name) => name.startsWith("out")), []);
 });
 
