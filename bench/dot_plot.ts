@@ -1,6 +1,6 @@
 /** Dots in rows as SVG, one row a thing that is compared, with figures beside them. */
 
-import { at, COLOURS, legend, line, number, svg, text, WIDTH } from "./svg.ts";
+import { at, COLOURS, legend, line, number, svg, text } from "./svg.ts";
 
 /** One thing that is compared. */
 export interface DotRow {
@@ -25,24 +25,35 @@ export interface DotPlot {
   readonly note?: string;
 }
 
+const WIDTH = 900;
 const LEFT = 24;
 const HEAD = 92;
 const ROW = 30;
 const FOOT = 62;
 /** Columns of figures, and what a character takes at most. */
-const FIGURE = 78;
+const FIGURE = 84;
 const CHARACTER = 6.6;
 /** Characters of a name that are shown. */
 const NAME = 24;
 
 /** Where an axis may have ticks within a power of ten, from many to few. */
-const STEPS = [[1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5], [1, 1.1, 1.2, 1.5, 2, 3, 5], [1, 2, 5], [
-  1,
-]];
-const TICKS = 7;
+const STEPS = [
+  [1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5],
+  [1, 1.05, 1.1, 1.2, 1.5, 2, 3, 5],
+  [1, 1.1, 1.2, 1.5, 2, 3, 5],
+  [1, 1.2, 1.5, 2, 3, 5],
+  [1, 1.5, 2, 3, 5],
+  [1, 2, 5],
+  [1],
+];
+/** Between ticks at least. */
+const APART = 32;
 
-/** Ticks of a logarithmic axis, at most seven of them if possible. */
-export function logTicks(from: number, to: number): number[] {
+/**
+ * Ticks of a logarithmic axis, as many as can be read.
+ * @param apart the least distance of two, as a share of the axis
+ */
+export function logTicks(from: number, to: number, apart: number): number[] {
   const first = Math.floor(Math.log10(from));
   const powers = Array.from(
     { length: Math.ceil(Math.log10(to)) - first + 1 },
@@ -52,7 +63,10 @@ export function logTicks(from: number, to: number): number[] {
     powers.flatMap((power) => steps.map((step) => Number((step * power).toPrecision(3))))
       .filter((tick) => tick >= from * 0.9999 && tick <= to * 1.0001)
   );
-  return choices.find((ticks) => ticks.length <= TICKS) ?? choices[choices.length - 1];
+  const least = apart * Math.log(to / from);
+  const readable = (ticks: readonly number[]) =>
+    ticks.every((tick, i) => i === 0 || Math.log(tick / ticks[i - 1]) >= least);
+  return choices.find(readable) ?? choices[choices.length - 1];
 }
 
 /** Draws a plot. Texts may hold anything. */
@@ -83,12 +97,12 @@ export function dotPlotSvg({ title, axis, series, columns, rows, note }: DotPlot
       ...figures.map((content, i) => text(figure(i), y + 4, content, ' text-anchor="end"')),
     ];
   };
-  return svg(title, LEFT, height, [
+  return svg(title, LEFT, { width: WIDTH, height }, [
     ...legend(series, LEFT),
     ...columns.map((name, i) =>
       text(figure(i), HEAD - 14, name, ' text-anchor="end" class="panel"')
     ),
-    ...logTicks(least, most).flatMap((tick) => [
+    ...logTicks(least, most, APART / (right - left)).flatMap((tick) => [
       line("grid", column(tick), HEAD, column(tick), bottom),
       text(column(tick), bottom + 18, number(tick), ' text-anchor="middle"'),
     ]),

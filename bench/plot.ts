@@ -1,6 +1,6 @@
 /** Line plots as SVG, light or dark as the reader has it. */
 
-import { at, COLOURS, legend, line, number, svg, text, WIDTH } from "./svg.ts";
+import { at, COLOURS, legend, line, number, svg, text } from "./svg.ts";
 
 /** A line. */
 export interface Series {
@@ -25,6 +25,7 @@ export interface Plot {
   readonly note?: string;
 }
 
+const WIDTH = 720;
 const LEFT = 64;
 const RIGHT = 24;
 const HEAD = 90;
@@ -79,7 +80,7 @@ export function plotSvg({ title, x, panels, note }: Plot): string {
     ];
   };
   const bottom = height - FOOT - (note === undefined ? 0 : 18);
-  return svg(title, LEFT, height, [
+  return svg(title, LEFT, { width: WIDTH, height }, [
     ...legend(names, LEFT),
     ...panels.flatMap(draw),
     ...tokenTicks(right).flatMap((value) => [

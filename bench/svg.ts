@@ -27,9 +27,6 @@ const STYLE = [
   "}",
 ].join("");
 
-/** Width of a drawing. */
-export const WIDTH = 720;
-
 /** Text that may hold anything, for a document. */
 export function escape(text: string): string {
   const names: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
@@ -62,13 +59,18 @@ export function legend(names: readonly string[], left: number): string[] {
 }
 
 /** A drawing with a title, from its parts. */
-export function svg(title: string, left: number, height: number, parts: readonly string[]): string {
+export function svg(
+  title: string,
+  left: number,
+  { width, height }: { readonly width: number; readonly height: number },
+  parts: readonly string[],
+): string {
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" ` +
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" ` +
     `height="${height}" role="img">`,
     `<title>${escape(title)}</title>`,
     `<style>${STYLE}</style>`,
-    `<rect class="ground" width="${WIDTH}" height="${height}" rx="8"/>`,
+    `<rect class="ground" width="${width}" height="${height}" rx="8"/>`,
     text(left, 26, title, ' class="title"'),
     ...parts,
     "</svg>\n",

@@ -98,12 +98,17 @@ const hasRatios = (comparison: Comparison) =>
 export const measureName = (comparison: Comparison): string =>
   hasRatios(comparison) ? "held-out perplexity over the teacher's" : "held-out perplexity";
 
+/** A stage as it stands in a table. */
+const cellOf = (comparison: Comparison) => {
+  const ratios = hasRatios(comparison);
+  return (stage: ComparedStage | undefined): string =>
+    stage === undefined ? "" : ratios ? stage.ratio!.toFixed(4) : stage.perplexity.toFixed(3);
+};
+
 /** The rows of the table, the header first. */
 export function tableRows(comparison: Comparison): string[][] {
   const names = stageNames(comparison);
-  const ratios = hasRatios(comparison);
-  const cell = (stage: ComparedStage | undefined) =>
-    stage === undefined ? "" : ratios ? stage.ratio!.toFixed(4) : stage.perplexity.toFixed(3);
+  const cell = cellOf(comparison);
   const costs = ["tokens", "seconds", "parameters", "state at 1K", "state at 32K"];
   return [
     ["recipe", "untrained", ...names, ...costs],
@@ -134,20 +139,21 @@ export function plotOf(comparison: Comparison): DotPlot {
     title: ratios ? "How much of the teacher is left" : "Held-out perplexity",
     axis: `${measureName(comparison)} (log)`,
     series: names,
-    columns: ["tokens", "time", "parameters", "state 32K"],
+    columns: [ratios ? "ratio" : "perplexity", "tokens", "time", "parameters", "state 32K"],
     rows: comparison.recipes.map((run) =>
       isDone(run)
         ? {
           name: run.name,
           values: names.map((_, i) => value(run.stages[i])),
           figures: [
+            cellOf(comparison)(run.stages.at(-1)),
             countText(run.tokens),
             `${run.seconds.toFixed(0)} s`,
             countText(run.parameters),
             bytesText(run.stateBytesAt32K),
           ],
         }
-        : { name: run.name, values: [], figures: ["failed", "", "", ""] }
+        : { name: run.name, values: [], figures: ["failed", "", "", "", ""] }
     ),
     ...(first && { note: first.machine }),
   };

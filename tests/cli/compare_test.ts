@@ -112,8 +112,11 @@ Deno.test("compare: all that is wrong with the recipes, before any of them is ru
     "[2].output: expected an output of its own",
   );
   assertRefused(invalid, "[1].seed: expected a whole number from 0");
-  assertRefused(empty, "expected a recipe, found a list of 0");
-  assertRefused(convert, "list.ts: it holds a list of 2 recipes\nCompare them with `deno task comp");
+  assertRefused(empty, "expected a recipe, found an empty list");
+  assertRefused(
+    convert,
+    "list.ts: it holds a list of 2 recipes\nCompare them with `deno task comp",
+  );
   assertEquals(namesIn(folder)?.filter((name) => name.startsWith("out")), []);
 });
 

@@ -214,7 +214,10 @@ Deno.test("escape: lists of recipes are data like one", async () => {
     assert(list);
     assertEquals(recipes.map(({ stages }) => stages[0].context), [16, 32]);
     const one = await loadRecipe(path("list.ts")).catch(({ message }) => message);
-    assertStringIncludes(one, "it holds a list of 2 recipes\nExport one of them by a name");
+    assertStringIncludes(
+      one,
+      "it holds a list of 2 recipes\nCompare them with `deno task compare`",
+    );
     const wrong = await loadRecipes(path("wrong.ts")).catch(({ message }) => message);
     assertStringIncludes(wrong, "2 problems in");
     assertStringIncludes(wrong, "[1].seed: expected a whole number");
