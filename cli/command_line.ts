@@ -1,6 +1,6 @@
 /** Command lines as somebody could type them again. */
 
-import type { Flags, FlagValues } from "./flags.ts";
+import type { Flag, Flags, FlagValues } from "./flags.ts";
 
 /** A command with its words and the flags that are not as they would be anyway. */
 export function commandLine<F extends Flags>(
@@ -18,14 +18,13 @@ export function commandLine<F extends Flags>(
 }
 
 /** The command line that goes on with what was stopped: the same, and `--resume`. */
-export function resumeCommand<F extends Flags>(
+export function resumeCommand<F extends Flags & { readonly resume: Flag<boolean> }>(
   command: string,
   words: readonly string[],
   flags: F,
   values: FlagValues<F>,
 ): string {
-  const { resume: _, ...others } = flags;
-  return `${commandLine(command, words, others, values as FlagValues<typeof others>)} --resume`;
+  return `${commandLine(command, words, flags, { ...values, resume: false })} --resume`;
 }
 
 const shellWord = (word: string) =>

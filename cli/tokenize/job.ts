@@ -8,7 +8,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { writeJsonAtomic } from "../../formats/atomic_file.ts";
-import { type TokenType } from "../../formats/binidx.ts";
+import type { TokenType } from "../../formats/binidx.ts";
 import { indexBytes } from "../../formats/binidx_write.ts";
 import { FormatError, systemError } from "../../formats/error.ts";
 import { lockFolder } from "../../formats/folder_lock.ts";
