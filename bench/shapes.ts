@@ -29,6 +29,7 @@ function shape(
       tieWordEmbeddings: false,
       attentionBias: true,
       attentionOutputBias: false,
+      attentionQkNorm: false,
       mlpBias: false,
     },
     batch,

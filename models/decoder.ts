@@ -35,7 +35,7 @@ export function mixerParameters(
 export function mixerForward(mixer: MixerSpec, input: MixerInput): MixerOutput {
   switch (mixer.kind) {
     case "attention":
-      return attentionForward(input);
+      return attentionForward(mixer, input);
     case "radRwkv7":
       return radRwkv7Forward(mixer, input);
     default:
@@ -52,7 +52,7 @@ export function mixerStateShapes(
 ): Readonly<Record<string, Shape>> {
   switch (mixer.kind) {
     case "attention":
-      return attentionStateShapes(config, batch, capacity);
+      return attentionStateShapes(config, mixer, batch, capacity);
     case "radRwkv7":
       return radRwkv7StateShapes(config, batch, capacity);
     default:

@@ -53,7 +53,7 @@ export function count(parameters: readonly Pick<Parameter, "shape">[]): number {
 export function mixerText(mixer: MixerSpec): string {
   switch (mixer.kind) {
     case "attention":
-      return "attention";
+      return mixer.window === undefined ? "attention" : `attention (window ${mixer.window})`;
     case "radRwkv7": {
       const { rope, groupNorm, balanceState, gate, ranks } = mixer;
       const flags = [

@@ -5,6 +5,7 @@ import type { Problem } from "../dsl/problem.ts";
 import type { Mixer } from "../dsl/mixers.ts";
 import type { ModelConfig, Rwkv7Qwen2Config } from "../formats/hf_config/config.ts";
 import {
+  type AttentionSpec,
   type DecoderConfig,
   type MixerSpec,
   type ModelSpec,
@@ -26,14 +27,24 @@ function storedRank(
   return written ?? tensors.get(`${mixerPrefix(layer)}${name}`)?.shape[1] ?? 1;
 }
 
+/** The attention of a layer, which may have a window. */
+function attentionSpec(
+  { slidingWindow, slidingLayers }: ModelConfig,
+  layer: number,
+): AttentionSpec {
+  return slidingWindow !== null && slidingLayers.includes(layer)
+    ? { kind: "attention", window: slidingWindow }
+    : { kind: "attention" };
+}
+
 /** What a checkpoint is, from its config and the shapes of its tensors. */
 export function checkpointSpec(config: ModelConfig, tensors: TensorShapes): ModelSpec {
   const layers = Array.from({ length: config.layers }, (_, layer) => layer);
   if (config.modelType !== "rwkv7qwen2") {
-    return { config, mixers: layers.map(() => ({ kind: "attention" })) };
+    return { config, mixers: layers.map((layer) => attentionSpec(config, layer)) };
   }
   const mixers = layers.map((layer): MixerSpec => {
-    if (config.attentionLayers.includes(layer)) return { kind: "attention" };
+    if (config.attentionLayers.includes(layer)) return attentionSpec(config, layer);
     const rank = (name: string, written: number | null) =>
       storedRank(tensors, layer, name, written);
     return {
@@ -104,6 +115,9 @@ export function studentConfig(teacher: ModelConfig, student: ModelSpec): ModelCo
   const mixer = student.mixers.find((m) => m.kind === "radRwkv7");
   if (mixer === undefined) return teacher;
   const config: DecoderConfig & ModelConfig = teacher;
+  const kept = student.mixers.map((m) => m.kind === "attention");
+  const attentionLayers = kept.flatMap((isKept, layer) => isKept ? [layer] : []);
+  const slidingLayers = teacher.slidingLayers.filter((layer) => kept[layer]);
   return {
     ...config,
     modelType: "rwkv7qwen2",
@@ -118,6 +132,8 @@ export function studentConfig(teacher: ModelConfig, student: ModelSpec): ModelCo
     loraRankIclr: mixer.ranks.iclr,
     loraRankValueResidualMix: mixer.ranks.valueResidual,
     loraRankGate: mixer.gate === 2 ? mixer.ranks.gate : null,
-    attentionLayers: student.mixers.flatMap((m, layer) => m.kind === "attention" ? [layer] : []),
+    attentionLayers,
+    slidingWindow: slidingLayers.length === 0 ? null : teacher.slidingWindow,
+    slidingLayers,
   } satisfies Rwkv7Qwen2Config;
 }

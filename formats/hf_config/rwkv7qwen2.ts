@@ -3,6 +3,7 @@ import type { JsonObject } from "../json.ts";
 import { type DecoderConfig, readCommon, writeCommon } from "./decoder.ts";
 import type { Family } from "./family.ts";
 import type { Fields } from "./fields.ts";
+import { layersFrom, readSlidingWindow, writeSlidingWindow } from "./sliding_window.ts";
 
 /** 0: no gate, 1: a full-rank one, 2: a low-rank one. */
 export type GateRankType = 0 | 1 | 2;
@@ -43,12 +44,15 @@ export const rwkv7qwen2: Family<Rwkv7Qwen2Config> = {
   architecture: "RWKV7Qwen2ForCausalLM",
   read(fields) {
     const common = readCommon(fields, { maxPositionEmbeddings: 32768 });
+    const attentionLayers = readAttentionLayers(fields, common.layers);
     const rank = (name: Rank) => fields.has(RANKS[name]) ? fields.size(RANKS[name]) : null;
     return {
       modelType: "rwkv7qwen2",
       ...common,
+      ...readSlidingWindow(fields, common.layers, others(attentionLayers, common.layers)),
       attentionBias: fields.flag("attention_bias", true),
       attentionOutputBias: fields.flag("attention_output_bias", false),
+      attentionQkNorm: fields.flag("attention_qk_norm", false),
       mlpBias: fields.flag("mlp_bias", false),
       useRope: fields.flag("use_rope"),
       // Published RAD-RWKV7 has no token shift, and some files do not mention it.
@@ -61,7 +65,7 @@ export const rwkv7qwen2: Family<Rwkv7Qwen2Config> = {
       loraRankIclr: rank("loraRankIclr"),
       loraRankValueResidualMix: rank("loraRankValueResidualMix"),
       loraRankGate: rank("loraRankGate"),
-      attentionLayers: readAttentionLayers(fields, common.layers),
+      attentionLayers,
     };
   },
   write(config) {
@@ -69,6 +73,8 @@ export const rwkv7qwen2: Family<Rwkv7Qwen2Config> = {
       ...writeCommon(config),
       attention_bias: config.attentionBias,
       attention_output_bias: config.attentionOutputBias,
+      // A key of ours, for teachers that norm queries and keys: `q_norm` and `k_norm` stay.
+      ...(config.attentionQkNorm ? { attention_qk_norm: true } : {}),
       ...(config.mlpBias ? { mlp_bias: true } : {}),
       use_rope: config.useRope,
       use_tokenshift: config.useTokenshift,
@@ -77,6 +83,7 @@ export const rwkv7qwen2: Family<Rwkv7Qwen2Config> = {
       gate_rank_type: config.gateRankType,
       ...writeRanks(config),
       ...writeAttentionLayers(config),
+      ...writeSlidingWindow(config, config.layers, others(config.attentionLayers, config.layers)),
     };
   },
 };
@@ -103,9 +110,11 @@ function readAttentionLayers(fields: Fields, layers: number): readonly number[] 
   return fits ? [...list] : [];
 }
 
-function lastLayers(count: number, layers: number): readonly number[] {
-  return Array.from({ length: count }, (_, i) => layers - count + i);
-}
+const lastLayers = (count: number, layers: number) => layersFrom(layers - count, layers);
+
+/** The layers that are not listed. */
+const others = (listed: readonly number[], layers: number) =>
+  layersFrom(0, layers).filter((layer) => !listed.includes(layer));
 
 function writeAttentionLayers({ attentionLayers, layers }: Rwkv7Qwen2Config): JsonObject {
   const count = attentionLayers.length;
