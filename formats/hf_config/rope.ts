@@ -70,8 +70,11 @@ export function readRope(fields: Fields, maxPositionEmbeddings: number): Rope {
   const original = fields.has(key) ? fields : inner;
   return {
     ropeTheta,
-    ropeScaling: readScaling(inner, maxPositionEmbeddings, () =>
-      original.size(key, maxPositionEmbeddings)),
+    ropeScaling: readScaling(
+      inner,
+      maxPositionEmbeddings,
+      () => original.size(key, maxPositionEmbeddings),
+    ),
   };
 }
 

@@ -86,11 +86,14 @@ export function writeSlidingWindow(
     sliding_window: slidingWindow,
     // Readers that do not know layer_types take the layers from this one on.
     max_window_layers: slidingLayers[0],
-    layer_types: Array.from({ length: layers }, (_, layer) =>
-      slidingLayers.includes(layer)
-        ? "sliding_attention"
-        : converted.includes(layer)
-        ? "linear_attention"
-        : "full_attention"),
+    layer_types: Array.from(
+      { length: layers },
+      (_, layer) =>
+        slidingLayers.includes(layer)
+          ? "sliding_attention"
+          : converted.includes(layer)
+          ? "linear_attention"
+          : "full_attention",
+    ),
   };
 }

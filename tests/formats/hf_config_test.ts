@@ -124,7 +124,9 @@ Deno.test("reads Llama 3 as transformers 5 writes it", () => {
 /** A golden checkpoint's config, as transformers 5.18 wrote it. */
 const golden = (name: string) =>
   JSON.parse(
-    Deno.readTextFileSync(new URL(`../models/fixtures/golden/${name}/config.json`, import.meta.url)),
+    Deno.readTextFileSync(
+      new URL(`../models/fixtures/golden/${name}/config.json`, import.meta.url),
+    ),
   );
 
 Deno.test("reads Qwen3 and Mistral as transformers 5 writes them", () => {

@@ -168,7 +168,9 @@ Deno.test("caches of windows: they grow up to the window, then turn round", asyn
 Deno.test("decoding: every mixer with normed queries and keys", async () => {
   await withCpu({ threads: 2 }, async (device) => {
     const text = ids(20);
-    for (const mixers of [[ATTENTION], [radRwkv7()], [radRwkv7({ balanceState: true }), ATTENTION]]) {
+    for (
+      const mixers of [[ATTENTION], [radRwkv7()], [radRwkv7({ balanceState: true }), ATTENTION]]
+    ) {
       const model = randomModel(device, mixers, { attentionQkNorm: true, attentionBias: false });
       const name = mixers.map(({ kind }) => kind).join();
       await assertSame(model, text, await parallel(model, text), ones(text.length), name);
@@ -227,7 +229,9 @@ Deno.test("sessions: a mixer's state does not grow, a cache does", async () => {
     // Keys and values of 2 heads of 8 in f32, and 4 matrices of 8 × 8, of 3 texts.
     assertEquals(bytes(100), 3 * (2 * 100 * 2 * 8 * 4 + 4 * 8 * 8 * 4));
     const windowed: MixerSpec[] = [{ kind: "attention", window: 30 }];
-    const [early, late] = [20, 1e6].map((tokens) => stateBytes({ config, mixers: windowed }, 1, tokens));
+    const [early, late] = [20, 1e6].map((tokens) =>
+      stateBytes({ config, mixers: windowed }, 1, tokens)
+    );
     assertEquals([early, late], [20, 30].map((rows) => 2 * rows * 2 * 8 * 4));
     model.free();
   });

@@ -208,7 +208,11 @@ Deno.test("attention of a window by hand: each token sees itself and the one bef
   assertThrows(() => g.attention(q, k, v, 1, 0), Error, "window");
   const cache = f32("cache", [1, 1, 3, 1]);
   const start = i32("start", [1]);
-  assertThrows(() => g.cachedAttention(q, k, v, cache, cache, start, 1, 2), Error, "at most 2 rows");
+  assertThrows(
+    () => g.cachedAttention(q, k, v, cache, cache, start, 1, 2),
+    Error,
+    "at most 2 rows",
+  );
 });
 
 Deno.test("attention over a ring of a window, in parts, is windowed attention over the whole", () => {
