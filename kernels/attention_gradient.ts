@@ -8,7 +8,7 @@
  */
 
 import { type AttentionShape, checkAttention, seenPairs } from "./attention.ts";
-import { downTo, eachTile, LANES, packTile, TILE_ROW } from "./flash.ts";
+import { downTo, eachTile, LANES, packTile, QUERY_LANES, TILE_ROW } from "./attention_tiles.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
@@ -31,7 +31,6 @@ import {
   sub,
   toF32,
   type ValueType,
-  vector,
 } from "./language.ts";
 import { exp2 } from "./math.ts";
 import {
@@ -285,9 +284,6 @@ function addProduct(
     storeTile(k, sums, out, stride);
   });
 }
-
-/** Lanes that are positions of a tile's queries. */
-const QUERY_LANES = [vector(0, 1, 2, 3), vector(4, 5, 6, 7)] as const;
 
 /** p and dscore of a tile of keys and a tile of queries. */
 function weighTile(

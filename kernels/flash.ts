@@ -8,6 +8,7 @@
  * FlashAttention) in powers of 2.
  */
 
+import { downTo, eachTile, LANES, packTile, QUERY_LANES, TILE_ROW } from "./attention_tiles.ts";
 import {
   add,
   type Block,
@@ -26,7 +27,6 @@ import {
   splat,
   sub,
   toF32,
-  vector,
 } from "./language.ts";
 import { exp2, log } from "./math.ts";
 import { accumulate, eachRowTile, loadTile, ROWS, storeTile, tileOf } from "./products.ts";
@@ -43,37 +43,11 @@ import {
   zeros,
 } from "./vectors.ts";
 
-/** Queries of a tile: the lanes of two vectors. Bytes of a row of a tile. */
-export const LANES = 8;
-export const TILE_ROW = LANES * F32;
-
 /** Tiles of queries that one work item takes through the keys together. */
 const TILES = 4;
 
 /** Keys of a block, a multiple of ROWS: about as many as the nearest cache holds. */
 const keyBlock = (width: number) => width <= 64 ? 96 : 48;
-
-/**
- * Runs `body` for tiles of so many rows from `begin` to `end`, where rows lie below a `limit`. Only
- * the tile that meets the limit has fewer rows; others may reach beyond `end`.
- */
-export function eachTile(
-  k: Block,
-  begin: Index | number,
-  end: Index | number,
-  limit: { readonly first: Index; readonly rows: number },
-  body: (row: Index, rows: number) => void,
-): void {
-  k.for(begin, end, ROWS, (row) => {
-    const rest = limit.rows % ROWS;
-    if (rest === 0) return body(row, ROWS);
-    const beyond = lessThan(i32(limit.rows - ROWS), add(limit.first, row));
-    k.if(beyond, () => body(row, rest), () => body(row, ROWS));
-  });
-}
-
-/** A whole multiple of a size, at most a count that is not negative. */
-export const downTo = (size: number, count: Index): Index => mul(div(count, i32(size)), i32(size));
 
 /**
  * The running maximum of a query that has seen no key yet: less than any score, and unlike −∞
@@ -195,42 +169,6 @@ export function flash(k: Block, item: FlashItem): void {
     finishTile(k, item, firstOf(index), out, state);
   });
 }
-
-/**
- * Writes eight rows, times a factor, transposed: [width][8]. Rows beyond the last repeat it. `each`
- * sees what was read of four rows, before the factor.
- */
-export function packTile(
-  k: Block,
-  rows: Rows,
-  width: number,
-  time: number,
-  first: Index,
-  to: Pointer,
-  { factor, each }: {
-    readonly factor?: number;
-    readonly each?: (half: number, lanes: readonly V4[], place: Index) => void;
-  },
-): void {
-  for (const half of [0, 1]) {
-    const four = Array.from({ length: 4 }, (_, i) => {
-      const row = min(add(first, i32(half * 4 + i)), i32(time - 1));
-      return k.let(at(rows.first, row, rows.stride));
-    });
-    k.for(0, width, 4, (place) => {
-      const read = four.map((row) => k.let(load("f32x4", at(row, place, F32))));
-      each?.(half, read, place);
-      const out = k.let(at(to, place, TILE_ROW));
-      transpose(k, read).forEach((lanes, i) => {
-        const value = factor === undefined ? lanes : mul(lanes, constant("f32x4", factor));
-        k.store(value, out, i * TILE_ROW + half * VECTOR);
-      });
-    });
-  }
-}
-
-/** Lanes that are positions of a tile's queries. */
-const QUERY_LANES = [vector(0, 1, 2, 3), vector(4, 5, 6, 7)] as const;
 
 /** −∞ for keys after the query. `own` is the place of the tile's first query in the block. */
 function hideFuture(k: Block, scores: Pointer, own: Index, count: Index): void {
