@@ -312,7 +312,7 @@ const SPOILT: readonly Spoilt[] = [
   [
     "teacher as text",
     (r) => r.teacher = "assets/teacher",
-    'teacher: expected teacher("path") or newModel({ config, tokenizer }), found "assets/teacher"',
+    'teacher: expected teacher("path or name") or newModel({ config, tokenizer }), found "assets/teacher"',
   ],
   [
     "pretraining a teacher",
