@@ -60,7 +60,7 @@ export function refusal(response: Response, wanted: Wanted): HubError {
   if (status === 401 || status === 404) {
     const which = withToken ? "that your token may read" : "that is public";
     const what = `no model of this name ${which} (${status})`;
-    return error(what, `check the name${withToken ? "" : `; for a private model ${login}`}`);
+    return error(what, `check the spelling${withToken ? "" : `; for a private model ${login}`}`);
   }
   if (status === 403) {
     return error("that the token does not allow it (403)", "use one that may read this model");

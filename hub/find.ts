@@ -10,6 +10,7 @@ import { PATIENCE, type Patience } from "./download.ts";
 import { HubError } from "./error.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
 import {
+  CONFIG_FILE,
   downloadConfig,
   type DownloadEvents,
   downloadSnapshot,
@@ -53,9 +54,8 @@ export function locationText({ location, revision }: Location): string {
  * @throws FormatError for a folder with a revision.
  */
 function modelOf({ location, revision }: Location): ModelId | undefined {
-  if (!exists(location)) {
-    return isModelName(location) ? { name: location, revision: revision ?? "main" } : undefined;
-  }
+  if (!isModelName(location)) return undefined;
+  if (!exists(location)) return { name: location, revision: revision ?? "main" };
   if (revision === undefined) return undefined;
   throw new FormatError({
     file: location,

@@ -21,7 +21,7 @@ export function requests(settings: HubSettings, name: string, revision: string):
     try {
       response = await fetch(url, { ...init, headers });
     } catch (error) {
-      throw unreachable(new URL(url).host, error);
+      throw unreachable(new URL(url).host, name, error);
     }
     if (response.ok || response.status === 416) return response;
     await response.body?.cancel();
@@ -30,10 +30,10 @@ export function requests(settings: HubSettings, name: string, revision: string):
 }
 
 /** Why there is no answer. */
-function unreachable(host: string, error: unknown): unknown {
+function unreachable(host: string, name: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable) {
     const [, refused = host] = /net access to "([^"]+)"/.exec(error.message) ?? [];
-    const advice = "`deno task fetch NAME` reaches any host: run it first";
+    const advice = `run this first, which may reach any host: deno task fetch ${name}`;
     return new HubError(`that this task may not reach ${refused}`, advice, false, { cause: error });
   }
   if (!(error instanceof Error)) return error;
