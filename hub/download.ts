@@ -59,8 +59,8 @@ export async function download(options: Download): Promise<void> {
       onWait();
       await locked.lock(true);
     }
-    if (!exists(path)) await complete(options);
-    onProgress(file.bytes);
+    if (exists(path)) onProgress(file.bytes);
+    else await complete(options);
   } catch (error) {
     throw systemError(path, "write", error);
   }

@@ -120,7 +120,9 @@ export async function downloadSnapshot(
   };
   const whole = files.has(SINGLE_FILE);
   const small = pick(repository, SMALL_FILES.filter((file) => !whole || file !== INDEX_FILE));
-  await get(small, sum(small));
+  // The index has yet to say which files hold the weights: usually those that are named so.
+  const likely = [...files.keys()].filter((file) => /^model-.*\.safetensors$/.test(file));
+  await get(small, sum([...small, ...pick(repository, whole ? [SINGLE_FILE] : likely)]));
   readConfig(folder);
   const names = weightFiles(folder, (file) => files.has(file));
   const absent = names.filter((file) => !files.has(file));
