@@ -3,7 +3,9 @@
 import { build, type Recipe } from "../dsl/recipe.ts";
 import type { Source } from "../dsl/sources.ts";
 import type { Checkpoint } from "../dsl/teachers.ts";
+import { FormatError } from "../formats/error.ts";
 import { findCheckpoint, findConfig, locationText, parseLocation } from "../hub/find.ts";
+import { type HubSettings, hubSettings } from "../hub/settings.ts";
 import type { DownloadEvents } from "../hub/snapshot.ts";
 import {
   type Checkpoint as InspectedCheckpoint,
@@ -105,10 +107,23 @@ export async function localRecipe(recipe: Recipe, progress: Progress): Promise<L
  * the hub and not on this machine.
  * @throws FormatError for all that is wrong with it.
  */
-export async function inspectTeacher(teacher: Checkpoint): Promise<InspectedCheckpoint> {
-  const found = await findConfig(teacher);
+export async function inspectTeacher(
+  teacher: Checkpoint,
+  settings: () => HubSettings = hubSettings,
+): Promise<InspectedCheckpoint> {
+  const found = await findConfig(teacher, settings);
   if (found.config === undefined) return inspectCheckpoint(found.folder);
   const { config } = found;
-  checkWidths(`${locationText(teacher)}/config.json`, config);
+  const file = `${locationText(teacher)}/config.json`;
+  checkWidths(file, config);
+  if ("loraRankDecay" in config && config.loraRankDecay === null) {
+    throw new FormatError({
+      file,
+      at: "lora_rank_decay",
+      expected: "a rank, since the weights that would tell it are not on this machine",
+      found: "none",
+      advice: `download the model: deno task fetch ${locationText(teacher)}`,
+    });
+  }
   return { folder: teacher.location, config, spec: checkpointSpec(config, new Map()) };
 }

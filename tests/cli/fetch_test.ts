@@ -1,9 +1,20 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Recipe } from "../../dsl/recipe.ts";
 import { fromJson, toJson } from "../../dsl/serialise.ts";
 import { align, distill } from "../../dsl/stages.ts";
-import { COMMIT, NAME, type Place, repository, withHub } from "../hub/support.ts";
+import { teacher } from "../../dsl/teachers.ts";
+import { inspectTeacher } from "../../cli/checkpoints.ts";
+import { FormatError } from "../../formats/error.ts";
+import {
+  COMMIT,
+  hubFile,
+  NAME,
+  type Place,
+  repository,
+  teacherFiles,
+  withHub,
+} from "../hub/support.ts";
 import { assertRefused, jsonOf, outputOf, runTask, runTaskWith } from "../support/task.ts";
 import { wordsOf } from "../support/task_process.ts";
 import { minuteRecipe, namesIn, steps } from "../train/support.ts";
@@ -88,16 +99,23 @@ Deno.test("fetch: two processes at once, then every command by the name", async 
   });
 });
 
-Deno.test("fetch: what the hub refuses is one clear error", async () => {
-  await withHub({ "suture/gated": repository(undefined, { gated: true }) }, async (place) => {
-    const [unknown, gated, offline] = await Promise.all([
+Deno.test("fetch: what the hub refuses is one clear error; a folder of the same name is told", async () => {
+  const repositories = {
+    "suture/gated": repository(undefined, { gated: true }),
+    "assets/teacher": repository(),
+  };
+  await withHub(repositories, async (place) => {
+    const [unknown, gated, offline, both] = await Promise.all([
       run(place, "fetch", NAME),
       run(place, "fetch", "suture/gated"),
       runTaskWith({ ...variables(place), HF_HUB_OFFLINE: "1" }, "fetch", NAME),
+      run(place, "fetch", "assets/teacher"),
     ]);
     assertRefused(unknown, `${NAME}: expected a model on 127.0.0.1:`, "that is public (401)");
     assertRefused(gated, `found a gated model; accept its licence on ${place.hub.endpoint}`);
     assertRefused(offline, "found HF_HUB_OFFLINE set; unset it to download");
+    assertEquals(both.code, 0, both.stderr);
+    assertMatch(both.stderr, /^other commands take the folder assets\/teacher of this place/m);
   });
 });
 
@@ -116,6 +134,27 @@ Deno.test("plan: a teacher on the hub by its config alone", async () => {
     const denied = await run(place, "plan", file);
     assertRefused(denied, "and no such model in the cache", `deno task fetch ${NAME}`);
   });
+});
+
+Deno.test("plan: a converted model on the hub whose ranks only its tensors tell", async () => {
+  const files = teacherFiles();
+  const config = JSON.parse(new TextDecoder().decode(files.get("config.json")!.content));
+  const flags = { use_rope: true, balance_state: false, groupnorm_att: true, gate_rank_type: 0 };
+  const write = (ranks: object) => {
+    const json = { ...config, ...flags, ...ranks, model_type: "rwkv7qwen2" };
+    files.set("config.json", hubFile("config.json", JSON.stringify(json)));
+  };
+  const inspect = async () => {
+    let spec;
+    await withHub({ [NAME]: repository(files) }, async (place) => {
+      ({ spec } = await inspectTeacher(teacher(NAME), place.options().settings));
+    });
+    return spec;
+  };
+  write({});
+  await assertRejects(inspect, FormatError, "lora_rank_decay: expected a rank, since the weights");
+  write({ lora_rank_decay: 8, lora_rank_iclr: 8, lora_rank_value_residual_mix: 8 });
+  assert(await inspect() !== undefined);
 });
 
 Deno.test("convert: downloads its teacher, and says which commit it was", async () => {

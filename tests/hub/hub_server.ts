@@ -143,7 +143,7 @@ export function serveHub(
     hostname: "127.0.0.1",
     port: 0,
     onListen: () => {},
-    onError: () => new Response(),
+    onError: () => new Response("a bug of the test's hub", { status: 400 }),
   };
 
   const storage = Deno.serve(quiet, (request) => {
