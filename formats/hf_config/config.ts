@@ -8,14 +8,17 @@ import { llama } from "./llama.ts";
 import { mistral } from "./mistral.ts";
 import { qwen2 } from "./qwen2.ts";
 import { qwen3 } from "./qwen3.ts";
+import { rwkv6qwen2 } from "./rwkv6qwen2.ts";
 import { rwkv7qwen2 } from "./rwkv7qwen2.ts";
 
 export type { DecoderConfig, TorchDtype } from "./decoder.ts";
 export type { RopeScaling } from "./rope.ts";
-export type { GateRankType, Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
+export type { ConvertedConfig, GateRankType } from "./converted.ts";
+export type { Rwkv6Qwen2Config } from "./rwkv6qwen2.ts";
+export type { Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
 
 /** The known families: a new one is a file and a line here. */
-const FAMILIES = { qwen2, qwen3, llama, mistral, rwkv7qwen2 } as const;
+const FAMILIES = { qwen2, qwen3, llama, mistral, rwkv6qwen2, rwkv7qwen2 } as const;
 
 /** The config of any family that is read, told apart by `modelType`. */
 export type ModelConfig = ReturnType<typeof FAMILIES[keyof typeof FAMILIES]["read"]>;

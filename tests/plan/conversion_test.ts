@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { keepAttention, radRwkv7 } from "../../dsl/mixers.ts";
+import { keepAttention, radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import { RecipeError } from "../../dsl/problem.ts";
 import { type Recipe, recipe } from "../../dsl/recipe.ts";
 import { layers, only } from "../../dsl/selectors.ts";
@@ -106,6 +106,12 @@ Deno.test("conversion: norms of queries and keys are part of their projections",
     ["model.layers.1.self_attn.k_norm.weight", false],
   ]);
   assertEquals([converted.modelType, converted.attentionQkNorm], ["rwkv7qwen2", true]);
+  const rwkv6 = conversionOf(withSurgery([layers.all.to(radRwkv6())]), {
+    config,
+    spec: checkpointSpec(config, new Map()),
+  });
+  assertEquals([rwkv6.config.modelType, rwkv6.config.attentionQkNorm], ["rwkv6qwen2", true]);
+  assertEquals(rwkv6.transfers.filter(({ from }) => from?.includes("_norm.weight")).length, 4);
 });
 
 Deno.test("conversion: a teacher that is a student already keeps its mixers", () => {
@@ -157,6 +163,15 @@ Deno.test("conversion: converted layers must be alike, for config.json says it o
     path: "surgery",
     expected: "the same flags in every converted layer, which is all that config.json can say",
     found: "other flags in layer 2 than in layer 0",
+  }]);
+  const mixed = assertThrows(
+    () => convert(layers.all.to(radRwkv6()), only(1, 2).to(radRwkv7())),
+    RecipeError,
+  );
+  assertEquals(mixed.problems, [{
+    path: "surgery",
+    expected: "one kind of mixer in all converted layers, which is all that config.json can say",
+    found: "radRwkv7 in layer 1 and radRwkv6 in layer 0",
   }]);
   // What is drawn anew is no flag of the result.
   convert(layers.all.to(radRwkv7()), layers.only(2).to(radRwkv7({ reinitialise: ["key"] })));
