@@ -9,6 +9,7 @@ import { runRecipe } from "../train/convert.ts";
 import { NotFiniteError } from "../train/finite.ts";
 import { originOf } from "../train/origin.ts";
 import { stageProblems } from "../train/stage_graph.ts";
+import { type LocalRecipe, localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import {
   type ComparedRun,
@@ -40,10 +41,10 @@ const FLAGS = {
 };
 
 /** Finds what is wrong with any of the recipes before one of them is run. */
-function check(recipes: readonly Recipe[], names: readonly string[]): void {
+function check(recipes: readonly LocalRecipe[], names: readonly string[]): void {
   const problems: Problem[] = [];
-  recipes.forEach((recipe, i) => {
-    const other = recipes.findIndex(({ output }) => output === recipe.output);
+  recipes.forEach(({ recipe, folderOf }, i) => {
+    const other = recipes.findIndex((one) => one.recipe.output === recipe.output);
     const add = (found: readonly Problem[]) =>
       problems.push(...found.map((problem) => ({ ...problem, path: `[${i}].${problem.path}` })));
     if (other < i) {
@@ -52,7 +53,7 @@ function check(recipes: readonly Recipe[], names: readonly string[]): void {
     }
     if (recipe.teacher.kind === "new") return;
     try {
-      add(stageProblems(recipe.stages, originOf(recipe, undefined, () => {}).student));
+      add(stageProblems(recipe.stages, originOf(recipe, undefined, () => {}, folderOf).student));
     } catch (error) {
       if (!(error instanceof RecipeError)) throw error;
       add(error.problems);
@@ -75,13 +76,15 @@ export const compare = command({
   arguments: { RECIPES: "a module whose default export is a list of recipes" },
   flags: FLAGS,
   run: async ({ arguments: { RECIPES }, flags }, { print, say }) => {
-    const { recipes } = await loadRecipes(RECIPES);
+    const progress = standardProgress(say);
+    const { recipes: written } = await loadRecipes(RECIPES);
+    const locals = await Array.fromAsync(written, (recipe) => localRecipe(recipe, progress));
+    const recipes = locals.map(({ recipe }) => recipe);
     const names = namesOf(recipes);
-    check(recipes, names);
+    check(locals, names);
     const title = basename(RECIPES).replace(/\.[^.]+$/, "");
     const prefix = flags.out ?? join(sharedFolder(recipes), title);
     const line = commandLine("compare", [RECIPES], FLAGS, flags);
-    const progress = standardProgress(say);
     const listen = () =>
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
     const run = async (device: Parameters<typeof runRecipe>[1]["device"], i: number) => {
@@ -94,6 +97,7 @@ export const compare = command({
           // What is done is found, and what was stopped goes on.
           resume: true,
           dtype: "float32",
+          folderOf: locals[i].folderOf,
           checkpointSeconds: flags["checkpoint-every"],
           events: runEvents(progress),
           listen,

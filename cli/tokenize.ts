@@ -6,6 +6,7 @@ import { TOKEN_TYPES, tokenTypeFor } from "../formats/binidx.ts";
 import { FormatError } from "../formats/error.ts";
 import { loadTokenizer, type Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { tokenizerFiles } from "../train/tokenizer_files.ts";
+import { checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { absent, optional, path, required, seconds, text, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
@@ -20,7 +21,7 @@ import { encodeInOrder } from "./tokenize/threads.ts";
 const WORKER_LIMIT = 256;
 
 const FLAGS = {
-  tokenizer: required(path("CHECKPOINT", "a folder with tokenizer.json")),
+  tokenizer: required(path("CHECKPOINT", "a folder with tokenizer.json, or the name of a model")),
   out: required(path("PREFIX", "writes PREFIX.bin and PREFIX.idx")),
   field: absent(
     text("NAME", "reads the sources as JSON lines, the text in this field"),
@@ -66,10 +67,11 @@ export const tokenize = command({
   flags: FLAGS,
   run: async ({ arguments: { "SOURCE...": sources }, flags }, { print, say }) => {
     const began = performance.now();
-    const tokenizer = loadTokenizer(flags.tokenizer);
+    const folder = await checkpointFolder(flags.tokenizer, say);
+    const tokenizer = loadTokenizer(folder);
     const files = inputFiles(sources, flags.field);
     const type = tokenTypeFor(tokenizer.vocabularySize);
-    const end = flags["append-eod"] ? { end: endOf(tokenizer, flags.tokenizer) } : {};
+    const end = flags["append-eod"] ? { end: endOf(tokenizer, folder) } : {};
     const workers = flags.workers ?? navigator.hardwareConcurrency;
     const prefix = resolve(flags.out);
     const resumes = flags.resume && canResume(prefix);
@@ -81,7 +83,7 @@ export const tokenize = command({
       const token = JSON.stringify(tokenizer.tokenOf(tokenizer.eosId));
       say(`nothing stands between documents; --append-eod puts ${token} after each`);
     }
-    const making = { files, tokenizer: digestOf(flags.tokenizer), type, ...end };
+    const making = { files, tokenizer: digestOf(folder), type, ...end };
     using job = openJob(prefix, making, resumes);
     if (resumes) say(`resumed after ${job.documents.toLocaleString("en-US")} documents`);
 
@@ -107,7 +109,7 @@ export const tokenize = command({
     using stop = listenForStop(() => progress.note("stopping; a second signal ends at once"));
     let last = performance.now();
     job.checkpoint();
-    const order = { tokenizer: flags.tokenizer, type, ...end };
+    const order = { tokenizer: folder, type, ...end };
     for await (const done of encodeInOrder(chunksOf(files, job.position), workers, order)) {
       job.append(done.encoded, done.chunk.next);
       show();
