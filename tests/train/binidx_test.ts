@@ -76,7 +76,7 @@ Deno.test("a token file of 20 GB is opened, checked and sampled without being re
   assert(sampled < 3 * opened + 2 * 3 * (context + 1) + 100, `${sampled} bytes to sample it`);
 
   // What a run looks at before it begins: as many places in any file.
-  const vocabulary = { tokenizer: {} as Tokenizer, vocabSize: 5000 };
+  const vocabulary = { tokenizer: {} as Tokenizer, vocabSize: 5000, folderOf: () => "" };
   const checked = bytesRead(() => checkSources([binidx(prefix)], vocabulary, () => {}));
   assert(checked < 40e6, `${checked} bytes to check it`);
 });
