@@ -31,9 +31,9 @@ export const diff = command({
   },
 });
 
-/** How many layers a recipe's model has, where its config.json is at hand. */
-export function layerCount({ teacher }: Recipe): number | undefined {
-  if (teacher.kind === "new") return teacher.config.num_hidden_layers;
+/** How many layers there are for surgery, where the teacher's config.json is at hand. */
+function layerCount({ teacher }: Recipe): number | undefined {
+  if (teacher.kind === "new") return undefined;
   try {
     return readConfig(teacher.location).layers;
   } catch (error) {

@@ -72,9 +72,9 @@ function read(output: string): readonly TypeProblem[] {
   if (output === "") return [];
   const found = [...output.matchAll(/^(TS\d+) \[ERROR\]: (.*?)\n +at (\S+:\d+:\d+)$/gms)];
   if (found.length === 0) return [{ path: "types", message: output.trim() }];
-  return found.map(([, code, text, path]) => ({
-    path,
-    // After the message stand the line and marks under it.
-    message: `${code}: ${text.split("\n").filter((line) => !/^\s*[~^]+$/.test(line)).join("\n")}`,
-  }));
+  return found.map(([, code, text, path]) => {
+    // After the message stand the line and the marks under it.
+    const message = text.replace(/\n[^\n]*\n\s*[~^]+$/, "");
+    return { path, message: `${code}: ${message}` };
+  });
 }
