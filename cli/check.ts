@@ -15,7 +15,7 @@ import {
   RecipeModuleError,
   type RecipeModules,
 } from "./recipe_module.ts";
-import { typeProblems } from "./recipe_types.ts";
+import { typeProblems } from "./recipe/types.ts";
 
 /** One thing that is wrong: where, in the module or in the recipe, and what. */
 interface Found {

@@ -10,10 +10,10 @@ import { type Problem, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { LIST_LIMIT } from "../dsl/schema.ts";
 import { fromJson, JSON_LIMIT } from "../dsl/serialise.ts";
-import { RecipeModuleError, shown } from "./recipe_error.ts";
-import { fileReader } from "./recipe_files.ts";
-import { isWeb, readGraph, type ReadModule, type RecipeModule } from "./recipe_graph.ts";
-import { lockedReader } from "./recipe_lock.ts";
+import { RecipeModuleError, shown } from "./recipe/error.ts";
+import { fileReader } from "./recipe/files.ts";
+import { isPath, isWeb, readGraph, type ReadModule, type RecipeModule } from "./recipe/graph.ts";
+import { lockedReader } from "./recipe/lock.ts";
 import type { Answer, Order } from "./recipe_worker.ts";
 
 export { RecipeModuleError };
@@ -106,7 +106,10 @@ function named(specifier: string): { readonly file: string; readonly name: strin
 
 /** The URL of a recipe. */
 function locate(specifier: string): URL {
-  if (/^(file|https?):/.test(specifier) && URL.canParse(specifier)) return new URL(specifier);
+  if (/^(file|https?):/.test(specifier) && URL.canParse(specifier)) {
+    const url = new URL(specifier);
+    if (isWeb(url) || isPath(url)) return url;
+  }
   const scheme = /^([a-z][a-z+.-]+):/i.exec(specifier)?.[1]; // two letters: C:\ is no scheme
   if (scheme === undefined) return pathToFileURL(resolve(specifier));
   const advice = "Name a file, or the https: URL of a recipe.";

@@ -1,11 +1,11 @@
 /** Type errors of a recipe, from `deno check`. */
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { RecipeModuleError } from "./recipe_error.ts";
-import { MOD } from "./recipe_graph.ts";
-import { rewritten, SUTURE } from "./recipe_link.ts";
-import { STORE } from "./recipe_lock.ts";
-import type { RecipeModules } from "./recipe_module.ts";
+import { RecipeModuleError } from "./error.ts";
+import { MOD } from "./graph.ts";
+import { rewritten, SUTURE } from "./link.ts";
+import { STORE } from "./lock.ts";
+import type { RecipeModules } from "../recipe_module.ts";
 
 /** One thing that a type checker says. */
 export interface TypeProblem {

@@ -2,13 +2,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { fetchRecipe } from "../../cli/recipe_fetch.ts";
-import { lockedReader, readLock, storedPath } from "../../cli/recipe_lock.ts";
-import { evaluateModules, readModules, RecipeModuleError } from "../../cli/recipe_module.ts";
-import { FormatError } from "../../formats/error.ts";
-import { toJson } from "../../mod.ts";
-import { conversion } from "../dsl/example.ts";
-import { valid, withFiles } from "./recipe_support.ts";
+import { fetchRecipe } from "../../../cli/recipe/fetch.ts";
+import { lockedReader, readLock, storedPath } from "../../../cli/recipe/lock.ts";
+import { evaluateModules, readModules, RecipeModuleError } from "../../../cli/recipe_module.ts";
+import { FormatError } from "../../../formats/error.ts";
+import { toJson } from "../../../mod.ts";
+import { conversion } from "../../dsl/example.ts";
+import { valid, withFiles } from "../recipe_support.ts";
 
 /** Answers by path: text, or a whole response. */
 type Site = Record<string, string | (() => Response)>;
@@ -162,6 +162,7 @@ Deno.test("fetch: what is refused keeps nothing", async () => {
     "/away.ts": to(301, "https://example.com/r.ts"),
     "/r.ts": base,
     "/long.ts": () => new Response(new Uint8Array(5 * 2 ** 20).fill(32)),
+    "/code.ts": " ".repeat(300_000),
     "/latin.ts": () => new Response(new Uint8Array([0x2f, 0x2f, 0xe4])),
     "/file.ts": 'import "file:///etc/passwd.ts";',
     "/node.ts": 'import "node:fs";',
@@ -180,6 +181,7 @@ Deno.test("fetch: what is refused keeps nothing", async () => {
       ["/moved.ts", `its server sends on to ${url}/r.ts\nName that URL`],
       ["/away.ts", "its server sends on to https://example.com/r.ts"],
       ["/long.ts", "it is longer than 4194304 bytes"],
+      ["/code.ts", "it is longer than 262144 bytes"],
       ["/latin.ts", "it is no UTF-8 text"],
       ["/file.ts", 'it imports "file:///etc/passwd.ts" at '],
       ["/file.ts", "a recipe from the web imports no files"],
