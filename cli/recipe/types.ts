@@ -25,6 +25,7 @@ const ENDINGS = { typescript: "ts", javascript: "js", json: "json" } as const;
 export async function typeProblems(
   { where, modules }: RecipeModules,
 ): Promise<readonly TypeProblem[]> {
+  if (modules.every(({ language }) => language === "json")) return [];
   await Deno.mkdir(STORE, { recursive: true });
   const folder = resolve(await Deno.makeTempDir({ dir: STORE, prefix: "check-" }));
   try {

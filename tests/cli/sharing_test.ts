@@ -7,15 +7,20 @@ import { conversion } from "../dsl/example.ts";
 import { ROOT, valid, withFiles } from "./recipe_support.ts";
 
 /** Runs a task's program in another folder than the repository. */
-async function runIn(folder: string, task: string, ...args: string[]): Promise<TaskResult> {
+async function runIn(
+  folder: string,
+  task: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<TaskResult> {
   const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT)));
-  const [, run, ...words] = tasks[task].split(" ");
+  const [, run, ...words] = tasks[task].replaceAll("'", "").split(" ");
   const file = fileURLToPath(new URL(words.pop(), ROOT));
   const config = fileURLToPath(new URL("deno.json", ROOT));
   const process = new Deno.Command(Deno.execPath(), {
     args: [run, "--config", config, ...words, file, ...args],
     cwd: folder,
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
     stdin: "null",
   });
   const { code, stdout, stderr } = await process.output();
@@ -43,18 +48,18 @@ Deno.test("new, check, diff, fetch-recipe: --help, and a wrong command line", as
 Deno.test("new: a recipe that check has nothing against, and that is never overwritten", async () => {
   await withFiles({}, async (path) => {
     const folder = path(".");
-    const made = await runIn(folder, "new", "mine");
+    const made = await runIn(folder, "new", ["mine"]);
     assertEquals(made.code, 0, made.stderr);
     assertStringIncludes(made.stdout, "deno task check recipes/mine.ts");
     const source = Deno.readTextFileSync(path("recipes/mine.ts"));
-    const check = await runIn(folder, "check", "recipes/mine.ts");
+    const check = await runIn(folder, "check", ["recipes/mine.ts"]);
     assertEquals(check.code, 0, check.stdout + check.stderr);
     assertStringIncludes(check.stdout, "recipes/mine.ts: nothing is wrong");
     assertStringIncludes(check.stderr, "assets/teacher is not here: whether surgery");
-    const again = await runIn(folder, "new", "mine.ts");
+    const again = await runIn(folder, "new", ["mine.ts"]);
     assertRefused(again, "found recipes/mine.ts; choose another");
     assertEquals(Deno.readTextFileSync(path("recipes/mine.ts")), source);
-    assertRefused(await runIn(folder, "new", "../mine"), "NAME: expected letters, digits");
+    assertRefused(await runIn(folder, "new", ["../mine"]), "NAME: expected letters, digits");
     assertEquals([...Deno.readDirSync(path("recipes"))].map(({ name }) => name), ["mine.ts"]);
   });
 });
@@ -108,6 +113,29 @@ export default { ...base, seed, output: 3 } satisfies Recipe;
   });
 });
 
+Deno.test("diff: layers of a teacher that is in the Hugging Face cache", async () => {
+  await withFiles({
+    "a.ts": valid("", 'extend(base, { teacher: teacher("some/model") })'),
+    "b.ts": valid(
+      "",
+      'extend(base, { teacher: teacher("some/model"), surgery: [layers.first(2).to(radRwkv7())] })',
+    ),
+    "hub/models--some--model/refs/main": "0123456789012345678901234567890123456789",
+    "hub/models--some--model/snapshots/0123456789012345678901234567890123456789/config.json": Deno
+      .readTextFileSync(new URL("assets/teacher/config.json", ROOT)),
+  }, async (path) => {
+    const env = { HF_HUB_CACHE: path("hub") };
+    const diff = await runIn(path("."), "diff", [path("a.ts"), path("b.ts")], {
+      HF_HUB_CACHE: path("hub"),
+    });
+    assertEquals(
+      diff.stdout.replace(/\(.*\)/, ""),
+      "layers[2]: radRwkv7 -> attention\n",
+      diff.stderr,
+    );
+  });
+});
+
 Deno.test("diff: exit code 0 or 1 like diff(1), and 2 for what is no recipe", async () => {
   const spam = "for (let i = 0; i < 1e4; i++) console.log(i, console.error(i));";
   await withFiles(
@@ -138,19 +166,19 @@ Deno.test("fetch-recipe: fetches, locks, and the other commands find it without 
   try {
     await withFiles({}, async (path) => {
       const folder = path(".");
-      const before = await runIn(folder, "diff", url, url);
+      const before = await runIn(folder, "diff", [url, url]);
       assertRefused(before, `${url}: it is not in recipes.lock`, `deno task fetch-recipe ${url}`);
-      const fetched = await runIn(folder, "fetch-recipe", url);
+      const fetched = await runIn(folder, "fetch-recipe", [url]);
       assertEquals(fetched.code, 0, fetched.stderr);
       assert(/^new +[0-9a-f]{16} +http:/m.test(fetched.stdout), fetched.stdout);
       assertStringIncludes(fetched.stderr, "recipes.lock was written");
-      const again = await runIn(folder, "fetch-recipe", url, "--json");
+      const again = await runIn(folder, "fetch-recipe", [url, "--json"]);
       assertEquals(jsonOf(again).modules[0].state, "as locked");
       assertEquals(again.stderr, "");
       await server.shutdown();
       const [diff, check] = [
-        await runIn(folder, "diff", url, url),
-        await runIn(folder, "check", url),
+        await runIn(folder, "diff", [url, url]),
+        await runIn(folder, "check", [url]),
       ];
       assertEquals([diff.code, diff.stdout], [0, ""], diff.stderr);
       assertEquals(check.code, 0, check.stdout + check.stderr);
