@@ -124,7 +124,6 @@ Deno.test("diff: layers of a teacher that is in the Hugging Face cache", async (
     "hub/models--some--model/snapshots/0123456789012345678901234567890123456789/config.json": Deno
       .readTextFileSync(new URL("assets/teacher/config.json", ROOT)),
   }, async (path) => {
-    const env = { HF_HUB_CACHE: path("hub") };
     const diff = await runIn(path("."), "diff", [path("a.ts"), path("b.ts")], {
       HF_HUB_CACHE: path("hub"),
     });
