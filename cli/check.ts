@@ -2,8 +2,10 @@
 import { describe, printable, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/serialise.ts";
+import type { Checkpoint } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
-import { parseConfig, readConfig } from "../formats/hf_config/config.ts";
+import { parseConfig } from "../formats/hf_config/config.ts";
+import { locationText } from "../hub/find.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { conversionOf } from "../plan/conversion.ts";
 import { checkpointSpec } from "../plan/spec.ts";
@@ -15,7 +17,8 @@ import {
   RecipeModuleError,
   type RecipeModules,
 } from "./recipe_module.ts";
-import { typeProblems } from "./recipe_types.ts";
+import { typeProblems } from "./recipe/types.ts";
+import { teacherConfig } from "./teacher_config.ts";
 
 /** One thing that is wrong: where, in the module or in the recipe, and what. */
 interface Found {
@@ -70,7 +73,9 @@ async function evaluated(
 ): Promise<{ recipes: readonly Checked[]; problems: readonly Found[] }> {
   try {
     const { recipes, list } = await evaluateModules(modules);
-    const checked = recipes.map((recipe) => ({ recipe, sum: hash(recipe), ...fit(recipe) }));
+    const checked = await Promise.all(
+      recipes.map(async (recipe) => ({ recipe, sum: hash(recipe), ...await fit(recipe) })),
+    );
     const problems = checked.flatMap(({ problems }, i) =>
       list ? problems.map(({ path, message }) => ({ path: `[${i}].${path}`, message })) : problems
     );
@@ -90,15 +95,17 @@ const foundOf = ({ problems }: RecipeError): readonly Found[] =>
   }));
 
 /** Whether rules and stages fit the layers and tensors that config.json tells of. */
-function fit(recipe: Recipe): { problems: readonly Found[]; fits?: string } {
+async function fit(
+  recipe: Recipe,
+): Promise<{ problems: readonly Found[]; fits?: string }> {
   try {
-    const student = studentOf(recipe);
+    const student = await studentOf(recipe);
     if (student === undefined) {
-      const { location } = recipe.teacher as { location: string };
+      const teacher = locationText(recipe.teacher as Checkpoint);
       return {
         problems: [],
         fits: printable(
-          `${location} is not here: whether surgery and trains fit its layers is not checked`,
+          `${teacher} is not here: whether surgery and trains fit its layers is not checked`,
         ),
       };
     }
@@ -112,7 +119,7 @@ function fit(recipe: Recipe): { problems: readonly Found[]; fits?: string } {
 }
 
 /** The model that a recipe makes, by config.json alone; nothing where that is not here. */
-function studentOf(recipe: Recipe): ModelSpec | undefined {
+async function studentOf(recipe: Recipe): Promise<ModelSpec | undefined> {
   const { teacher } = recipe;
   if (teacher.kind === "new") {
     const { tokenizer } = teacher;
@@ -123,13 +130,8 @@ function studentOf(recipe: Recipe): ModelSpec | undefined {
       new Map(),
     );
   }
-  try {
-    Deno.statSync(`${teacher.location}/config.json`);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  const config = readConfig(teacher.location);
+  const config = await teacherConfig(teacher);
+  if (config === undefined) return undefined;
   return conversionOf(recipe, { config, spec: checkpointSpec(config, new Map()) }).student;
 }
 

@@ -4,9 +4,9 @@ import { printable } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/serialise.ts";
 import { FormatError } from "../formats/error.ts";
-import { readConfig } from "../formats/hf_config/config.ts";
 import { command, main } from "./command.ts";
 import { loadRecipe } from "./recipe_module.ts";
+import { teacherConfig } from "./teacher_config.ts";
 
 const RECIPE = "a recipe module (.ts, .js), its https: URL, or a recipe as JSON";
 
@@ -20,7 +20,7 @@ export const diff = command({
     // One after the other: each is given the time and memory of one.
     const a = await loadRecipe(A);
     const b = await loadRecipe(B);
-    const [before, after] = [layerCount(a), layerCount(b)];
+    const [before, after] = [await layerCount(a), await layerCount(b)];
     const layers = before === after ? before : undefined;
     const found = differences(a, b, layers);
     for (const { path, from, to } of found) print(printable(`${path}: ${from} -> ${to}`) + "\n");
@@ -31,11 +31,11 @@ export const diff = command({
   },
 });
 
-/** How many layers a recipe's model has, where its config.json is at hand. */
-export function layerCount({ teacher }: Recipe): number | undefined {
-  if (teacher.kind === "new") return teacher.config.num_hidden_layers;
+/** How many layers there are for surgery, where the teacher's config.json is at hand. */
+async function layerCount({ teacher }: Recipe): Promise<number | undefined> {
+  if (teacher.kind === "new") return undefined;
   try {
-    return readConfig(teacher.location).layers;
+    return (await teacherConfig(teacher))?.layers;
   } catch (error) {
     if (error instanceof FormatError) return undefined;
     throw error;

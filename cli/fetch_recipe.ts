@@ -1,9 +1,9 @@
 /** `deno task fetch-recipe`: takes a recipe from the web, with all that it imports. */
 import { command, main } from "./command.ts";
 import { toggle } from "./flags.ts";
-import { shown } from "./recipe_error.ts";
-import { fetchRecipe } from "./recipe_fetch.ts";
-import { LOCK, STORE } from "./recipe_lock.ts";
+import { shown } from "./recipe/error.ts";
+import { fetchRecipe } from "./recipe/fetch.ts";
+import { LOCK, STORE } from "./recipe/lock.ts";
 
 /** The command. */
 export const fetchCommand = command({

@@ -3,7 +3,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { command, main } from "./command.ts";
 import { UsageError } from "./flags.ts";
-import { MOD } from "./recipe_graph.ts";
+import { MOD } from "./recipe/graph.ts";
 
 /** Where recipes live. */
 const FOLDER = "recipes";

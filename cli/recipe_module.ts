@@ -5,14 +5,15 @@
  */
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { getHeapStatistics } from "node:v8";
 import { type Problem, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { LIST_LIMIT } from "../dsl/schema.ts";
 import { fromJson, JSON_LIMIT } from "../dsl/serialise.ts";
-import { RecipeModuleError, shown } from "./recipe_error.ts";
-import { fileReader } from "./recipe_files.ts";
-import { isWeb, readGraph, type ReadModule, type RecipeModule } from "./recipe_graph.ts";
-import { lockedReader } from "./recipe_lock.ts";
+import { RecipeModuleError, shown } from "./recipe/error.ts";
+import { fileReader } from "./recipe/files.ts";
+import { isPath, isWeb, readGraph, type ReadModule, type RecipeModule } from "./recipe/graph.ts";
+import { lockedReader } from "./recipe/lock.ts";
 import type { Answer, Order } from "./recipe_worker.ts";
 
 export { RecipeModuleError };
@@ -21,7 +22,7 @@ export { RecipeModuleError };
 export interface Limits {
   /** Seconds until it must have given its recipe. */
   readonly seconds: number;
-  /** MiB by which the process may grow meanwhile. */
+  /** MiB by which the process may grow meanwhile; at most half of what V8 allows a heap. */
   readonly memory: number;
 }
 
@@ -106,7 +107,10 @@ function named(specifier: string): { readonly file: string; readonly name: strin
 
 /** The URL of a recipe. */
 function locate(specifier: string): URL {
-  if (/^(file|https?):/.test(specifier) && URL.canParse(specifier)) return new URL(specifier);
+  if (/^(file|https?):/.test(specifier) && URL.canParse(specifier)) {
+    const url = new URL(specifier);
+    if (isWeb(url) || isPath(url)) return url;
+  }
   const scheme = /^([a-z][a-z+.-]+):/i.exec(specifier)?.[1]; // two letters: C:\ is no scheme
   if (scheme === undefined) return pathToFileURL(resolve(specifier));
   const advice = "Name a file, or the https: URL of a recipe.";
@@ -125,8 +129,9 @@ const WATCH_INTERVAL = 20;
  * Has a recipe module evaluated in a worker, until it answers or passes a limit.
  *
  * Deno 2.9 does not interrupt a worker that is in a loop: past a limit the call returns at once, but
- * the worker's thread ends with the process, which is what the commands do next. It has no limit
- * for a worker's heap either, so the whole process is watched.
+ * the worker's thread ends with the process, which is what the commands do next. A worker that
+ * reaches V8's limit of its heap would end the process with it, so that the whole process is watched,
+ * and the recipe given up long before.
  */
 async function evaluate(order: Order, where: string, limits: Limits): Promise<unknown> {
   const worker = startWorker(where);
@@ -136,10 +141,14 @@ async function evaluate(order: Order, where: string, limits: Limits): Promise<un
     const advice = "A recipe only describes: move long computations out of it.";
     stop(`it gave no recipe within ${limits.seconds} seconds`, advice);
   }, limits.seconds * 1000);
+  const memory = Math.min(limits.memory, getHeapStatistics().heap_size_limit / 2 ** 21);
   const before = Deno.memoryUsage().rss;
   const watch = setInterval(() => {
-    if (Deno.memoryUsage().rss - before < limits.memory * 2 ** 20) return;
-    stop(`it used more than ${limits.memory} MiB`, "A recipe only describes: load no data in it.");
+    if (Deno.memoryUsage().rss - before < memory * 2 ** 20) return;
+    stop(
+      `it used more than ${Math.floor(memory)} MiB`,
+      "A recipe only describes: load no data in it.",
+    );
   }, WATCH_INTERVAL);
   worker.onmessage = ({ data }) => resolve(data);
   worker.onerror = (event) => {

@@ -11,8 +11,8 @@ import { type Problem, RecipeError } from "../dsl/problem.ts";
 import { build, validate } from "../dsl/recipe.ts";
 import { toJson } from "../dsl/serialise.ts";
 import * as suture from "../mod.ts";
-import type { RecipeModule } from "./recipe_graph.ts";
-import { rewritten, SUTURE } from "./recipe_link.ts";
+import type { RecipeModule } from "./recipe/graph.ts";
+import { rewritten, SUTURE } from "./recipe/link.ts";
 
 /** What the worker is told: the modules, the recipe's last, and which export is the recipe. */
 export interface Order {

@@ -93,7 +93,7 @@ const sortOf = ({ kind, layers }: Plain) => JSON.stringify(kind ?? layers ?? nul
 
 /**
  * Which part of one list became which of the other: the longest run of the same sorts in the same
- * order. What is left over was removed, or added.
+ * order. What lies between was replaced one by one; what is left over was removed, or added.
  */
 function pairs(
   from: readonly Plain[],
@@ -108,14 +108,23 @@ function pairs(
     }
   }
   const result: [number | undefined, number | undefined][] = [];
-  for (let i = 0, j = 0; i < from.length || j < to.length;) {
-    const rest = longest[i][j];
-    if (i < from.length && j < to.length && same(i, j) && rest === 1 + longest[i + 1][j + 1]) {
+  let [i, j] = [0, 0];
+  /** Pairs what both lists have before these places. */
+  const replaceUpTo = (endI: number, endJ: number) => {
+    while (i < endI || j < endJ) {
+      result.push([i < endI ? i++ : undefined, j < endJ ? j++ : undefined]);
+    }
+  };
+  for (let [nextI, nextJ] = [0, 0]; nextI < from.length && nextJ < to.length;) {
+    const rest = longest[nextI][nextJ];
+    if (same(nextI, nextJ) && rest === 1 + longest[nextI + 1][nextJ + 1]) {
+      replaceUpTo(nextI, nextJ);
       result.push([i++, j++]);
-    } else if (i < from.length && (j === to.length || rest === longest[i + 1][j])) {
-      result.push([i++, undefined]);
-    } else result.push([undefined, j++]);
+      [nextI, nextJ] = [i, j];
+    } else if (rest === longest[nextI + 1][nextJ]) nextI++;
+    else nextJ++;
   }
+  replaceUpTo(from.length, to.length);
   return result;
 }
 

@@ -90,6 +90,9 @@ Deno.test("escape: imports reach Suture and recipes only, whatever the scheme", 
     ['"http://example.com/x.ts"', "http: can be changed on the way"],
     ['"https://me:secret@example.com/x.ts"', "its URL holds a password"],
     ['"./x.wasm"', "is not named like a recipe"],
+    ['"//example.com/x.ts"', "it is no path of a file"],
+    ['"./a%2Fb.ts"', "it is no path of a file"],
+    ['"//a:99999999/x.ts"', "it is no path"],
   ] as const;
   for (const [specifier, expected] of statically) {
     for (const form of [`import ${specifier};`, `export * from ${specifier};`]) {
@@ -111,6 +114,15 @@ Deno.test("escape: imports reach Suture and recipes only, whatever the scheme", 
     assertStringIncludes(message, expected);
     assertStringIncludes(message, "\n    at recipe.ts:1:");
   }
+});
+
+Deno.test("escape: a syntax that is too much is refused", async () => {
+  assertStringIncludes(await refusal("[".repeat(2e5)), "recipe.ts: it is nested too deep");
+  assertStringIncludes(await refusal("0,".repeat(2e5)), "it is longer than 262144 bytes");
+  assertStringIncludes(
+    await refusal(`[${"0,".repeat(1.3e5)}]; import("x")`),
+    "it uses import(…)",
+  );
 });
 
 Deno.test("escape: a link out of the project is followed to where it leads", async () => {

@@ -218,6 +218,21 @@ Deno.test("loadRecipe: allocation without end is given up", async () => {
   }
 });
 
+Deno.test("loadRecipe: a recipe is given up before V8 ends the process for it", async () => {
+  const arrays = "const all = []; for (;;) all.push(new Array(1e5).fill(Math.random()));";
+  const heap = "--v8-flags=--max-old-space-size=200";
+  const message = await refusalAlone(arrays, "{ seconds: 60 }", "-A", heap);
+  const [, limit] = /it used more than (\d+) MiB/.exec(message) ?? [];
+  assert(Number(limit) < 200, message);
+});
+
+Deno.test("loadRecipe: a recipe that waits is given up", async () => {
+  await withFiles({ "recipe.ts": "await new Promise(() => {});" }, async (path) => {
+    const load = () => loadRecipe(path("recipe.ts"), { seconds: 0.5 });
+    await assertRejects(load, RecipeModuleError, "it gave no recipe within 0.5 seconds");
+  });
+});
+
 Deno.test("loadRecipe: says which permission it needs itself", async () => {
   for (const flag of ["--allow-env", `--allow-read=${new URL("cli", ROOT).pathname}`]) {
     const message = await refusalAlone(valid(), "{}", flag);

@@ -3,10 +3,10 @@
  * themselves, so that what was looked at once is what runs ever after, without a network.
  */
 import { join } from "node:path";
-import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
-import { FormatError, show } from "../formats/error.ts";
-import { isJsonObject, readJsonObject } from "../formats/json.ts";
-import { RecipeModuleError } from "./recipe_error.ts";
+import { writeFileAtomic, writeJsonAtomic } from "../../formats/atomic_file.ts";
+import { FormatError, show } from "../../formats/error.ts";
+import { isJsonObject, readJsonObject } from "../../formats/json.ts";
+import { RecipeModuleError } from "./error.ts";
 import {
   checkWeb,
   isWeb,
@@ -15,7 +15,7 @@ import {
   type ReadModule,
   refusal,
   sha256,
-} from "./recipe_graph.ts";
+} from "./graph.ts";
 
 /** The lock, in the current directory: for `deno task` that of deno.json. Belongs into git. */
 export const LOCK = "recipes.lock";

@@ -1,10 +1,10 @@
 /** Recipe modules from files: imports reach the recipe's own project and Suture, nothing else. */
 import { resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { MODULE_BYTES, type ReadModule, refusal, type Wanted } from "./recipe_graph.ts";
+import { MODULE_BYTES, type ReadModule, refusal, type Wanted } from "./graph.ts";
 
 /** This repository, from which every recipe may import. */
-const REPOSITORY = fileURLToPath(new URL("../", import.meta.url));
+const REPOSITORY = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Files that mark the root of a project. */
 const MARKS = [".git", "deno.json", "deno.jsonc", "package.json"];

@@ -1,5 +1,5 @@
 /** What goes wrong on the way from a name to a recipe, and text of strangers in messages. */
-import { printable } from "../dsl/problem.ts";
+import { printable } from "../../dsl/problem.ts";
 
 /** A recipe that could not be had from its file: which, why, and what to do. */
 export class RecipeModuleError extends Error {

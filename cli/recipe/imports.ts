@@ -18,7 +18,7 @@ export interface Import {
 /** What the syntax of a module says: its imports, or why it cannot be a recipe's. */
 export type Syntax =
   | { readonly ok: true; readonly imports: readonly Import[] }
-  | { readonly ok: false; readonly why: string; readonly place: string; readonly advice: string };
+  | { readonly ok: false; readonly why: string; readonly place?: string; readonly advice: string };
 
 /** What all nodes of the syntax tree have. */
 interface Node {
@@ -59,14 +59,13 @@ export function readSyntax(source: string, language: "typescript" | "javascript"
     const plugins = language === "typescript" ? ["typescript" as const] : [];
     tree = parse(source, { sourceType: "module", plugins });
   } catch (error) {
+    const advice = "Correct the module; `deno task check` finds more of the kind.";
+    // The parser calls itself for what is nested.
+    if (error instanceof RangeError) return { ok: false, why: "it is nested too deep", advice };
     if (!(error instanceof SyntaxError)) throw error;
     const { line, column } = (error as SyntaxError & { loc: { line: number; column: number } }).loc;
-    return {
-      ok: false,
-      why: `SyntaxError: ${error.message.replace(/ \(\d+:\d+\)$/, "")}`,
-      place: `${line}:${column + 1}`,
-      advice: "Correct the module; `deno task check` finds more of the kind.",
-    };
+    const why = `SyntaxError: ${error.message.replace(/ \(\d+:\d+\)$/, "")}`;
+    return { ok: false, why, place: `${line}:${column + 1}`, advice };
   }
   const other = find(tree.program, ({ type }) => Object.hasOwn(OTHER_IMPORTS, type));
   if (other !== undefined) {
@@ -105,6 +104,6 @@ function find(node: unknown, fits: (node: Node) => boolean): Node | undefined {
     const next = open.pop();
     if (typeof next !== "object" || next === null) continue;
     if (!Array.isArray(next) && fits(next as Node)) return next as Node;
-    open.push(...Object.values(next).reverse());
+    for (const inner of Object.values(next).reverse()) open.push(inner);
   }
 }

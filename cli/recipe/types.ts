@@ -1,11 +1,11 @@
 /** Type errors of a recipe, from `deno check`. */
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { RecipeModuleError } from "./recipe_error.ts";
-import { MOD } from "./recipe_graph.ts";
-import { rewritten, SUTURE } from "./recipe_link.ts";
-import { STORE } from "./recipe_lock.ts";
-import type { RecipeModules } from "./recipe_module.ts";
+import { RecipeModuleError } from "./error.ts";
+import { MOD } from "./graph.ts";
+import { rewritten, SUTURE } from "./link.ts";
+import { STORE } from "./lock.ts";
+import type { RecipeModules } from "../recipe_module.ts";
 
 /** One thing that a type checker says. */
 export interface TypeProblem {
@@ -25,6 +25,7 @@ const ENDINGS = { typescript: "ts", javascript: "js", json: "json" } as const;
 export async function typeProblems(
   { where, modules }: RecipeModules,
 ): Promise<readonly TypeProblem[]> {
+  if (modules.every(({ language }) => language === "json")) return [];
   await Deno.mkdir(STORE, { recursive: true });
   const folder = resolve(await Deno.makeTempDir({ dir: STORE, prefix: "check-" }));
   try {
@@ -72,9 +73,9 @@ function read(output: string): readonly TypeProblem[] {
   if (output === "") return [];
   const found = [...output.matchAll(/^(TS\d+) \[ERROR\]: (.*?)\n +at (\S+:\d+:\d+)$/gms)];
   if (found.length === 0) return [{ path: "types", message: output.trim() }];
-  return found.map(([, code, text, path]) => ({
-    path,
-    // After the message stand the line and marks under it.
-    message: `${code}: ${text.split("\n").filter((line) => !/^\s*[~^]+$/.test(line)).join("\n")}`,
-  }));
+  return found.map(([, code, text, path]) => {
+    // After the message stand the line and the marks under it.
+    const message = text.replace(/\n[^\n]*\n\s*[~^]+$/, "");
+    return { path, message: `${code}: ${message}` };
+  });
 }

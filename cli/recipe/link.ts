@@ -1,5 +1,5 @@
 /** Modules that are given other names for what they import. */
-import type { Import } from "./recipe_imports.ts";
+import type { Import } from "./imports.ts";
 
 /** The number that stands for mod.ts, which is no module of a recipe. */
 export const SUTURE = -1;

@@ -7,9 +7,9 @@ import {
   type ReadModule,
   refusal,
   type Wanted,
-} from "./recipe_graph.ts";
-import { type Change, changed, readLock, store, writeLock } from "./recipe_lock.ts";
-import { readModules } from "./recipe_module.ts";
+} from "./graph.ts";
+import { type Change, changed, readLock, store, writeLock } from "./lock.ts";
+import { readModules } from "../recipe_module.ts";
 
 /** How long a server may take for one module. */
 const PATIENCE_SECONDS = 30;

@@ -4,10 +4,10 @@
  */
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { JSON_LIMIT } from "../dsl/serialise.ts";
-import { RecipeModuleError, shown } from "./recipe_error.ts";
-import { type Import, readSyntax } from "./recipe_imports.ts";
-import { SUTURE } from "./recipe_link.ts";
+import { JSON_LIMIT } from "../../dsl/serialise.ts";
+import { RecipeModuleError, shown } from "./error.ts";
+import { type Import, readSyntax } from "./imports.ts";
+import { SUTURE } from "./link.ts";
 
 /** What a module is written in. */
 export type Language = "typescript" | "javascript" | "json";
@@ -30,7 +30,7 @@ export interface ModuleImport extends Import {
 }
 
 /** Suture's mod.ts, whatever a recipe calls it. */
-export const MOD = new URL("../mod.ts", import.meta.url);
+export const MOD = new URL("../../mod.ts", import.meta.url);
 
 /** The bare specifier of mod.ts: the name in deno.json. */
 const PACKAGE = "@suture/suture";
@@ -47,8 +47,11 @@ export interface Wanted {
 /** Gives the bytes of a module, or throws RecipeModuleError. */
 export type ReadModule = (wanted: Wanted) => Promise<Uint8Array>;
 
-/** Most bytes of a module. */
+/** Most bytes of a module that is JSON; a character has up to four. */
 export const MODULE_BYTES = 4 * JSON_LIMIT;
+
+/** Most bytes of a module that is code, whose syntax tree takes a hundred times as much. */
+const CODE_BYTES = 2 ** 18;
 
 /** Most modules of a recipe. */
 const MODULE_LIMIT = 100;
@@ -103,14 +106,15 @@ export async function readGraph(
   async function moduleOf(wanted: Wanted): Promise<RecipeModule> {
     const language = languageOf(wanted);
     const bytes = await read(wanted);
-    const source = decode(bytes, wanted);
+    const source = decode(bytes, language === "json" ? MODULE_BYTES : CODE_BYTES, wanted);
     const { url } = wanted;
     const name = nameOf(url);
     const imports: ModuleImport[] = [];
     if (language !== "json") {
       const syntax = readSyntax(source, language);
       if (!syntax.ok) {
-        throw refusal(wanted, `${syntax.why}\n    at ${name}:${syntax.place}`, syntax.advice);
+        const place = syntax.place === undefined ? "" : `\n    at ${name}:${syntax.place}`;
+        throw refusal(wanted, syntax.why + place, syntax.advice);
       }
       for (const one of syntax.imports) {
         const importedBy = `it imports ${
@@ -140,6 +144,7 @@ function resolve(specifier: string, importer: URL, refuse: Refuse): URL | undefi
   if (!relative && !URL.canParse(specifier)) {
     refuse("it is no path", `Suture is imported from "${PACKAGE}", a recipe beside from "./x.ts".`);
   }
+  if (!URL.canParse(specifier, importer)) refuse("it is no path", "Correct it.");
   const url = new URL(specifier, importer);
   // Recipes of a copy of this repository name its mod.ts; there is only the one that runs.
   const isMod = isWeb(url) ? url.pathname.endsWith("/mod.ts") : url.href === MOD.href;
@@ -150,8 +155,17 @@ function resolve(specifier: string, importer: URL, refuse: Refuse): URL | undefi
     refuse(`${url.protocol} is no recipe`, advice);
   } else if (importer.protocol !== "file:") {
     refuse("a recipe from the web imports no files", "Import it by its https: URL.");
-  }
+  } else if (!isPath(url)) refuse("it is no path of a file", "Correct it.");
   return url;
+}
+
+/** Whether a file: URL is the path of a file of this machine. */
+export function isPath(url: URL): boolean {
+  try {
+    return fileURLToPath(url) !== "";
+  } catch {
+    return false;
+  }
 }
 
 export const isWeb = ({ protocol }: URL) => protocol === "https:" || protocol === "http:";
@@ -184,10 +198,10 @@ function languageOf(wanted: Wanted): Language {
   throw refusal(wanted, "is not named like a recipe", advice);
 }
 
-function decode(bytes: Uint8Array, wanted: Wanted): string {
-  if (bytes.length > MODULE_BYTES) {
+function decode(bytes: Uint8Array, limit: number, wanted: Wanted): string {
+  if (bytes.length > limit) {
     const advice = "A recipe needs a few thousand characters: load no data in it.";
-    throw refusal(wanted, `it is longer than ${MODULE_BYTES} bytes`, advice);
+    throw refusal(wanted, `it is longer than ${limit} bytes`, advice);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
