@@ -112,7 +112,7 @@ Deno.test("fromJson: __proto__ and its like are unknown keys and nothing more", 
   assertThrows(
     () => fromJson(nested),
     RecipeError,
-    'mixer.kind: expected "radRwkv7" or "attention"',
+    'mixer.kind: expected "radRwkv6", "radRwkv7" or "attention"',
   );
   assertEquals(({} as { polluted?: number }).polluted, undefined);
 });
