@@ -18,7 +18,11 @@ const READY = `${FOLDER}/ready`;
 const LOCK = `${FOLDER}/lock`;
 
 /** Runs a program to its end and returns what it wrote. @throws FormatError where it failed. */
-async function run(command: string, args: readonly string[]): Promise<string> {
+async function run(
+  command: string,
+  args: readonly string[],
+  advice = "see its message",
+): Promise<string> {
   const child = new Deno.Command(command, { args: [...args], stdout: "piped", stderr: "piped" });
   let output: Deno.CommandOutput;
   try {
@@ -29,7 +33,7 @@ async function run(command: string, args: readonly string[]): Promise<string> {
       file: command,
       expected: "a program that can be run",
       found: "none",
-      advice: "install python3 with venv and pip to compare with PyTorch",
+      advice: "install python3 with venv and pip, then run: deno task python",
     });
   }
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -38,7 +42,7 @@ async function run(command: string, args: readonly string[]): Promise<string> {
     file: `${command} ${args.join(" ")}`,
     expected: "to run",
     found: decode(output.stderr).trim().split("\n").slice(-3).join(" / "),
-    advice: "see its message",
+    advice,
   });
 }
 
@@ -63,8 +67,10 @@ export async function preparePython(note: (line: string) => void): Promise<void>
   lock.lockSync(true);
   if (isReady()) return;
   note(`making ${FOLDER} with ${PACKAGES.join(", ")}`);
-  await run("python3", ["-m", "venv", FOLDER]);
-  await run(PYTHON, ["-m", "pip", "install", "-q", "--retries", "0", ...PACKAGES]);
+  const advice = "this needs python3 with venv and pip, and PyPI: try again with deno task python";
+  await run("python3", ["-m", "venv", FOLDER], advice);
+  const install = ["-m", "pip", "install", "-q", "--retries", "0", ...PACKAGES];
+  await run(PYTHON, install, advice);
   Deno.writeTextFileSync(READY, `${PACKAGES.join("\n")}\n`);
 }
 

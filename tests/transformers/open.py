@@ -1,10 +1,10 @@
 """Opens converted checkpoints as a user of transformers does, and saves them again.
 
-Standard input is a JSON list of jobs { folder, out, prompts, tokens }; the folder also holds
-`ids.safetensors`, ids [batch, time]. For every job this writes `out/logits.safetensors`, saves the
-model in shards as `out/float32` and `out/bfloat16`, and prints one JSON line.
+JOBS is a JSON list of { folder, out, prompts, tokens }; the folder also holds `ids.safetensors`,
+ids [batch, time]. For every job this writes `out/logits.safetensors`, saves the model in shards as
+`out/float32` and `out/bfloat16`, and prints one JSON line.
 
-    .venv/bin/python tests/transformers/open.py MODULES_FOLDER < jobs.json
+    .venv/bin/python tests/transformers/open.py MODULES_FOLDER JOBS
 """
 
 import json
@@ -38,21 +38,21 @@ def run(job):
     folder, out = Path(job["folder"]), Path(job["out"])
     out.mkdir(parents=True, exist_ok=True)
     model, report = open_model(folder, output_loading_info=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     ids = load_file(folder / "ids.safetensors")["ids"].long()
     with torch.no_grad():
         logits = model(ids).logits
     save_file({"logits": logits.float().contiguous()}, out / "logits.safetensors")
-    texts = []
+    prompts, alone = [], []
     for prompt in job["prompts"]:
         inputs = tokenizer(prompt, return_tensors="pt")
-        sequence = model.generate(**inputs, max_new_tokens=job["tokens"], pad_token_id=0)[0]
-        texts.append(tokenizer.decode(sequence[inputs["input_ids"].shape[1] :]))
+        sequence = model.generate(**inputs, max_new_tokens=job["tokens"], pad_token_id=0)[0].tolist()
+        prompts.append(inputs["input_ids"][0].tolist())
+        alone.append(sequence[len(prompts[-1]) :])
     tokenizer.padding_side, tokenizer.pad_token_id = "left", 0
     inputs = tokenizer(job["prompts"], return_tensors="pt", padding=True)
     sequences = model.generate(**inputs, max_new_tokens=job["tokens"], pad_token_id=0)
-    start = inputs["input_ids"].shape[1]
-    together = [tokenizer.decode(sequence[start:]) for sequence in sequences]
+    together = sequences[:, inputs["input_ids"].shape[1] :].tolist()
 
     files = save(model, tokenizer, out / "float32")
     again = open_model(out / "float32")
@@ -60,9 +60,11 @@ def run(job):
         same = torch.equal(again(ids).logits, logits)
     half = open_model(folder, dtype=torch.bfloat16)
     with torch.no_grad():
-        # What bf16 can say of the logits; its own numbers are compared by whoever reads the files.
         half_error = (half(ids).logits.float() - logits).abs().max() / logits.abs().max()
     save(half, tokenizer, out / "bfloat16")
+    with torch.no_grad():
+        wide = open_model(out / "bfloat16", dtype=torch.float32)(ids).logits.contiguous()
+    save_file({"logits": wide}, out / "logits_bfloat16.safetensors")
 
     model.train()
     loss = model(ids, labels=ids).loss
@@ -71,7 +73,8 @@ def run(job):
     return {
         "class": type(model).__name__,
         "problems": {k: sorted(map(str, v)) for k, v in report.items() if v},
-        "texts": texts,
+        "prompts": prompts,
+        "alone": alone,
         "together": together,
         "files": files,
         "same": same,
@@ -81,5 +84,5 @@ def run(job):
     }
 
 
-for job in json.load(sys.stdin):
+for job in json.loads(sys.argv[2]):
     print(json.dumps(run(job)), flush=True)
