@@ -9,7 +9,7 @@ export { recipe } from "./dsl/recipe.ts";
 export { newModel, teacher } from "./dsl/teachers.ts";
 export { byteLevelBpe } from "./dsl/tokenizers.ts";
 export { every, except, first, last, layers, only, where } from "./dsl/selectors.ts";
-export { keepAttention, radRwkv7 } from "./dsl/mixers.ts";
+export { keepAttention, radRwkv6, radRwkv7 } from "./dsl/mixers.ts";
 export { align, distill, finetune, pretrain } from "./dsl/stages.ts";
 export { tokens } from "./dsl/tokens.ts";
 export { constant, cosine, linear } from "./dsl/schedules.ts";
@@ -32,11 +32,17 @@ export { validate } from "./dsl/recipe.ts";
 export { RecipeError } from "./dsl/problem.ts";
 
 export type { Recipe, RecipeOptions } from "./dsl/recipe.ts";
-export type { Checkpoint, NewModel, NewModelOptions, Teacher } from "./dsl/teachers.ts";
+export type {
+  Checkpoint,
+  CheckpointOptions,
+  NewModel,
+  NewModelOptions,
+  Teacher,
+} from "./dsl/teachers.ts";
 export type { ModelConfig, ModelConfigOptions } from "./dsl/model_config.ts";
 export type { Selection, Selector } from "./dsl/selectors.ts";
 export type { Rule } from "./dsl/surgery.ts";
-export type { Mixer, MixerFlags, RadRwkv7Flags } from "./dsl/mixers.ts";
+export type { Mixer, MixerFlags, RadRwkv6Flags, RadRwkv7Flags } from "./dsl/mixers.ts";
 export type { PretrainOptions, Stage, StageOptions } from "./dsl/stages.ts";
 export type { TokenCount } from "./dsl/tokens.ts";
 export type { Schedule } from "./dsl/schedules.ts";

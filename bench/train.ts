@@ -7,11 +7,13 @@ import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
 import { createTrainer } from "../train/trainer.ts";
-import { benchModels, type ShapeName, SHAPES } from "./shapes.ts";
+import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
 
 /** What is measured. */
 export interface TrainBenchOptions {
   readonly shape: ShapeName;
+  /** What every layer of the student has. */
+  readonly mixer: BenchMixer;
   /** 1 aligns, 2 distils. */
   readonly stage: 1 | 2;
   readonly steps: number;
@@ -35,11 +37,11 @@ export interface TrainBench {
 /** Runs a training step several times. With `profile` one more step is timed launch by launch. */
 export async function benchTrain(
   device: Device,
-  { shape, stage, steps }: TrainBenchOptions,
+  { shape, mixer, stage, steps }: TrainBenchOptions,
   profile = false,
 ): Promise<TrainBench> {
   const { batch, context, config } = SHAPES[shape];
-  const { teacher, student } = benchModels(SHAPES[shape]);
+  const { teacher, student } = benchModels(SHAPES[shape], mixer);
   const teacherStore = createStore(device, layoutOf(modelParameters(teacher)));
   for (const parameter of modelParameters(teacher)) {
     teacherStore.write(parameter.name, initialValues(parameter, 1));

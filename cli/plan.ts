@@ -7,7 +7,6 @@ import type { Recipe } from "../dsl/recipe.ts";
 import { stepsOf } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
 import { parseConfig } from "../formats/hf_config/config.ts";
-import { inspectCheckpoint } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { mixerForward, mixerParameters, mixerPrefix, modelParameters } from "../models/decoder.ts";
 import { conversionOf } from "../plan/conversion.ts";
@@ -15,6 +14,7 @@ import { count, type Plan, planOf } from "../plan/plan.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import { stageGraph, stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { existingTokenizer } from "../train/tokenizer_files.ts";
+import { inspectTeacher } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { clock } from "./progress.ts";
@@ -39,7 +39,7 @@ interface StageCost {
 }
 
 /** The teacher and the student of a recipe. */
-function modelsOf(recipe: Recipe) {
+async function modelsOf(recipe: Recipe) {
   if (recipe.teacher.kind === "new") {
     const { config, tokenizer } = recipe.teacher;
     const vocab_size = tokenizer.kind === "byteLevelBpe"
@@ -48,7 +48,7 @@ function modelsOf(recipe: Recipe) {
     const whole = parseConfig({ vocab_size, ...config }, "teacher.config");
     return { student: checkpointSpec(whole, new Map()), from: undefined };
   }
-  const teacher = inspectCheckpoint(recipe.teacher.location);
+  const teacher = await inspectTeacher(recipe.teacher);
   const conversion = conversionOf(recipe, teacher);
   return { student: conversion.student, from: { ...teacher, conversion } };
 }
@@ -134,7 +134,7 @@ export const plan = command({
   flags: deviceFlags,
   run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
     const recipe = await loadRecipe(RECIPE);
-    const { student, from } = modelsOf(recipe);
+    const { student, from } = await modelsOf(recipe);
     const problems = stageProblems(recipe.stages, student);
     if (problems.length > 0) throw new RecipeError(problems);
     const trained = (i: number) => trainedParameters(recipe.stages[i], student);

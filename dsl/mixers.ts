@@ -1,10 +1,12 @@
 /**
- * Mixers: what takes the place of a layer's softmax attention. RAD-RWKV7 as in RADLADS
- * (arXiv 2505.03005, section on architecture); the defaults are the published configuration.
+ * Mixers: what takes the place of a layer's softmax attention. RAD-RWKV6 and RAD-RWKV7 as in
+ * RADLADS (arXiv 2505.03005, section on architecture); the defaults are the published
+ * configurations.
  */
 import {
   boolean,
   defaulted,
+  type Field,
   type Fields,
   integer,
   list,
@@ -22,6 +24,33 @@ const PROJECTIONS = ["receptance", "key", "value", "output"] as const;
 
 /** Rank of a low-rank part; `auto`: max(1, round(Cᵉ·m/32))·32 with the paper's e and m. */
 export type Rank = number | "auto";
+
+/** Ranks of RAD-RWKV6's low-rank parts. */
+export interface Rwkv6Ranks {
+  /** Used where there is a token shift only. */
+  readonly tokenShift: Rank;
+  readonly decay: Rank;
+  /** Used by gate 2 only. */
+  readonly gate: Rank;
+}
+
+/** RAD-RWKV6 with every flag of its config.json; none is inferred from another. */
+export interface RadRwkv6 {
+  readonly kind: "radRwkv6";
+  /** Rotary embedding on receptance and key: `use_rope`. */
+  readonly rope: boolean;
+  /** Every token is mixed with the one before it: `use_tokenshift`. */
+  readonly tokenShift: boolean;
+  /** `balance_state`: k̃ = k·(1 − w). */
+  readonly balanceState: boolean;
+  /** GroupNorm per head on the output: `groupnorm_att`. */
+  readonly groupNorm: boolean;
+  /** `gate_rank_type`: 0 no gate, 1 full rank, 2 low rank. */
+  readonly gate: 0 | 1 | 2;
+  readonly ranks: Rwkv6Ranks;
+  /** Projections that do not start from the teacher's. */
+  readonly reinitialise: readonly Projection[];
+}
 
 /** Ranks of RAD-RWKV7's low-rank parts. */
 export interface Rwkv7Ranks {
@@ -54,10 +83,28 @@ export interface KeepAttention {
   readonly kind: "attention";
 }
 
-export type Mixer = RadRwkv7 | KeepAttention;
+export type Mixer = RadRwkv6 | RadRwkv7 | KeepAttention;
 
 /** Mixers that convert a layer: all but attention. */
 export type ConvertingMixer = Exclude<Mixer, KeepAttention>;
+
+/** What an author may say about RAD-RWKV6; every flag has the published default. */
+export interface RadRwkv6Flags {
+  /** Rotary embedding on receptance and key (`use_rope`). Default false. */
+  readonly rope?: boolean;
+  /** Token shift (`use_tokenshift`). Default true. */
+  readonly tokenShift?: boolean;
+  /** Balanced state (`balance_state`). Default true. */
+  readonly balanceState?: boolean;
+  /** GroupNorm per head (`groupnorm_att`). Default false. */
+  readonly groupNorm?: boolean;
+  /** Gate (`gate_rank_type`): 0 none, 1 full rank, 2 low rank. Default 1. */
+  readonly gate?: 0 | 1 | 2;
+  /** Ranks of the low-rank parts; those left out are automatic. Default "auto". */
+  readonly ranks?: "auto" | Partial<Rwkv6Ranks>;
+  /** Projections that are initialised anew, an ablation; `true` for all four. Default none. */
+  readonly reinitialise?: boolean | readonly Projection[];
+}
 
 /** What an author may say about RAD-RWKV7; every flag has the published default. */
 export interface RadRwkv7Flags {
@@ -76,10 +123,16 @@ export interface RadRwkv7Flags {
 }
 
 /** The flags that converting mixers have: what `withFlags` takes. */
-export type MixerFlags = RadRwkv7Flags;
+export type MixerFlags = RadRwkv6Flags | RadRwkv7Flags;
+
+/**
+ * RAD-RWKV6, by default as published: token shift, balanced state, full-rank gate, no RoPE, no
+ * GroupNorm.
+ */
+export const radRwkv6 = (flags: RadRwkv6Flags = {}): RadRwkv6 => withMixerFlags(PUBLISHED6, flags);
 
 /** RAD-RWKV7, by default as published: RoPE, GroupNorm, unbalanced state, low-rank gate. */
-export const radRwkv7 = (flags: RadRwkv7Flags = {}): RadRwkv7 => withMixerFlags(PUBLISHED, flags);
+export const radRwkv7 = (flags: RadRwkv7Flags = {}): RadRwkv7 => withMixerFlags(PUBLISHED7, flags);
 
 /** The layer keeps the teacher's attention; later rules win, so this makes hybrids. */
 export const keepAttention = (): KeepAttention => Object.freeze({ kind: "attention" });
@@ -88,43 +141,59 @@ export const keepAttention = (): KeepAttention => Object.freeze({ kind: "attenti
 export function withMixerFlags<M extends ConvertingMixer>(mixer: M, flags: MixerFlags): M {
   const given = Object.entries(flags).filter(([, value]) => value !== undefined);
   const { ranks, reinitialise, ...rest } = Object.fromEntries(given) as MixerFlags;
-  return Object.freeze({
+  const changed = {
     ...mixer,
     ...rest,
-    ranks: ranks === undefined ? mixer.ranks : plainRanks(ranks),
+    ranks: ranks === undefined ? mixer.ranks : plainRanks<object>(ranks, AUTO[mixer.kind]),
     reinitialise: reinitialise === undefined ? mixer.reinitialise : projections(reinitialise),
     kind: mixer.kind,
-  });
+  };
+  return Object.freeze(changed as unknown as M);
 }
 
-const AUTO: Rwkv7Ranks = Object.freeze({
-  decay: "auto",
-  iclr: "auto",
-  valueResidual: "auto",
-  gate: "auto",
+type RanksOf<K extends ConvertingMixer["kind"]> = Extract<ConvertingMixer, { kind: K }>["ranks"];
+
+/** Automatic ranks of every mixer. */
+const AUTO: { readonly [K in ConvertingMixer["kind"]]: RanksOf<K> } = Object.freeze({
+  radRwkv6: Object.freeze({ tokenShift: "auto", decay: "auto", gate: "auto" }),
+  radRwkv7: Object.freeze({ decay: "auto", iclr: "auto", valueResidual: "auto", gate: "auto" }),
+});
+
+const NO_PROJECTIONS: readonly Projection[] = Object.freeze([]);
+
+/** RAD-RWKV6 as published. */
+const PUBLISHED6: RadRwkv6 = Object.freeze({
+  kind: "radRwkv6",
+  rope: false,
+  tokenShift: true,
+  balanceState: true,
+  groupNorm: false,
+  gate: 1,
+  ranks: AUTO.radRwkv6,
+  reinitialise: NO_PROJECTIONS,
 });
 
 /** RAD-RWKV7 as published. */
-const PUBLISHED: RadRwkv7 = Object.freeze({
+const PUBLISHED7: RadRwkv7 = Object.freeze({
   kind: "radRwkv7",
   rope: true,
   balanceState: false,
   groupNorm: true,
   gate: 2,
-  ranks: AUTO,
-  reinitialise: Object.freeze([]),
+  ranks: AUTO.radRwkv7,
+  reinitialise: NO_PROJECTIONS,
 });
 
 /** Ranks written out; anything but an object is left for validation to find. */
-function plainRanks(ranks: "auto" | Partial<Rwkv7Ranks>): Rwkv7Ranks {
-  if (ranks === "auto") return AUTO;
+function plainRanks<R extends object>(ranks: "auto" | Partial<R>, auto: R): R {
+  if (ranks === "auto") return auto;
   if (typeof ranks !== "object" || ranks === null || Array.isArray(ranks)) return ranks as never;
-  return Object.freeze({ ...AUTO, ...ranks });
+  return Object.freeze({ ...auto, ...ranks });
 }
 
 /** Projections in their own order, each once, so that equal mixers are equal data. */
 function projections(choice: boolean | readonly Projection[]): readonly Projection[] {
-  if (typeof choice === "boolean") return choice ? PROJECTIONS : PUBLISHED.reinitialise;
+  if (typeof choice === "boolean") return choice ? PROJECTIONS : NO_PROJECTIONS;
   if (!Array.isArray(choice) || choice.some((item) => !PROJECTIONS.includes(item))) {
     return choice as never;
   }
@@ -140,19 +209,12 @@ const readRank: Reader<Rank> = (value, at) => {
 };
 
 const rank = defaulted(readRank, "auto");
-const rankFields: Fields<Rwkv7Ranks> = {
-  decay: rank,
-  iclr: rank,
-  valueResidual: rank,
-  gate: rank,
-};
-const readRankObject = object<Rwkv7Ranks>(
-  '"auto" or { decay, iclr, valueResidual, gate }',
-  rankFields,
-);
-const readRanks: Reader<Rwkv7Ranks> = (value, at) => {
-  return value === "auto" ? AUTO : readRankObject(value, at);
-};
+
+/** `"auto"`, or an object with some of a mixer's ranks. */
+function readRanks<R extends object>(auto: R, fields: Fields<R>): Field<R> {
+  const readObject = object<R>(`"auto" or { ${Object.keys(fields).join(", ")} }`, fields);
+  return defaulted<R>((value, at) => value === "auto" ? auto : readObject(value, at), auto);
+}
 
 const readProjectionList = list<Projection>(
   oneOf(...PROJECTIONS),
@@ -165,17 +227,34 @@ const readProjections: Reader<readonly Projection[]> = (value, at) => {
   return at.problems.length === before ? projections(read) : read;
 };
 
+const reinitialise = defaulted(readProjections, NO_PROJECTIONS);
+
+/** The flags that both mixers have, with the defaults of one. */
+const sharedFlags = (published: RadRwkv6 | RadRwkv7) => ({
+  rope: defaulted(boolean, published.rope),
+  balanceState: defaulted(boolean, published.balanceState),
+  groupNorm: defaulted(boolean, published.groupNorm),
+  gate: defaulted<0 | 1 | 2>(oneOf(0, 1, 2), published.gate),
+});
+
 export const readMixer: Reader<Mixer> = tagged<Mixer>(
-  "a mixer: radRwkv7(flags) or keepAttention()",
+  "a mixer: radRwkv6(flags), radRwkv7(flags) or keepAttention()",
   {
+    radRwkv6: object<RadRwkv6>("radRwkv6(flags)", {
+      kind: required(oneOf("radRwkv6")),
+      ...sharedFlags(PUBLISHED6),
+      tokenShift: defaulted(boolean, PUBLISHED6.tokenShift),
+      ranks: readRanks<Rwkv6Ranks>(AUTO.radRwkv6, { tokenShift: rank, decay: rank, gate: rank }),
+      reinitialise,
+    }),
     radRwkv7: object<RadRwkv7>("radRwkv7(flags)", {
       kind: required(oneOf("radRwkv7")),
-      rope: defaulted(boolean, PUBLISHED.rope),
-      balanceState: defaulted(boolean, PUBLISHED.balanceState),
-      groupNorm: defaulted(boolean, PUBLISHED.groupNorm),
-      gate: defaulted<0 | 1 | 2>(oneOf(0, 1, 2), PUBLISHED.gate),
-      ranks: defaulted(readRanks, AUTO),
-      reinitialise: defaulted(readProjections, PUBLISHED.reinitialise),
+      ...sharedFlags(PUBLISHED7),
+      ranks: readRanks<Rwkv7Ranks>(AUTO.radRwkv7, {
+        ...{ decay: rank, iclr: rank },
+        ...{ valueResidual: rank, gate: rank },
+      }),
+      reinitialise,
     }),
     attention: object<KeepAttention>("keepAttention()", {
       kind: required(oneOf("attention")),

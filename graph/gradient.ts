@@ -190,15 +190,19 @@ function attentionRule(node: Node, outputs: Gradients): Gradients {
   );
 }
 
-function wkv7Rule(node: Node, outputs: Gradients): Gradients {
+function recurrenceRule(
+  node: Node,
+  outputs: Gradients,
+  kind: "wkv6_gradient" | "wkv7_gradient",
+): Gradients {
   const { inputs } = node;
   const [y, last, states] = outputsOf(node);
   if (outputs[2] !== undefined) throw new Error("gradient: chunk states are not differentiated");
   const dy = outputs[0] ?? g.constant(0, y.shape);
   const dState = outputs[1] ?? g.constant(0, last.shape);
   return g.nodes(
-    { kind: "wkv7_gradient" },
-    [...inputs.slice(0, 6), states, dy, dState],
+    { kind },
+    [...inputs.slice(0, -1), states, dy, dState],
     inputs.map(({ shape }) => ({ shape, dtype: "f32" as const })),
   );
 }
@@ -277,8 +281,10 @@ function rule(node: Node, outputs: Gradients, needs: readonly boolean[]): Gradie
       return [g.embeddingGradient(dy, inputs[1], inputs[0].shape[0])];
     case "attention":
       return attentionRule(node, outputs);
+    case "wkv6":
+      return recurrenceRule(node, outputs, "wkv6_gradient");
     case "wkv7":
-      return wkv7Rule(node, outputs);
+      return recurrenceRule(node, outputs, "wkv7_gradient");
     case "cross_entropy":
       return lossRule(node, dy, "cross_entropy_gradient");
     case "kl_divergence":
@@ -287,6 +293,7 @@ function rule(node: Node, outputs: Gradients, needs: readonly boolean[]): Gradie
     case "embedding_gradient":
     case "attention_gradient":
     case "cached_attention":
+    case "wkv6_gradient":
     case "wkv7_gradient":
     case "cross_entropy_gradient":
     case "kl_divergence_gradient":

@@ -115,6 +115,47 @@ export function cachedAttention(
 /** Tokens between two kept states of the recurrence. */
 export const WKV_CHUNK = 16;
 
+/** The inputs of the RWKV-6 recurrence, each [batch, time, heads, width]. */
+export interface Wkv6Inputs {
+  readonly r: Tensor;
+  readonly w: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+}
+
+/** A recurrence: inputs [batch, time, heads, width], of which the first is r, and its state. */
+function recurrence(
+  kind: "wkv6" | "wkv7",
+  list: readonly Tensor[],
+  state: Tensor,
+): { y: Tensor; state: Tensor } {
+  const [r] = list;
+  checkReal(kind, [...list, state]);
+  const [batch, time, heads, width] = r.shape;
+  if (r.shape.length !== 4 || list.some((t) => !sameShape(t.shape, r.shape))) {
+    const count = { wkv6: "four", wkv7: "six" }[kind];
+    fail(kind, list, `${count} tensors [batch, time, heads, width]`);
+  }
+  if (!sameShape(state.shape, [batch, heads, width, width])) {
+    fail(kind, [r, state], `a state [${batch}, ${heads}, ${width}, ${width}]`);
+  }
+  const chunks = Math.ceil(time / WKV_CHUNK);
+  const [y, last] = nodes({ kind }, [...list, state], [
+    { shape: r.shape, dtype: "f32" },
+    { shape: state.shape, dtype: "f32" },
+    { shape: [batch, heads, chunks, width, width], dtype: "f32" },
+  ]);
+  return { y, state: last };
+}
+
+/**
+ * S ← diag(w)·S + kᵀv, y = r·S per head, S [batch, heads, key, value] (paper, RAD-RWKV6; w is the
+ * decay itself, in [0, 1]).
+ */
+export function wkv6({ r, w, k, v }: Wkv6Inputs, state: Tensor): { y: Tensor; state: Tensor } {
+  return recurrence("wkv6", [r, w, k, v], state);
+}
+
 /** The inputs of the RWKV-7 recurrence, each [batch, time, heads, width]. */
 export interface Wkv7Inputs {
   readonly r: Tensor;
@@ -131,22 +172,7 @@ export interface Wkv7Inputs {
  */
 export function wkv7(inputs: Wkv7Inputs, state: Tensor): { y: Tensor; state: Tensor } {
   const { r, w, k, v, kappa, a } = inputs;
-  const list = [r, w, k, v, kappa, a];
-  checkReal("wkv7", [...list, state]);
-  const [batch, time, heads, width] = r.shape;
-  if (r.shape.length !== 4 || list.some((t) => !sameShape(t.shape, r.shape))) {
-    fail("wkv7", list, "six tensors [batch, time, heads, width]");
-  }
-  if (!sameShape(state.shape, [batch, heads, width, width])) {
-    fail("wkv7", [r, state], `a state [${batch}, ${heads}, ${width}, ${width}]`);
-  }
-  const chunks = Math.ceil(time / WKV_CHUNK);
-  const [y, last] = nodes({ kind: "wkv7" }, [...list, state], [
-    { shape: r.shape, dtype: "f32" },
-    { shape: state.shape, dtype: "f32" },
-    { shape: [batch, heads, chunks, width, width], dtype: "f32" },
-  ]);
-  return { y, state: last };
+  return recurrence("wkv7", [r, w, k, v, kappa, a], state);
 }
 
 function checkHead(op: string, hidden: Tensor, head: Tensor): void {

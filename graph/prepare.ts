@@ -34,6 +34,10 @@ function reads(node: Node, index: number, view: View): boolean {
       return index < 3 ? unitInner(view) : isWhole(view);
     case "attention_gradient":
       return index < 3 || index === 5 ? unitInner(view) : isWhole(view);
+    case "wkv6":
+      return index < 4 ? unitInner(view) : isWhole(view);
+    case "wkv6_gradient":
+      return index < 4 || index === 5 ? unitInner(view) : isWhole(view);
     case "wkv7":
       return index < 6 ? unitInner(view) : isWhole(view);
     case "wkv7_gradient":
@@ -50,6 +54,8 @@ export function isStructured(node: Node): boolean {
     case "attention":
     case "attention_gradient":
     case "cached_attention":
+    case "wkv6":
+    case "wkv6_gradient":
     case "wkv7":
     case "wkv7_gradient":
     case "embedding":

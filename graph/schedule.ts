@@ -59,8 +59,15 @@ function topological(units: readonly Unit[]): Unit[] {
 function writtenOutputs(node: Node, isRead: (t: Tensor) => boolean): Tensor[] {
   const outputs = outputsOf(node);
   // Chunk states are kept only for a gradient; caches are written in place.
-  if (node.op.kind === "wkv7") return isRead(outputs[2]) ? outputs : outputs.slice(0, 2);
-  return node.op.kind === "cached_attention" ? outputs.slice(0, 1) : outputs;
+  switch (node.op.kind) {
+    case "wkv6":
+    case "wkv7":
+      return isRead(outputs[2]) ? outputs : outputs.slice(0, 2);
+    case "cached_attention":
+      return outputs.slice(0, 1);
+    default:
+      return outputs;
+  }
 }
 
 /** `isRead` tells which outputs someone reads. */

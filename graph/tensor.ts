@@ -76,6 +76,10 @@ export type Op =
   | { readonly kind: "attention_gradient"; readonly scale: number }
   /** One step or chunk of attention over a cache that it extends → (output, keys, values). */
   | { readonly kind: "cached_attention"; readonly scale: number }
+  /** The RWKV-6 recurrence → (y, last state, states before every chunk). */
+  | { readonly kind: "wkv6" }
+  /** (r, w, k, v, chunk states, dy, dstate) → gradients of the first four and the state. */
+  | { readonly kind: "wkv6_gradient" }
   /** The RWKV-7 recurrence → (y, last state, states before every chunk). */
   | { readonly kind: "wkv7" }
   /** (r, w, k, v, kappa, a, chunk states, dy, dstate) → gradients of the first six and the state. */

@@ -72,14 +72,14 @@ export function loadTile(
   vectors: number,
   from: Pointer,
   stride: number,
-  change: (value: V4, v: number) => V4 = (value) => value,
+  change: (value: V4, v: number, r: number) => V4 = (value) => value,
 ): V4[][] {
   return Array.from(
     { length: rows },
     (_, r) =>
       Array.from(
         { length: vectors },
-        (_, v) => variable(k, change(load("f32x4", from, r * stride + v * VECTOR), v)),
+        (_, v) => variable(k, change(load("f32x4", from, r * stride + v * VECTOR), v, r)),
       ),
   );
 }

@@ -18,6 +18,7 @@ import { embedding, embeddingGradient, matmul } from "./reference/matmul.ts";
 import { groupNorm, rmsNorm, rotary } from "./reference/norms.ts";
 import { binary, iota, reduce, select, unary } from "./reference/pointwise.ts";
 import type { Value } from "./reference/value.ts";
+import { wkv6, wkv6Gradient } from "./reference/wkv6.ts";
 import { wkv7, wkv7Gradient } from "./reference/wkv7.ts";
 
 /** Values from outside by the names of the graph's inputs, in row-major order. */
@@ -107,6 +108,10 @@ function compute(node: Node, x: readonly Value[], inputs: Inputs): readonly Floa
       return attentionGradient(x, op.scale);
     case "cached_attention":
       return cachedAttention(x, op.scale);
+    case "wkv6":
+      return wkv6(x);
+    case "wkv6_gradient":
+      return wkv6Gradient(x);
     case "wkv7":
       return wkv7(x);
     case "wkv7_gradient":

@@ -7,6 +7,8 @@ import { attentionGradient } from "./attention_gradient.ts";
 import { cachedAttention } from "./cached_attention.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import type { Kernel, OperandLayout } from "./kernel.ts";
+import { wkv6 } from "./wkv6.ts";
+import { wkv6Gradient } from "./wkv6_gradient.ts";
 import { wkv7 } from "./wkv7.ts";
 import { wkv7Gradient } from "./wkv7_gradient.ts";
 
@@ -22,6 +24,14 @@ function layout({ shape, strides }: View): OperandLayout {
 export function structuredKernel(node: Node, views: readonly View[], writes: number): Kernel {
   const [batch, time, heads, width] = node.inputs[0].shape;
   switch (node.op.kind) {
+    case "wkv6":
+    case "wkv6_gradient": {
+      const [r, w, k, v] = views.map(layout);
+      const shape = { batch, time, heads, width, inputs: { r, w, k, v } };
+      return node.op.kind === "wkv6"
+        ? wkv6({ ...shape, keepStates: writes === 3 })
+        : wkv6Gradient({ ...shape, dy: layout(views[5]) });
+    }
     case "wkv7":
     case "wkv7_gradient": {
       const [r, w, k, v, kappa, a] = views.map(layout);

@@ -44,6 +44,7 @@ import {
   VECTOR,
   zeros,
 } from "./vectors.ts";
+import { checkWidth, chunkTokens, headOperands, partsOf } from "./wkv.ts";
 
 /** Where the inputs [batch, time, heads, width] lie. */
 export type Wkv7Layouts = Readonly<Record<"r" | "w" | "k" | "v" | "kappa" | "a", OperandLayout>>;
@@ -60,8 +61,7 @@ export interface Wkv7Shape {
 /** Rows of the state that go through a chunk together, in pairs. */
 const GROUP = 4;
 
-/** Work items from which on a head is not divided any more, and the fewest rows of a division. */
-const ENOUGH_ITEMS = 32;
+/** The fewest rows that a head's state is divided into. */
 const FEWEST_ROWS = 16;
 
 /**
@@ -73,24 +73,6 @@ const FIELDS = { w: 0, b: VECTOR, k: 2 * VECTOR, kappa: 3 * VECTOR, r: 4 * VECTO
 /** Bytes of a vector's fields and of a token's record. */
 const PLACE = 5 * VECTOR;
 const recordBytes = (width: number) => width / 4 * PLACE;
-
-/** Fails for widths that vectors do not divide. */
-export function checkWidth(op: string, width: number): void {
-  if (width % 4 !== 0) {
-    throw new Error(`${op}: expected a width of a multiple of 4, found ${width}`);
-  }
-}
-
-/** The inputs as operands. */
-export function wkv7Operands(
-  addresses: Readonly<Record<keyof Wkv7Layouts, Pointer>>,
-  layouts: Wkv7Layouts,
-): Record<keyof Wkv7Layouts, HeadOperand> {
-  const names = Object.keys(layouts) as (keyof Wkv7Layouts)[];
-  return Object.fromEntries(
-    names.map((name) => [name, headOperand(`wkv7 ${name}`, addresses[name], layouts[name])]),
-  ) as Record<keyof Wkv7Layouts, HeadOperand>;
-}
 
 /** Writes the records of tokens 0 … count−1, given pointers to the first one's rows. */
 function writeRecords(
@@ -188,12 +170,6 @@ function stepPair(
   return { u: [u0, u1], y: [y0, y1] };
 }
 
-/** Tokens of a chunk: all of them, or what is left at the end. */
-export function chunkTokens(time: number, first: Index): Index | number {
-  if (time <= WKV_CHUNK) return time;
-  return time % WKV_CHUNK === 0 ? WKV_CHUNK : min(sub(i32(time), first), i32(WKV_CHUNK));
-}
-
 /**
  * Operands r, w, k, v, kappa, a, state → y, state and, with `keepStates`, the states before every
  * chunk [batch, heads, chunks, width, width]. The two states may be one memory. `y` tells how y
@@ -203,9 +179,7 @@ export function wkv7(shape: Wkv7Shape & { keepStates: boolean; y?: OperandLayout
   const { batch, time, heads, width, inputs, keepStates } = shape;
   checkWidth("wkv7", width);
   const yLayout = shape.y ?? contiguousLayout([batch, time, heads, width]);
-  let parts = 1;
-  const divides = () => width % (parts * 2 * GROUP) === 0 && width / (parts * 2) >= FEWEST_ROWS;
-  while (batch * heads * parts < ENOUGH_ITEMS && divides()) parts *= 2;
+  const parts = partsOf(batch * heads, width, GROUP, FEWEST_ROWS);
   const elements = batch * heads * width * width;
   const chunks = Math.ceil(time / WKV_CHUNK);
   return {
@@ -232,7 +206,7 @@ function wkv7Code(
   const { kept: _, ...others } = all;
   const parameters = (keepStates ? all : others) as typeof all;
   return kernel("wkv7", parameters, (k, args) => {
-    const operands = wkv7Operands(args, inputs);
+    const operands = headOperands("wkv7", args, inputs);
     const output = headOperand("wkv7 y", args.y, shape.y);
     const records = args.scratch;
     const us = k.let(offset(args.scratch, (WKV_CHUNK + 1) * recordBytes(width)));

@@ -48,7 +48,9 @@ import {
   variable,
   VECTOR,
 } from "./vectors.ts";
-import { checkWidth, chunkTokens, wkv7Operands, type Wkv7Shape } from "./wkv7.ts";
+import { checkWidth, chunkTokens, headOperands } from "./wkv.ts";
+import { moveState, rowsTimesState } from "./wkv_products.ts";
+import type { Wkv7Shape } from "./wkv7.ts";
 import {
   type BlockInputs,
   blockPlaces,
@@ -59,14 +61,7 @@ import {
   scoreBlock,
   TOKENS,
 } from "./wkv7_block.ts";
-import {
-  columnProducts,
-  gramBlock,
-  moveState,
-  rowsTimesState,
-  solveGradients,
-  solveU,
-} from "./wkv7_products.ts";
+import { columnProducts, gramBlock, solveGradients, solveU } from "./wkv7_products.ts";
 
 /** Gradients in the order of the operands. */
 const GRADIENTS = ["r", "w", "k", "v", "kappa", "a"] as const;
@@ -136,7 +131,7 @@ function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode 
   } as const satisfies Record<string, ValueType>;
   return kernel("wkv7_gradient", parameters, (k, args) => {
     const operands = {
-      ...wkv7Operands(args, inputs),
+      ...headOperands("wkv7_gradient", args, inputs),
       dy: headOperand("wkv7_gradient dy", args.dy, shape.dy),
     };
     const contiguous = contiguousLayout([batch, time, heads, width]);
@@ -180,7 +175,10 @@ function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode 
           scoreBlock(k, width, block);
           solveU(k, width, state, block, scratch.lanes);
           k.if(lessThan(add(index, i32(1)), blocks), () => {
-            moveState(k, width, state, scratch.state, block.decay, block.v, block.kLate);
+            moveState(k, width, {
+              ...{ from: state, to: scratch.state, decay: block.decay, decayOf: "columns" },
+              ...{ left: block.v, right: block.kLate },
+            });
             k.set(state, scratch.state);
           });
         });
@@ -192,7 +190,10 @@ function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode 
           rowsTimesState(k, width, block.dy, state, scratch.asked);
           rowsTimesState(k, width, block.v, gradient, scratch.given);
           columnProducts(k, width, state, gradient, scratch.columns);
-          moveState(k, width, gradient, gradient, block.decay, block.dy, block.rEarly);
+          moveState(k, width, {
+            ...{ from: gradient, to: gradient, decay: block.decay, decayOf: "columns" },
+            ...{ left: block.dy, right: block.rEarly },
+          });
           const out = Object.fromEntries(
             GRADIENTS.map((name) => [name, rowsOf(outputs[name], index)]),
           ) as Record<Name, Rows>;

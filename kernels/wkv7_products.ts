@@ -4,15 +4,7 @@
  */
 
 import { add, type Block, fma, i32, load, mul, offset, splat, sub } from "./language.ts";
-import {
-  accumulate,
-  eachColumns,
-  eachRowTile,
-  further,
-  loadTile,
-  storeTile,
-  tileOf,
-} from "./products.ts";
+import { further, loadTile, storeTile } from "./products.ts";
 import {
   advance,
   at,
@@ -22,43 +14,12 @@ import {
   type Pointer,
   type Rows,
   sums,
-  transpose,
   variable,
   VECTOR,
   zeros,
 } from "./vectors.ts";
 import { type BlockPointers, LANE_ROW, TOKENS } from "./wkv7_block.ts";
-
-/** rows[token] = S·lanesᵀ: the products of a state's rows with eight vectors that lie as lanes. */
-function stateTimesLanes(
-  k: Block,
-  width: number,
-  state: Pointer,
-  lanes: Rows,
-  rows: Pointer,
-  scratch: Pointer,
-): void {
-  const row = width * F32;
-  eachRowTile(k, width, (first, count) => {
-    const tile = tileOf(k, count);
-    accumulate(k, tile, {
-      ...{ a: k.let(at(state, first, row)), aRow: row, aStep: F32 },
-      ...{ b: lanes.first, bStep: lanes.stride, count: width },
-    });
-    storeTile(k, tile, k.let(at(scratch, first, LANE_ROW)), LANE_ROW);
-  });
-  k.for(0, row, VECTOR, (bytes) => {
-    const from = k.let(at(scratch, bytes, LANE_ROW / F32));
-    for (const half of [0, 1]) {
-      const four = [0, 1, 2, 3].map((i) =>
-        k.let(load("f32x4", from, i * LANE_ROW + half * VECTOR))
-      );
-      transpose(k, four).forEach((value, i) => {
-        k.store(value, further(rows, bytes), (half * 4 + i) * row);
-      });
-    }
-  });
-}
+import { stateTimesLanes } from "./wkv_products.ts";
 
 /** Vectors of a row that a solve keeps in registers. */
 const solved = (width: number) => divisor(width / 4, 4);
@@ -73,7 +34,7 @@ export function solveU(
 ): void {
   const row = width * F32;
   const lanes = { first: block.kappaLanes, stride: LANE_ROW };
-  stateTimesLanes(k, width, state, lanes, block.u, scratch);
+  stateTimesLanes(k, width, TOKENS, state, lanes, block.u, scratch);
   const vectors = solved(width);
   k.for(1, TOKENS, 1, (token) => {
     k.for(0, row, vectors * VECTOR, (bytes) => {
@@ -95,42 +56,6 @@ export function solveU(
   });
 }
 
-/** to[row, column] = from[row, column]·decay[column] + Σₓ left[x][row]·right[x][column], 16 x. */
-export function moveState(
-  k: Block,
-  width: number,
-  from: Pointer,
-  to: Pointer,
-  decay: Pointer,
-  left: Pointer,
-  right: Pointer,
-): void {
-  const row = width * F32;
-  eachRowTile(k, width, (first, count) => {
-    const [rows, out] = [k.let(at(from, first, row)), k.let(at(to, first, row))];
-    const a = k.let(at(left, first, F32));
-    eachColumns(k, width, (bytes, vectors) => {
-      const factors = Array.from(
-        { length: vectors },
-        (_, v) => k.let(load("f32x4", further(decay, bytes), v * VECTOR)),
-      );
-      const tile = loadTile(
-        k,
-        count,
-        vectors,
-        k.let(further(rows, bytes)),
-        row,
-        (value, v) => mul(value, factors[v]),
-      );
-      accumulate(k, tile, {
-        ...{ a, aRow: F32, aStep: row },
-        ...{ b: k.let(further(right, bytes)), bStep: row, count: 2 * TOKENS },
-      });
-      storeTile(k, tile, k.let(further(out, bytes)), row);
-    });
-  });
-}
-
 /** dv and du of every token, from the last: [tokens][width] rows of du in place, dv elsewhere. */
 export function solveGradients(
   k: Block,
@@ -143,7 +68,7 @@ export function solveGradients(
   const row = width * F32;
   [block.du, dv].forEach((rows, i) => {
     const lanes = { first: offset(block.bkLanes, i * LANE_ROW), stride: 2 * LANE_ROW };
-    stateTimesLanes(k, width, dState, lanes, rows, scratch);
+    stateTimesLanes(k, width, TOKENS, dState, lanes, rows, scratch);
   });
   const vectors = solved(width);
   k.for(0, TOKENS, 1, (back) => {
@@ -190,30 +115,6 @@ export function gramBlock(k: Block, width: number, block: BlockPointers, to: Poi
       k.store(sums(k, dots[0], dots[1], dots[2], dots[3]), at(to, pair, VECTOR));
     });
   });
-}
-
-/** to[x] = left[x]·state for 16 rows. */
-export function rowsTimesState(
-  k: Block,
-  width: number,
-  left: Pointer,
-  state: Pointer,
-  to: Pointer,
-): void {
-  const row = width * F32;
-  // 16 = 6 + 5 + 5.
-  let first = 0;
-  for (const count of [6, 5, 5]) {
-    eachColumns(k, width, (bytes, vectors) => {
-      const tile = tileOf(k, count, vectors);
-      accumulate(k, tile, {
-        ...{ a: offset(left, first * row), aRow: row, aStep: F32 },
-        ...{ b: k.let(further(state, bytes)), bStep: row, count: width },
-      });
-      storeTile(k, tile, k.let(further(offset(to, first * row), bytes)), row);
-    });
-    first += count;
-  }
 }
 
 /** to[column] = Σ over rows of a⊙b. */

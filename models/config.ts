@@ -34,6 +34,25 @@ export interface AttentionSpec {
   readonly kind: "attention";
 }
 
+/** LoRA ranks of a RAD-RWKV6 mixer. */
+export interface RadRwkv6Ranks {
+  readonly tokenShift: number;
+  readonly decay: number;
+  readonly gate: number;
+}
+
+/** RAD-RWKV6 with its flags, each independent of the others (paper, section 3). */
+export interface RadRwkv6Spec {
+  readonly kind: "radRwkv6";
+  readonly rope: boolean;
+  readonly tokenShift: boolean;
+  readonly balanceState: boolean;
+  readonly groupNorm: boolean;
+  /** 0 none, 1 full rank, 2 low rank. */
+  readonly gate: 0 | 1 | 2;
+  readonly ranks: RadRwkv6Ranks;
+}
+
 /** LoRA ranks of a RAD-RWKV7 mixer. */
 export interface RadRwkv7Ranks {
   readonly decay: number;
@@ -54,7 +73,7 @@ export interface RadRwkv7Spec {
 }
 
 /** What mixes the tokens of a layer. */
-export type MixerSpec = AttentionSpec | RadRwkv7Spec;
+export type MixerSpec = AttentionSpec | RadRwkv6Spec | RadRwkv7Spec;
 
 /** A decoder with a mixer for every layer. */
 export interface ModelSpec {
@@ -65,6 +84,15 @@ export interface ModelSpec {
 /** Automatic LoRA rank: max(1, round(C^exponent·multiplier/32))·32 (published training code). */
 export function loraRank(hiddenSize: number, exponent: number, multiplier: number): number {
   return Math.max(1, Math.round(hiddenSize ** exponent * multiplier / 32)) * 32;
+}
+
+/** The automatic ranks of RAD-RWKV6. */
+export function radRwkv6Ranks(hiddenSize: number): RadRwkv6Ranks {
+  return {
+    tokenShift: loraRank(hiddenSize, 0.5, 1.8),
+    decay: loraRank(hiddenSize, 0.5, 1.8),
+    gate: loraRank(hiddenSize, 0.8, 0.6),
+  };
 }
 
 /** The automatic ranks of RAD-RWKV7. */

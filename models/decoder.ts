@@ -7,6 +7,7 @@ import type { DecoderConfig, MixerSpec, ModelSpec } from "./config.ts";
 import type { MixerInput, MixerOutput } from "./mixer.ts";
 import { type Initial, ones, type Parameter, zeros } from "./parameter.ts";
 import { projection, projectionParameters } from "./projections.ts";
+import { radRwkv6Forward, radRwkv6Parameters, radRwkv6StateShapes } from "./rad_rwkv6.ts";
 import { radRwkv7Forward, radRwkv7Parameters, radRwkv7StateShapes } from "./rad_rwkv7.ts";
 
 /** The start of a layer's parameter names. */
@@ -24,6 +25,8 @@ export function mixerParameters(
   switch (mixer.kind) {
     case "attention":
       return projectionParameters(config, prefix);
+    case "radRwkv6":
+      return radRwkv6Parameters(config, mixer, layer, prefix);
     case "radRwkv7":
       return radRwkv7Parameters(config, mixer, layer, prefix);
     default:
@@ -36,6 +39,8 @@ export function mixerForward(mixer: MixerSpec, input: MixerInput): MixerOutput {
   switch (mixer.kind) {
     case "attention":
       return attentionForward(input);
+    case "radRwkv6":
+      return radRwkv6Forward(mixer, input);
     case "radRwkv7":
       return radRwkv7Forward(mixer, input);
     default:
@@ -53,6 +58,8 @@ export function mixerStateShapes(
   switch (mixer.kind) {
     case "attention":
       return attentionStateShapes(config, batch, capacity);
+    case "radRwkv6":
+      return radRwkv6StateShapes(config, mixer, batch);
     case "radRwkv7":
       return radRwkv7StateShapes(config, batch, capacity);
     default:

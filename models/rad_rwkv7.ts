@@ -3,12 +3,11 @@
 import * as g from "../graph/build.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { DecoderConfig, RadRwkv7Spec } from "./config.ts";
+import { gated, gateParameters, lora, lowRank } from "./low_rank.ts";
 import type { MixerInput, MixerOutput, StateShapes } from "./mixer.ts";
 import { type Initial, ones, type Parameter, zeros } from "./parameter.ts";
 import { projectHeads, projectionParameters, projectOutput, repeatHeads } from "./projections.ts";
 
-/** Second LoRA matrices start orthogonal, a tenth of unit size. */
-const lora: Initial = { kind: "orthogonal", gain: 0.1 };
 /** e^(−½): the strongest decay is exp(−e^(−½)) ≈ 0.545. */
 const STRONGEST = Math.exp(-0.5);
 /** Keeps the direction of a vanishing key finite, as torch.nn.functional.normalize does. */
@@ -49,8 +48,7 @@ export function radRwkv7Parameters(
     ...pair("a", ranks.iclr),
     own("v0", row, ones),
     ...pair("v", ranks.valueResidual),
-    ...(gate === 1 ? [own("gate.weight", [wide, hiddenSize], zeros)] : []),
-    ...(gate === 2 ? pair("g", ranks.gate) : []),
+    ...gateParameters(config, prefix, gate, ranks.gate),
     own("k_k", row, { kind: "constant", value: 0.85 }),
     own("k_a", row, ones),
     own("r_k", [heads, headDim], zeros),
@@ -62,28 +60,6 @@ export function radRwkv7Parameters(
 export const radRwkv7StateShapes: StateShapes = ({ attentionHeads, headDim }, batch) => ({
   wkv: [batch, attentionHeads, headDim, headDim],
 });
-
-/** A LoRA over x: first [C, R], then a function, then second [R, D]. */
-function lowRank(
-  { x, weight }: MixerInput,
-  letter: string,
-  between: (t: Tensor) => Tensor = (t) => t,
-): Tensor {
-  return g.matmul(between(g.matmul(x, weight(`${letter}1`))), weight(`${letter}2`));
-}
-
-function gateOf(input: MixerInput, { gate }: RadRwkv7Spec): Tensor | undefined {
-  switch (gate) {
-    case 0:
-      return undefined;
-    case 1:
-      return g.sigmoid(g.linear(input.x, input.weight("gate.weight")));
-    case 2:
-      return lowRank(input, "g", g.sigmoid);
-    default:
-      return gate satisfies never;
-  }
-}
 
 /** x/‖x‖ over the last axis. */
 function unit(x: Tensor): Tensor {
@@ -124,7 +100,6 @@ export function radRwkv7Forward(spec: RadRwkv7Spec, input: MixerInput): MixerOut
   const normed = spec.groupNorm
     ? g.groupNorm(y, perHead("ln_x.weight"), perHead("ln_x.bias"), width * 1e-5)
     : g.mul(y, width ** -0.5);
-  const gate = gateOf(input, spec);
-  const gated = gate === undefined ? normed : g.mul(normed, asHeads(gate));
-  return { y: projectOutput(input, gated), value: v, state: { wkv: state } };
+  const output = projectOutput(input, gated(input, spec.gate, normed));
+  return { y: output, value: v, state: { wkv: state } };
 }

@@ -49,19 +49,36 @@ export function count(parameters: readonly Pick<Parameter, "shape">[]): number {
   return parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0);
 }
 
+/** The flags that converting mixers share. */
+function flagTexts(
+  { rope, groupNorm, balanceState, gate }: Exclude<MixerSpec, { kind: "attention" }>,
+): string[] {
+  return [
+    rope ? "rope" : "no rope",
+    groupNorm ? "groupnorm" : "no groupnorm",
+    ...(balanceState ? ["balanced"] : []),
+    `gate ${gate}`,
+  ];
+}
+
 /** A mixer in a few words: its flags and ranks. */
 export function mixerText(mixer: MixerSpec): string {
   switch (mixer.kind) {
     case "attention":
       return "attention";
-    case "radRwkv7": {
-      const { rope, groupNorm, balanceState, gate, ranks } = mixer;
-      const flags = [
-        rope ? "rope" : "no rope",
-        groupNorm ? "groupnorm" : "no groupnorm",
-        ...(balanceState ? ["balanced"] : []),
-        `gate ${gate}`,
+    case "radRwkv6": {
+      const { tokenShift, gate, ranks } = mixer;
+      const flags = [tokenShift ? "token shift" : "no token shift", ...flagTexts(mixer)];
+      const low = [
+        ...(tokenShift ? [ranks.tokenShift] : []),
+        ranks.decay,
+        ...(gate === 2 ? [ranks.gate] : []),
       ];
+      return `RAD-RWKV6 (${flags.join(", ")}; ranks ${low.join("/")})`;
+    }
+    case "radRwkv7": {
+      const { gate, ranks } = mixer;
+      const flags = flagTexts(mixer);
       const { decay, iclr, valueResidual } = ranks;
       const low = [decay, iclr, valueResidual, ...(gate === 2 ? [ranks.gate] : [])];
       return `RAD-RWKV7 (${flags.join(", ")}; ranks ${low.join("/")})`;

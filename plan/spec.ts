@@ -1,15 +1,14 @@
 /** From config.json to what a model is, and from a converted model back to its config.json. */
 
-import type { RadRwkv7 } from "../dsl/mixers.ts";
+import type { ConvertingMixer, Mixer, Rank } from "../dsl/mixers.ts";
 import type { Problem } from "../dsl/problem.ts";
-import type { Mixer } from "../dsl/mixers.ts";
-import type { ModelConfig, Rwkv7Qwen2Config } from "../formats/hf_config/config.ts";
+import type { ConvertedConfig, ModelConfig } from "../formats/hf_config/config.ts";
 import {
   type DecoderConfig,
   type MixerSpec,
   type ModelSpec,
+  radRwkv6Ranks,
   radRwkv7Ranks,
-  type RadRwkv7Spec,
 } from "../models/config.ts";
 import { mixerPrefix } from "../models/decoder.ts";
 
@@ -29,47 +28,74 @@ function storedRank(
 /** What a checkpoint is, from its config and the shapes of its tensors. */
 export function checkpointSpec(config: ModelConfig, tensors: TensorShapes): ModelSpec {
   const layers = Array.from({ length: config.layers }, (_, layer) => layer);
-  if (config.modelType !== "rwkv7qwen2") {
+  if (config.modelType !== "rwkv6qwen2" && config.modelType !== "rwkv7qwen2") {
     return { config, mixers: layers.map(() => ({ kind: "attention" })) };
   }
+  const flags = {
+    rope: config.useRope,
+    balanceState: config.balanceState,
+    groupNorm: config.groupnormAtt,
+    gate: config.gateRankType,
+  };
   const mixers = layers.map((layer): MixerSpec => {
     if (config.attentionLayers.includes(layer)) return { kind: "attention" };
     const rank = (name: string, written: number | null) =>
       storedRank(tensors, layer, name, written);
+    const gate = rank("g1", config.loraRankGate);
+    if (config.modelType === "rwkv6qwen2") {
+      return {
+        kind: "radRwkv6",
+        ...flags,
+        tokenShift: config.useTokenshift,
+        ranks: {
+          // [5, R, C]: its rank lies in the middle as well.
+          tokenShift: rank("time_maa_w2", config.loraRankTokenshift),
+          decay: rank("time_decay_w1", config.loraRankDecay),
+          gate,
+        },
+      };
+    }
     return {
       kind: "radRwkv7",
-      rope: config.useRope,
-      balanceState: config.balanceState,
-      groupNorm: config.groupnormAtt,
-      gate: config.gateRankType,
+      ...flags,
       ranks: {
         decay: rank("w1", config.loraRankDecay),
         iclr: rank("a1", config.loraRankIclr),
         valueResidual: rank("v1", config.loraRankValueResidualMix),
-        gate: rank("g1", config.loraRankGate),
+        gate,
       },
     };
   });
   return { config, mixers };
 }
 
-/** A recipe's RAD-RWKV7 with its ranks as numbers. */
-function radRwkv7Spec({ rope, balanceState, groupNorm, gate, ranks }: RadRwkv7, hidden: number) {
-  const auto = radRwkv7Ranks(hidden);
-  const pick = (name: keyof typeof auto) => ranks[name] === "auto" ? auto[name] : ranks[name];
-  return {
-    kind: "radRwkv7",
-    rope,
-    balanceState,
-    groupNorm,
-    gate,
-    ranks: {
-      decay: pick("decay"),
-      iclr: pick("iclr"),
-      valueResidual: pick("valueResidual"),
-      gate: pick("gate"),
-    },
-  } as const satisfies RadRwkv7Spec;
+/** Ranks as numbers: those that a recipe gives, and automatic ones. */
+function pickRanks<R extends object>(given: { readonly [K in keyof R]: Rank }, auto: R): R {
+  const names = Object.keys(auto) as (keyof R)[];
+  return Object.fromEntries(
+    names.map((name) => [name, given[name] === "auto" ? auto[name] : given[name]]),
+  ) as R;
+}
+
+/** A recipe's mixer with its ranks as numbers. */
+function convertedSpec(mixer: ConvertingMixer, hiddenSize: number): MixerSpec {
+  const { rope, balanceState, groupNorm, gate } = mixer;
+  const flags = { rope, balanceState, groupNorm, gate };
+  switch (mixer.kind) {
+    case "radRwkv6": {
+      const { kind, tokenShift } = mixer;
+      const ranks = pickRanks(mixer.ranks, radRwkv6Ranks(hiddenSize));
+      return { kind, ...flags, tokenShift, ranks };
+    }
+    case "radRwkv7":
+      return {
+        kind: mixer.kind,
+        ...flags,
+        ranks: pickRanks(mixer.ranks, radRwkv7Ranks(hiddenSize)),
+      };
+    default:
+      return mixer satisfies never;
+  }
 }
 
 /**
@@ -81,7 +107,7 @@ export function studentSpec(teacher: ModelSpec, mixers: readonly Mixer[]): Model
   return {
     config,
     mixers: mixers.map((mixer, layer) =>
-      mixer.kind === "attention" ? teacher.mixers[layer] : radRwkv7Spec(mixer, config.hiddenSize)
+      mixer.kind === "attention" ? teacher.mixers[layer] : convertedSpec(mixer, config.hiddenSize)
     ),
   };
 }
@@ -89,24 +115,32 @@ export function studentSpec(teacher: ModelSpec, mixers: readonly Mixer[]): Model
 /** What a student's config.json cannot say: converted layers that differ from one another. */
 export function configProblems({ mixers }: ModelSpec): Problem[] {
   const converted = mixers.flatMap((mixer, layer) =>
-    mixer.kind === "attention" ? [] : [{ layer, text: JSON.stringify(mixer) }]
+    mixer.kind === "attention" ? [] : [{ layer, kind: mixer.kind, text: JSON.stringify(mixer) }]
   );
-  const other = converted.find(({ text }) => text !== converted[0].text);
+  const [first] = converted;
+  const kind = converted.find(({ kind }) => kind !== first.kind);
+  if (kind !== undefined) {
+    return [{
+      path: "surgery",
+      expected: "one kind of mixer in all converted layers, which is all that config.json can say",
+      found: `${kind.kind} in layer ${kind.layer} and ${first.kind} in layer ${first.layer}`,
+    }];
+  }
+  const other = converted.find(({ text }) => text !== first.text);
   return other === undefined ? [] : [{
     path: "surgery",
     expected: "the same flags in every converted layer, which is all that config.json can say",
-    found: `other flags in layer ${other.layer} than in layer ${converted[0].layer}`,
+    found: `other flags in layer ${other.layer} than in layer ${first.layer}`,
   }];
 }
 
 /** The config of a student, as its checkpoint carries it. */
 export function studentConfig(teacher: ModelConfig, student: ModelSpec): ModelConfig {
-  const mixer = student.mixers.find((m) => m.kind === "radRwkv7");
+  const mixer = student.mixers.find((m) => m.kind !== "attention");
   if (mixer === undefined) return teacher;
   const config: DecoderConfig & ModelConfig = teacher;
-  return {
+  const shared = {
     ...config,
-    modelType: "rwkv7qwen2",
     torchDtype: "float32",
     useRope: mixer.rope,
     useTokenshift: false,
@@ -115,9 +149,27 @@ export function studentConfig(teacher: ModelConfig, student: ModelSpec): ModelCo
     gateRankType: mixer.gate,
     loraRankTokenshift: null,
     loraRankDecay: mixer.ranks.decay,
-    loraRankIclr: mixer.ranks.iclr,
-    loraRankValueResidualMix: mixer.ranks.valueResidual,
+    loraRankIclr: null,
+    loraRankValueResidualMix: null,
     loraRankGate: mixer.gate === 2 ? mixer.ranks.gate : null,
     attentionLayers: student.mixers.flatMap((m, layer) => m.kind === "attention" ? [layer] : []),
-  } satisfies Rwkv7Qwen2Config;
+  } as const satisfies ConvertedConfig;
+  switch (mixer.kind) {
+    case "radRwkv6":
+      return {
+        ...shared,
+        modelType: "rwkv6qwen2",
+        useTokenshift: mixer.tokenShift,
+        loraRankTokenshift: mixer.tokenShift ? mixer.ranks.tokenShift : null,
+      };
+    case "radRwkv7":
+      return {
+        ...shared,
+        modelType: "rwkv7qwen2",
+        loraRankIclr: mixer.ranks.iclr,
+        loraRankValueResidualMix: mixer.ranks.valueResidual,
+      };
+    default:
+      return mixer satisfies never;
+  }
 }

@@ -3,17 +3,7 @@
  *
  *     deno task convert recipes/quickstart.ts
  */
-import {
-  align,
-  cosine,
-  distill,
-  layers,
-  radRwkv7,
-  recipe,
-  teacher,
-  text,
-  tokens,
-} from "../mod.ts";
+import { align, cosine, distill, layers, radRwkv7, recipe, teacher, text, tokens } from "../mod.ts";
 
 export default recipe({
   teacher: teacher("assets/teacher"),

@@ -13,7 +13,7 @@ import { mixerForward } from "../../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../../models/rotary.ts";
 import { alignmentLoss } from "../../train/losses.ts";
 import type { BlockCase } from "./manifest.ts";
-import { type CaseResult, type Compared, NOT_IMPLEMENTED, worstOf } from "./result.ts";
+import { type CaseResult, type Compared, worstOf } from "./result.ts";
 
 /** What a kind of block is given. */
 interface Block {
@@ -36,11 +36,22 @@ interface Computed {
   readonly values?: Readonly<Record<string, Float32Array>>;
 }
 
-function wkv7({ has, input }: Block): Computed {
-  const [r, w, k, v, kappa, a] = ["r", "w", "k", "v", "kappa", "a"].map((n) => input(`in.${n}`));
-  const [batch, , heads, width] = r.shape;
-  const before = has("in.state") ? input("in.state") : g.constant(0, [batch, heads, width, width]);
-  const { y, state } = g.wkv7({ r, w, k, v, kappa, a }, before);
+/** The state before a recurrence: what is stored, or nothing yet. */
+function stateBefore({ has, input }: Block): Tensor {
+  const [batch, , heads, width] = input("in.r").shape;
+  return has("in.state") ? input("in.state") : g.constant(0, [batch, heads, width, width]);
+}
+
+function wkv6(block: Block): Computed {
+  const [r, w, k, v] = ["r", "w", "k", "v"].map((n) => block.input(`in.${n}`));
+  const { y, state } = g.wkv6({ r, w, k, v }, stateBefore(block));
+  return { outputs: { y, state } };
+}
+
+function wkv7(block: Block): Computed {
+  const names = ["r", "w", "k", "v", "kappa", "a"];
+  const [r, w, k, v, kappa, a] = names.map((n) => block.input(`in.${n}`));
+  const { y, state } = g.wkv7({ r, w, k, v, kappa, a }, stateBefore(block));
   return { outputs: { y, state } };
 }
 
@@ -87,20 +98,48 @@ function mixer(block: Block, spec: MixerSpec, layer: number): Computed {
 
 const attention = (block: Block): Computed => mixer(block, { kind: "attention" }, 0);
 
+/** The rank of a first LoRA matrix. */
+function rankOf({ has, input }: Block, name: string): number {
+  return has(`param.${name}`) ? input(`param.${name}`).shape[1] : 1;
+}
+
+/** A flag by any of its names. */
+function flagOf({ config }: Block, names: readonly string[], otherwise: boolean): boolean {
+  const name = names.find((name) => typeof config[name] === "boolean");
+  return name === undefined ? otherwise : config[name] === true;
+}
+
 /** Flags that the config does not name are those of the published checkpoints, or what is stored. */
-function radRwkv7(block: Block): Computed {
-  const { config, has, input } = block;
-  const rank = (name: string) => has(`param.${name}`) ? input(`param.${name}`).shape[1] : 1;
-  const flag = (names: readonly string[], otherwise: boolean): boolean => {
-    const name = names.find((name) => typeof config[name] === "boolean");
-    return name === undefined ? otherwise : config[name] === true;
+function flagsOf(block: Block, published: { rope: boolean; balanceState: boolean }) {
+  const { has } = block;
+  return {
+    rope: flagOf(block, ["use_rope", "rope"], published.rope),
+    balanceState: flagOf(block, ["balance", "balance_state"], published.balanceState),
+    groupNorm: flagOf(block, ["groupnorm", "groupnorm_att"], has("param.ln_x.weight")),
+    gate: has("param.gate.weight") ? 1 : has("param.g1") ? 2 : 0,
+  } as const;
+}
+
+function radRwkv6(block: Block): Computed {
+  const spec: MixerSpec = {
+    kind: "radRwkv6",
+    ...flagsOf(block, { rope: false, balanceState: true }),
+    tokenShift: flagOf(block, ["use_tokenshift", "tokenshift"], true),
+    ranks: {
+      tokenShift: rankOf(block, "time_maa_w2"),
+      decay: rankOf(block, "time_decay_w1"),
+      gate: rankOf(block, "g1"),
+    },
   };
+  return mixer(block, spec, 0);
+}
+
+function radRwkv7(block: Block): Computed {
+  const { config } = block;
+  const rank = (name: string) => rankOf(block, name);
   const spec: MixerSpec = {
     kind: "radRwkv7",
-    rope: flag(["use_rope", "rope"], true),
-    balanceState: flag(["balance", "balance_state"], false),
-    groupNorm: flag(["groupnorm", "groupnorm_att"], has("param.ln_x.weight")),
-    gate: has("param.gate.weight") ? 1 : has("param.g1") ? 2 : 0,
+    ...flagsOf(block, { rope: true, balanceState: false }),
     ranks: { decay: rank("w1"), iclr: rank("a1"), valueResidual: rank("v1"), gate: rank("g1") },
   };
   return mixer(block, spec, typeof config.layer === "number" ? config.layer : 0);
@@ -140,14 +179,16 @@ function klLoss({ input }: Block): Computed {
   };
 }
 
-/** The kind of a block by what its file and config hold; undefined for one that is not known. */
-function kindOf({ has, config }: Block): ((block: Block) => Computed) | undefined {
+/** The kind of a block by what its file and config hold. Throws for one that is not known. */
+function kindOf({ has, config, store }: Block): (block: Block) => Computed {
   if (has("in.kappa")) return wkv7;
+  if (has("in.w")) return wkv6;
   if (has("param.w0")) return radRwkv7;
-  if (has("param.time_decay")) return undefined;
+  if (has("param.time_decay")) return radRwkv6;
   if (has("param.q_proj.weight")) return attention;
   if (has("in.teacher") && has("in.student")) return "V" in config ? klLoss : stage1Loss;
-  return undefined;
+  const names = [...store.tensors.keys()].join(", ");
+  throw new Error(`expected the tensors of a recurrence, a mixer or a loss, found ${names}`);
 }
 
 function blockOf(store: TensorStore, config: JsonObject): Block {
@@ -214,7 +255,6 @@ export async function runBlock(
   using store = openSafetensors(join(folder, `${name}.safetensors`));
   const block = blockOf(store, config);
   const kind = kindOf(block);
-  if (kind === undefined) return { name, problem: NOT_IMPLEMENTED };
   const { outputs, gradients = derive(block, outputs), values } = kind(block);
   const checks = [checksOf(block, "out.", outputs), checksOf(block, "grad.", gradients)];
   const given = [...store.tensors.keys()].filter((key) => /^(in|param|cotangent)\./.test(key));

@@ -18,12 +18,9 @@ export interface CaseResult {
   readonly name: string;
   readonly outputs?: WorstError;
   readonly gradients?: WorstError;
-  /** Why there are no errors to show: `not implemented`, or what went wrong. */
+  /** Why there are no errors to show: what went wrong. */
   readonly problem?: string;
 }
-
-/** What a case says of blocks that a later issue brings. */
-export const NOT_IMPLEMENTED = "not implemented";
 
 /** Largest difference relative to the largest expected value; infinite for NaN. */
 export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {

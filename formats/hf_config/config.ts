@@ -7,16 +7,19 @@ import type { Family } from "./family.ts";
 import { topFields } from "./fields.ts";
 import { llama, type LlamaConfig } from "./llama.ts";
 import { qwen2, type Qwen2Config } from "./qwen2.ts";
+import { rwkv6qwen2, type Rwkv6Qwen2Config } from "./rwkv6qwen2.ts";
 import { rwkv7qwen2, type Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
 
 export type { DecoderConfig, TorchDtype } from "./decoder.ts";
 export type { LlamaConfig } from "./llama.ts";
 export type { Qwen2Config } from "./qwen2.ts";
 export type { RopeScaling } from "./rope.ts";
-export type { GateRankType, Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
+export type { ConvertedConfig, GateRankType } from "./converted.ts";
+export type { Rwkv6Qwen2Config } from "./rwkv6qwen2.ts";
+export type { Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
 
 /** The config of any family that is read, told apart by `modelType`. */
-export type ModelConfig = Qwen2Config | LlamaConfig | Rwkv7Qwen2Config;
+export type ModelConfig = Qwen2Config | LlamaConfig | Rwkv6Qwen2Config | Rwkv7Qwen2Config;
 
 /** The families that are read. */
 export type ModelType = ModelConfig["modelType"];
@@ -29,6 +32,7 @@ type FamilyOf<C> = C extends DecoderConfig & { readonly modelType: string } ? Fa
 const FAMILIES: { readonly [T in ModelType]: FamilyOf<Extract<ModelConfig, { modelType: T }>> } = {
   qwen2,
   llama,
+  rwkv6qwen2,
   rwkv7qwen2,
 };
 
