@@ -34,6 +34,13 @@ export function alignmentLoss(a: Tensor, b: Tensor): Tensor {
 }
 
 /**
+ * Whether a layer has something to learn in stage 1: those that keep their attention have not, nor
+ * have those that a converted teacher had converted already.
+ */
+export const isAligned = (student: ModelSpec, teacher: ModelSpec | undefined, layer: number) =>
+  student.mixers[layer].kind !== "attention" && student.mixers[layer] !== teacher?.mixers[layer];
+
+/**
  * Stage 1: every converted layer's mixer is fed the teacher's residual stream and answers what the
  * teacher's attention answers. The mean over converted layers, [1].
  */
@@ -43,7 +50,7 @@ export function alignLoss(teacher: Model, student: Model, batch: Batch): Tensor 
   let firstValue: Tensor | undefined;
   student.spec.mixers.forEach((mixer, layer) => {
     const trace = traces[layer];
-    if (mixer.kind === "attention") {
+    if (!isAligned(student.spec, teacher.spec, layer)) {
       firstValue ??= trace.value;
       return;
     }

@@ -12,7 +12,13 @@ const CONFIGURATION = "configuration_rwkvqwen2";
 const MODELING = "modeling_rwkvqwen2";
 
 /** The files of all converted model types. */
-export const CODE_FILES: readonly string[] = [`${CONFIGURATION}.py`, `${MODELING}.py`];
+export const CODE_FILES: readonly string[] = [
+  `${CONFIGURATION}.py`,
+  `${MODELING}.py`,
+  "mixers_rwkvqwen2.py",
+  "wkv_rwkvqwen2.py",
+  "cache_rwkvqwen2.py",
+];
 
 /** What `trust_remote_code=True` needs beside the weights. */
 export interface RemoteCode {

@@ -1,6 +1,6 @@
 """Holds the modelling code against golden values and against itself.
 
-Reads the folder of golden values, its manifest's cases and checkpoints, and prints one JSON line for
+Reads folders of golden values, their manifests' cases and checkpoints, and prints one JSON line for
 every comparison: what was compared, the error relative to the largest expected value, and the
 tolerance.
 
@@ -16,12 +16,15 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
+import transformers
 from safetensors.torch import load_file
 
 CODE = Path(sys.argv[1])
 sys.path.insert(0, str(CODE.parent))
-configuration = importlib.import_module(f"{CODE.name}.configuration_rwkvqwen2")
-modeling = importlib.import_module(f"{CODE.name}.modeling_rwkvqwen2")
+configuration, modeling, mixers, wkv = (
+    importlib.import_module(f"{CODE.name}.{name}_rwkvqwen2")
+    for name in ("configuration", "modeling", "mixers", "wkv")
+)
 
 torch.manual_seed(1)
 torch.set_num_threads(1)
@@ -60,7 +63,7 @@ def block_config(sizes, tensors):
         attention_bias="param.q_proj.bias" in tensors,
         attention_output_bias="param.o_proj.bias" in tensors,
         use_rope=sizes.get("use_rope", True),
-        use_tokenshift=sizes.get("tokenshift", False),
+        use_tokenshift=sizes.get("use_tokenshift", sizes.get("tokenshift", False)),
         balance_state=sizes.get("balance", rwkv6),
         groupnorm_att=sizes.get("groupnorm", "param.ln_x.weight" in tensors),
         gate_rank_type=gate,
@@ -81,7 +84,7 @@ def check_block(case, sizes, path):
     tensors = load_file(path)
     config = block_config(sizes, tensors)
     layer = sizes.get("layer", 0)
-    mixer = modeling.Rwkv6Mixer if config.model_type == "rwkv6qwen2" else modeling.Rwkv7Mixer
+    mixer = mixers.Rwkv6Mixer if config.model_type == "rwkv6qwen2" else mixers.Rwkv7Mixer
     block = mixer(config, layer)
     own = dict(block.named_parameters())
     with torch.no_grad():
@@ -107,7 +110,8 @@ def check_block(case, sizes, path):
     for name, expected in tensors.items():
         if not name.startswith("grad.") or name.startswith("grad.param.") and name[11:] not in own:
             continue
-        leaf = {"grad.in.x": x, "grad.in.v_first": v_first}.get(name) if "in." in name else own[name[11:]]
+        inputs = {"grad.in.x": x, "grad.in.v_first": v_first}
+        leaf = inputs[name] if name in inputs else own[name[11:]]
         found = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         tell(f"{case}: {name}", found.reshape(expected.shape), expected, 1e-4)
 
@@ -178,7 +182,8 @@ def check_states(name, model, ids):
         padding = (pad, 0) if side == "left" else (0, pad)
         row = torch.nn.functional.pad(text[:, :count], padding, value=0)
         mask = torch.nn.functional.pad(torch.ones(1, count, dtype=torch.long), padding)
-        batch, masks = torch.cat((text, row)), torch.cat((torch.ones(1, 100, dtype=torch.long), mask))
+        batch = torch.cat((text, row))
+        masks = torch.cat((torch.ones(1, 100, dtype=torch.long), mask))
         output = model(batch, attention_mask=masks, use_cache=True)
         tell(f"{name}: beside padding on the {side}", output.logits[:1], alone[100])
         tell(f"{name}: padding on the {side}", output.logits[1:][mask.bool()], alone[count][0])
@@ -213,7 +218,7 @@ def check_states(name, model, ids):
     refused(f"{name}: a mask of new tokens only", lambda: model(
         ids[:, :1], attention_mask=torch.ones(2, 1), past_key_values=model(ids).past_key_values
     ), "attention_mask", "(2, 22)")
-    dynamic = importlib.import_module("transformers").DynamicCache()
+    dynamic = transformers.DynamicCache()
     refused(f"{name}: another cache", lambda: model(ids, past_key_values=dynamic), "RwkvCache")
     refused(f"{name}: a static cache", lambda: model.generate(
         prompt, cache_implementation="static", **options
@@ -244,12 +249,12 @@ def check_recurrences():
         rwkv6 = (r, -5 * decay * torch.ones(shape), k, v)
         rwkv7 = (r, -(torch.exp(torch.tensor(-0.5)) * decay) * torch.ones(shape), k, v, kappa, a)
         cases = (
-            ("wkv6", modeling.wkv6_step, modeling.wkv6_chunk, modeling.CHUNK_RWKV6, rwkv6),
-            ("wkv7", modeling.wkv7_step, modeling.wkv7_chunk, modeling.CHUNK_RWKV7, rwkv7),
+            ("wkv6", wkv.wkv6_step, wkv.wkv6_chunk, wkv.CHUNK_RWKV6, rwkv6),
+            ("wkv7", wkv.wkv7_step, wkv.wkv7_chunk, wkv.CHUNK_RWKV7, rwkv7),
         )
         for what, step, chunk, size, inputs in cases:
             leaves = [x.clone().requires_grad_() for x in inputs]
-            y, state = modeling.recurrence(
+            y, state = wkv.recurrence(
                 step, chunk, size, [x.transpose(1, 2) for x in leaves], zero.float()
             )
             exact = [x.clone().double().requires_grad_() for x in inputs]
@@ -283,7 +288,49 @@ def check_new_models(folder):
     print(json.dumps({"what": f"{folder.name}: new values", "error": float(bad), "tolerance": 0}))
 
 
+def check_attention(name, kind, **changes):
+    """Where all layers keep their attention, a model is its teacher, which transformers has."""
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "initializer_range": 0.3,
+    }
+    teacher = getattr(transformers, f"{kind}ForCausalLM")
+    theirs = teacher(teacher.config_class(**sizes, **changes)).eval()
+    own = {
+        **sizes,
+        **changes,
+        "attention_bias": kind == "Qwen2",
+        "attention_qk_norm": kind == "Qwen3",
+        "num_attention_layers": 3,
+    }
+    ours = modeling.RWKV7Qwen2ForCausalLM(configuration.RWKV7Qwen2Config(**own)).eval()
+    ours.load_state_dict(theirs.state_dict())
+    ids = torch.randint(0, 50, (2, 30))
+    mask = torch.ones(2, 30, dtype=torch.long)
+    mask[1, :9] = 0
+    options = {"max_new_tokens": 10, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    with torch.no_grad():
+        tell(f"{name}: logits", ours(ids).logits, theirs(ids).logits)
+        found, expected = (m(ids, attention_mask=mask).logits[mask.bool()] for m in (ours, theirs))
+        tell(f"{name}: logits beside padding", found, expected)
+        texts = [m.generate(ids, attention_mask=mask, **options).float() for m in (ours, theirs)]
+        tell(f"{name}: text", *texts, 0)
+
+
 check_recurrences()
+check_attention("qwen2", "Qwen2")
+windows = {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}
+check_attention("qwen2 with windows", "Qwen2", **windows)
+check_attention("qwen3", "Qwen3")
+llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+llama3 |= {"rope_theta": 10000.0, "original_max_position_embeddings": 16}
+check_attention("llama", "Llama", rope_parameters=llama3)
 for folder in map(Path, sys.argv[2:]):
     cases = json.loads((folder / "manifest.json").read_text())["cases"]
     for case, about in cases.items():

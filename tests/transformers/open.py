@@ -46,9 +46,9 @@ def run(job):
     prompts, alone = [], []
     for prompt in job["prompts"]:
         inputs = tokenizer(prompt, return_tensors="pt")
-        sequence = model.generate(**inputs, max_new_tokens=job["tokens"], pad_token_id=0)[0].tolist()
+        sequence = model.generate(**inputs, max_new_tokens=job["tokens"], pad_token_id=0)[0]
         prompts.append(inputs["input_ids"][0].tolist())
-        alone.append(sequence[len(prompts[-1]) :])
+        alone.append(sequence[len(prompts[-1]) :].tolist())
     tokenizer.padding_side, tokenizer.pad_token_id = "left", 0
     inputs = tokenizer(job["prompts"], return_tensors="pt", padding=True)
     sequences = model.generate(**inputs, max_new_tokens=job["tokens"], pad_token_id=0)

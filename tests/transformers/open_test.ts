@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { preparePython, runPython } from "../../bench/python.ts";
 import type { Device } from "../../devices/device.ts";
-import { keepAttention, radRwkv7 } from "../../dsl/mixers.ts";
+import { keepAttention, radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import { type Recipe, recipe } from "../../dsl/recipe.ts";
 import { constant } from "../../dsl/schedules.ts";
 import { layers } from "../../dsl/selectors.ts";
@@ -67,6 +67,27 @@ const CASES: readonly {
     surgery: [
       layers.all.to(radRwkv7({ gate: 0, balanceState: true })),
       layers.only(0, 2).to(keepAttention()),
+    ],
+  },
+  {
+    name: "rwkv6",
+    architecture: "RWKV6Qwen2ForCausalLM",
+    teacher: {},
+    surgery: [layers.all.to(radRwkv6())],
+  },
+  {
+    name: "rwkv6 with the other flags",
+    architecture: "RWKV6Qwen2ForCausalLM",
+    teacher: { model_type: "llama", tie_word_embeddings: false },
+    surgery: [
+      layers.all.to(radRwkv6({
+        rope: true,
+        tokenShift: false,
+        balanceState: false,
+        groupNorm: true,
+        gate: 2,
+      })),
+      layers.only(1).to(keepAttention()),
     ],
   },
   {
