@@ -1,29 +1,28 @@
 /**
- * Recipes from files. A recipe module is someone else's code: it is evaluated in a thread without
- * any permission, with a limit on time and memory, and only text comes out, which is read again as a
- * stranger's.
+ * Recipes by name: a path, the URL of one that was fetched, or JSON. A recipe module is someone
+ * else's code: it is evaluated in a thread without any permission, with a limit on time and memory,
+ * and only text comes out, which is read again as a stranger's.
  */
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
+import { getHeapStatistics } from "node:v8";
+import { type Problem, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
+import { LIST_LIMIT } from "../dsl/schema.ts";
 import { fromJson, JSON_LIMIT } from "../dsl/serialise.ts";
+import { RecipeModuleError, shown } from "./recipe/error.ts";
+import { fileReader } from "./recipe/files.ts";
+import { isPath, isWeb, readGraph, type ReadModule, type RecipeModule } from "./recipe/graph.ts";
+import { lockedReader } from "./recipe/lock.ts";
 import type { Answer, Order } from "./recipe_worker.ts";
 
-/** A recipe that could not be had from its file: which, why, and what to do. */
-export class RecipeModuleError extends Error {
-  override readonly name = "RecipeModuleError";
-
-  constructor(recipe: string, why: string, advice: string, options?: ErrorOptions) {
-    super(`${recipe}: ${why}\n${advice}`, options);
-  }
-}
+export { RecipeModuleError };
 
 /** Limits on the evaluation of a recipe module. */
 export interface Limits {
   /** Seconds until it must have given its recipe. */
   readonly seconds: number;
-  /** MiB by which the process may grow meanwhile. */
+  /** MiB by which the process may grow meanwhile; at most half of what V8 allows a heap. */
   readonly memory: number;
 }
 
@@ -31,80 +30,96 @@ export interface Limits {
 const LIMITS: Limits = Object.freeze({ seconds: 10, memory: 512 });
 
 /**
- * The recipe that a file describes: the default export of a .ts or .js module, or a .json file.
- * `specifier` is a path relative to the current directory or a file: URL.
+ * The recipe that a name stands for: an export of a .ts or .js module, or a .json file. `specifier`
+ * is a path relative to the current directory, a file: URL, or the https: URL of a recipe that
+ * recipes.lock lists; `#NAME` after it picks the export of that name, without which it is the
+ * default export.
  *
- * Throws RecipeError, with all problems, for a recipe that is not valid, and RecipeModuleError for a
- * file that gives none. Needs permission to read the recipe's folder and this repository.
+ * Throws RecipeError, with all problems, for a recipe that is not valid, and RecipeModuleError for
+ * one that cannot be had. Needs permission to read the recipe's folder and this repository.
  */
 export async function loadRecipe(specifier: string, limits: Partial<Limits> = {}): Promise<Recipe> {
-  const url = locate(specifier);
-  const path = fileURLToPath(url);
-  const where = shown(specifier);
-  const { size } = await statOf(path, where);
-  if (path.endsWith(".json")) {
-    if (size > JSON_LIMIT * 4) throw tooLong(where);
-    return fromJson(await Deno.readTextFile(path), where);
-  }
-  return recipeOf(await evaluate(url, where, { ...LIMITS, ...limits }), where);
+  const { recipes, list } = await loadRecipes(specifier, limits);
+  if (!list) return recipes[0];
+  const why = `it holds a list of ${recipes.length} recipes`;
+  throw new RecipeModuleError(shown(specifier), why, "Export one of them by a name: FILE#NAME.");
 }
 
-/** The file: URL of a recipe. */
+/** What a name stands for, where that may be a list of recipes. */
+export interface Recipes {
+  readonly recipes: readonly Recipe[];
+  /** Whether it is a list, which may have one item. */
+  readonly list: boolean;
+}
+
+/** As `loadRecipe`, for a module that may export a list of recipes too. */
+export async function loadRecipes(
+  specifier: string,
+  limits: Partial<Limits> = {},
+): Promise<Recipes> {
+  return await evaluateModules(await readModules(specifier), limits);
+}
+
+/** The modules of a recipe, read and not evaluated. */
+export interface RecipeModules {
+  /** The recipe as its user named it. */
+  readonly where: string;
+  /** Which export is the recipe. */
+  readonly name: string;
+  /** Each after those that it imports: the recipe's own is the last. */
+  readonly modules: readonly RecipeModule[];
+}
+
+/** Reads the modules of a recipe; those of the web, unless told otherwise, as recipes.lock has them. */
+export async function readModules(
+  specifier: string,
+  readWeb: ReadModule = lockedReader(Deno.cwd()),
+): Promise<RecipeModules> {
+  const { file, name } = named(specifier);
+  const url = locate(file);
+  const where = shown(specifier);
+  if (name !== "default" && url.pathname.endsWith(".json")) {
+    const advice = `Name the file alone: ${shown(file)}`;
+    throw new RecipeModuleError(where, "a .json file holds one recipe, without a name", advice);
+  }
+  const readFile = fileReader(url);
+  const read: ReadModule = (wanted) => isWeb(wanted.url) ? readWeb(wanted) : readFile(wanted);
+  return { where, name, modules: await readGraph(url, where, read) };
+}
+
+/** Has the modules of a recipe evaluated. */
+export async function evaluateModules(
+  { where, name, modules }: RecipeModules,
+  limits: Partial<Limits> = {},
+): Promise<Recipes> {
+  const root = modules[modules.length - 1];
+  if (root.language === "json") return { recipes: [fromJson(root.source, where)], list: false };
+  const answer = await evaluate({ modules, name }, where, { ...LIMITS, ...limits });
+  return recipesOf(answer, where, name);
+}
+
+/** The file of a specifier and the export that it asks for; a # elsewhere belongs to the path. */
+function named(specifier: string): { readonly file: string; readonly name: string } {
+  const [, file, name] = /^(.*\.(?:[mc]?[jt]s|json))#(.+)$/s.exec(specifier) ?? [];
+  return file === undefined ? { file: specifier, name: "default" } : { file, name };
+}
+
+/** The URL of a recipe. */
 function locate(specifier: string): URL {
-  if (specifier.startsWith("file:")) return new URL(specifier);
+  if (/^(file|https?):/.test(specifier) && URL.canParse(specifier)) {
+    const url = new URL(specifier);
+    if (isWeb(url) || isPath(url)) return url;
+  }
   const scheme = /^([a-z][a-z+.-]+):/i.exec(specifier)?.[1]; // two letters: C:\ is no scheme
   if (scheme === undefined) return pathToFileURL(resolve(specifier));
-  const advice = "Copy the recipe into a file and name that.";
-  throw new RecipeModuleError(shown(specifier), `${scheme}: is not a file`, advice);
+  const advice = "Name a file, or the https: URL of a recipe.";
+  throw new RecipeModuleError(shown(specifier), `${scheme}: is no place for recipes`, advice);
 }
-
-/** Checks that a recipe file is there before anything is started for it. */
-async function statOf(path: string, where: string): Promise<Deno.FileInfo> {
-  if (!/\.([mc]?[jt]s|json)$/.test(path)) {
-    const advice = "A recipe is a .ts or .js module with a default export, or a .json file.";
-    throw new RecipeModuleError(where, "is not named like a recipe", advice);
-  }
-  try {
-    const info = await Deno.stat(path);
-    if (info.isFile) return info;
-    throw new RecipeModuleError(where, "is not a file", "Name a recipe inside it.");
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      const advice = `Check the path: relative ones start at ${Deno.cwd()}.`;
-      throw new RecipeModuleError(where, "there is no such file", advice, { cause: error });
-    }
-    if (error instanceof Deno.errors.NotCapable) throw unreadable(where, error);
-    throw error;
-  }
-}
-
-const unreadable = (where: string, cause: Error) => {
-  const advice = "Give Deno --allow-read for the recipe's folder and for Suture's own.";
-  return new RecipeModuleError(where, "this process may not read it", advice, { cause });
-};
 
 const tooLong = (where: string) => {
   const why = `it is longer than ${JSON_LIMIT} characters of JSON`;
   return new RecipeModuleError(where, why, "Shorten it: a recipe needs a few thousand.");
 };
-
-/** This repository, from which every recipe may import. */
-const SUTURE = fileURLToPath(new URL("../", import.meta.url));
-
-/** Files that mark the root of a project. */
-const MARKS = [".git", "deno.json", "deno.jsonc", "package.json"];
-
-/** The folder that a recipe's imports may reach: the project that it lies in, or its own folder. */
-async function projectOf(path: string): Promise<string> {
-  const own = resolve(path, "..");
-  for (let folder = own; folder !== resolve(folder, ".."); folder = resolve(folder, "..")) {
-    for (const mark of MARKS) {
-      const found = await Deno.stat(resolve(folder, mark)).then(() => true, () => false);
-      if (found) return folder;
-    }
-  }
-  return own;
-}
 
 /** How often the memory of the process is looked at while a recipe runs, in milliseconds. */
 const WATCH_INTERVAL = 20;
@@ -113,28 +128,33 @@ const WATCH_INTERVAL = 20;
  * Has a recipe module evaluated in a worker, until it answers or passes a limit.
  *
  * Deno 2.9 does not interrupt a worker that is in a loop: past a limit the call returns at once, but
- * the worker's thread ends with the process, which is what the commands do next. It has no limit
- * for a worker's heap either, so the whole process is watched.
+ * the worker's thread ends with the process, which is what the commands do next. A worker that
+ * reaches V8's limit of its heap would end the process with it, so that the whole process is watched,
+ * and the recipe given up long before.
  */
-async function evaluate(url: URL, where: string, limits: Limits): Promise<unknown> {
-  const worker = startWorker([await projectOf(fileURLToPath(url)), SUTURE], where);
+async function evaluate(order: Order, where: string, limits: Limits): Promise<unknown> {
+  const worker = startWorker(where);
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
   const stop = (why: string, advice: string) => reject(new RecipeModuleError(where, why, advice));
   const timer = setTimeout(() => {
     const advice = "A recipe only describes: move long computations out of it.";
     stop(`it gave no recipe within ${limits.seconds} seconds`, advice);
   }, limits.seconds * 1000);
+  const memory = Math.min(limits.memory, getHeapStatistics().heap_size_limit / 2 ** 21);
   const before = Deno.memoryUsage().rss;
   const watch = setInterval(() => {
-    if (Deno.memoryUsage().rss - before < limits.memory * 2 ** 20) return;
-    stop(`it used more than ${limits.memory} MiB`, "A recipe only describes: load no data in it.");
+    if (Deno.memoryUsage().rss - before < memory * 2 ** 20) return;
+    stop(
+      `it used more than ${Math.floor(memory)} MiB`,
+      "A recipe only describes: load no data in it.",
+    );
   }, WATCH_INTERVAL);
   worker.onmessage = ({ data }) => resolve(data);
   worker.onerror = (event) => {
     event.preventDefault();
     resolve({ error: "Error", message: event.message } satisfies Answer);
   };
-  worker.postMessage({ recipe: url.href } satisfies Order);
+  worker.postMessage(order);
   return await promise.finally(() => {
     clearTimeout(timer);
     clearInterval(watch);
@@ -142,10 +162,13 @@ async function evaluate(url: URL, where: string, limits: Limits): Promise<unknow
   });
 }
 
-/** A worker that may read modules in these folders and nothing else. */
-function startWorker(readable: string[], where: string): Worker {
+/** This repository, from which the worker loads its own code. */
+const REPOSITORY = fileURLToPath(new URL("../", import.meta.url));
+
+/** A worker that may read its own code, which it gives up before it loads a recipe. */
+function startWorker(where: string): Worker {
   const permissions: Deno.PermissionOptionsObject = {
-    read: readable,
+    read: [REPOSITORY],
     write: false,
     net: false,
     env: false,
@@ -161,26 +184,41 @@ function startWorker(readable: string[], where: string): Worker {
       deno: { permissions },
     });
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw unreadable(where, error);
-    throw error;
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+    const advice = "Give Deno --allow-read for the recipe's folder and for Suture's own.";
+    const why = `this process may not read ${REPOSITORY}`;
+    throw new RecipeModuleError(where, why, advice, { cause: error });
   }
 }
 
 /** Reads an answer, whoever wrote it. */
-function recipeOf(answer: unknown, where: string): Recipe {
-  const { json, problems, missing, error, message } = Object(answer) as Record<string, unknown>;
-  if (typeof json === "string") {
-    if (json.length > JSON_LIMIT) throw tooLong(where);
-    return fromJson(json, where);
+function recipesOf(answer: unknown, where: string, name: string): Recipes {
+  const given = Object(answer) as Record<string, unknown>;
+  const { recipes, list, problems, exports, error, message } = given;
+  if (Array.isArray(recipes) && recipes.every((json) => typeof json === "string")) {
+    const length = recipes.reduce((sum, json) => sum + json.length, 0);
+    if (length > JSON_LIMIT || recipes.length > LIST_LIMIT) throw tooLong(where);
+    if (recipes.length === 1 && list !== true) {
+      return { recipes: [fromJson(recipes[0], where)], list: false };
+    }
+    if (recipes.length > 0) {
+      return { recipes: recipes.map((json, i) => fromJson(json, `${where} [${i}]`)), list: true };
+    }
   }
   if (Array.isArray(problems)) throw problemsOf(problems, where);
-  if (missing === true) {
-    const advice = "End it with: export default recipe({ … });";
-    throw new RecipeModuleError(where, "it has no default export", advice);
-  }
+  if (Array.isArray(exports)) throw missing(exports.map(shown), where, name);
   if (typeof error === "string") throw explained(shown(error), shown(message), where);
-  const advice = "End it with export default recipe({ … }), and post no messages.";
+  const advice = "End it with export default recipe({ … }).";
   throw new RecipeModuleError(where, "it answers with something else than a recipe", advice);
+}
+
+/** The error of a module that does not export what was asked for. */
+function missing(exports: readonly string[], where: string, name: string): RecipeModuleError {
+  const asked = name === "default" ? "default export" : `export named ${JSON.stringify(name)}`;
+  const list = exports.length === 0 ? "nothing" : exports.join(", ");
+  const advice = `It exports ${list}. Pick a recipe of it as FILE#NAME, or end it with: ` +
+    "export default recipe({ … });";
+  return new RecipeModuleError(where, shown(`it has no ${asked}`), advice);
 }
 
 /** Most problems that are taken over from a module. */
@@ -198,27 +236,9 @@ function problemsOf(problems: readonly unknown[], where: string): RecipeError {
 
 /** An error of the module, with what its author can do about it. */
 function explained(error: string, message: string, where: string): RecipeModuleError {
-  const because = (why: string, advice: string) => new RecipeModuleError(where, why, advice);
-  const [, permission, target] = /Requires (\w+) access to "([^"]+)"/.exec(message) ?? [];
-  if (error === "NotCapable") {
-    const wanted = permission === undefined ? message : `${permission} access to ${target}`;
-    const advice = "Recipes are evaluated without permissions: they describe, and do nothing.";
-    return because(`it asks for ${wanted}`, advice);
-  }
-  if (permission === "read") {
-    const advice = "Imports reach the recipe's project (from the nearest folder with one of " +
-      `${MARKS.join(", ")}; else its own folder) and Suture.`;
-    return because(`it imports ${target}, which is outside of its project`, advice);
-  }
-  if (permission === "import") {
-    const advice = "Copy the module beside the recipe and import that.";
-    return because(`it imports from ${target}`, advice);
-  }
   const what = message.startsWith("SyntaxError") ? message : `${error}: ${message}`;
-  return because(what, "Correct the module; `deno check` finds more of the kind.");
+  const advice = error === "ReferenceError"
+    ? "Recipes have the language and Suture, and nothing of the system: they only describe."
+    : "Correct the module; `deno task check` finds more of the kind.";
+  return new RecipeModuleError(where, what, advice);
 }
-
-/** Longest text that is shown of what a recipe says. */
-const SHOWN_CHARACTERS = 4_000;
-
-const shown = (text: unknown) => printable(String(text).slice(0, SHOWN_CHARACTERS));

@@ -1,54 +1,8 @@
-import { dirname } from "node:path";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { loadRecipe, RecipeModuleError } from "../../cli/recipe_module.ts";
 import { hash, RecipeError, toJson } from "../../mod.ts";
 import { conversion } from "../dsl/example.ts";
-
-const ROOT = new URL("../../", import.meta.url);
-const MOD = new URL("mod.ts", ROOT).href;
-
-/** A valid recipe as source, with other code before it. */
-const valid = (before = "", value = "base") => `
-  import { align, extend, layers, pipe, radRwkv7, recipe, teacher, text, withContext } from "${MOD}";
-  const base = recipe({
-    teacher: teacher("assets/teacher"),
-    surgery: [layers.where((index, count) => index < count - 1).to(radRwkv7())],
-    stages: [align()],
-    data: text("corpus/*.txt"),
-    output: "out/example",
-  });
-  ${before}
-  export default ${value};
-`;
-
-/** Runs with files in a folder of their own, outside of the project. */
-async function withFiles(
-  files: Readonly<Record<string, string>>,
-  run: (path: (name: string) => string) => Promise<unknown>,
-): Promise<void> {
-  const folder = await Deno.makeTempDir({ prefix: "suture-recipe-" });
-  try {
-    for (const [name, source] of Object.entries(files)) {
-      await Deno.mkdir(dirname(`${folder}/${name}`), { recursive: true });
-      await Deno.writeTextFile(`${folder}/${name}`, source);
-    }
-    await run((name) => `${folder}/${name}`);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-/** What loading a module outside of the project says. */
-async function refusal(source: string, name = "recipe.ts"): Promise<string> {
-  let message = "";
-  await withFiles({ [name]: source }, async (path) => {
-    const error = await assertRejects(() => loadRecipe(path(name)), Error);
-    assertStringIncludes(error.message, path(name));
-    assert(error instanceof RecipeError || error instanceof RecipeModuleError, String(error));
-    message = error.message.replaceAll(path(""), "");
-  });
-  return message;
-}
+import { MOD, refusal, ROOT, valid, withFiles } from "./recipe_support.ts";
 
 Deno.test("loadRecipe: a module outside of the project, and others that it imports", async () => {
   await withFiles({
@@ -96,7 +50,10 @@ Deno.test("loadRecipe: imports reach the recipe's own project, and no further", 
       () => loadRecipe(path("deep/er/recipe.ts")),
       RecipeModuleError,
     );
-    assertStringIncludes(error.message, `it imports ${path("base.ts")}, which is outside`);
+    assertStringIncludes(
+      error.message,
+      `${path("base.ts")}: it is outside of the recipe's project`,
+    );
   });
 });
 
@@ -122,6 +79,29 @@ Deno.test("loadRecipe: JSON", async () => {
   });
 });
 
+Deno.test("loadRecipe: an export by its name, which need not be an identifier", async () => {
+  const others = `
+    const large = pipe(base, withContext(1024));
+    export const small = pipe(base, withContext(64));
+    export { large as "0.5B" };`;
+  await withFiles({ "re#cipe.ts": valid(others), "r.json": toJson(conversion) }, async (path) => {
+    const contextOf = async (specifier: string) => (await loadRecipe(specifier)).stages[0].context;
+    assertEquals(await contextOf(path("re#cipe.ts")), 512);
+    assertEquals(await contextOf(path("re#cipe.ts#small")), 64);
+    assertEquals(await contextOf(path("re#cipe.ts#0.5B")), 1024);
+    const refused = (name: string) =>
+      assertRejects(() => loadRecipe(path(name)), RecipeModuleError);
+    assertStringIncludes(
+      (await refused("re#cipe.ts#7B")).message,
+      're#cipe.ts#7B: it has no export named "7B"\nIt exports 0.5B, default, small. Pick',
+    );
+    assertStringIncludes(
+      (await refused("r.json#7B")).message,
+      "a .json file holds one recipe, without a name",
+    );
+  });
+});
+
 Deno.test("loadRecipe: names that are no recipe", async () => {
   const message = async (specifier: string) => {
     return (await assertRejects(() => loadRecipe(specifier), RecipeModuleError)).message;
@@ -134,8 +114,7 @@ Deno.test("loadRecipe: names that are no recipe", async () => {
     await message("recipe.yaml"),
     "is not named like a recipe\nA recipe is a .ts",
   );
-  assertStringIncludes(await message("https://example.com/x.ts"), "https: is not a file\nCopy");
-  assertStringIncludes(await message("npm:x"), "npm: is not a file");
+  assertStringIncludes(await message("npm:x"), "npm: is no place for recipes\nName a file");
   await withFiles({ "folder.ts/x.ts": "" }, async (path) => {
     assertStringIncludes(
       await message(path("folder.ts")),
@@ -146,10 +125,12 @@ Deno.test("loadRecipe: names that are no recipe", async () => {
 
 Deno.test("loadRecipe: modules that give no recipe say why and what to do", async () => {
   const cases: readonly (readonly [source: string, ...expected: readonly string[]])[] = [
-    ["export const recipe = 1;", "it has no default export", "export default recipe({ … });"],
-    ["const x: = 1;", "SyntaxError: Unexpected token", "recipe.ts:1:10", "deno check"],
-    ['import "./nowhere.ts";', "Module not found", "nowhere.ts", "recipe.ts:1:8"],
-    ['import { nothing } from "./recipe.ts"; export default nothing;', "nothing"],
+    ["export const recipe = 1;", "it has no default export", "exports recipe", "FILE#NAME"],
+    ["", "it has no default export", "exports nothing", "export default recipe({ … });"],
+    ["const x: = 1;", "SyntaxError: Unexpected token\n    at recipe.ts:1:10", "`deno task check`"],
+    ['import "./nowhere.ts";', '"./nowhere.ts" at recipe.ts:1:8: nowhere.ts: there is no such'],
+    ['import { nothing } from "./recipe.ts"; export default nothing;', "itself in a circle"],
+    [`import { nothing } from "${MOD}"; nothing`, "SyntaxError", "nothing", "recipe.ts:1:10"],
     ['throw new RangeError("b\\x1b[31mad\\x07");', "RangeError: bad\n", "recipe.ts:1:7"],
     ["throw 3;", "Thrown: 3"],
     ["missing();", "ReferenceError: missing is not defined", "recipe.ts:1:1"],
@@ -190,57 +171,6 @@ Deno.test("loadRecipe: a RecipeError has all of its problems", async () => {
       }:\n  stages[0].context: expected a multiple of 16, found 100`,
     );
   });
-});
-
-Deno.test("loadRecipe: a recipe has no permissions", async () => {
-  await withFiles({ "secret.json": '{"secret": 1}' }, async (path) => {
-    const secret = path("secret.json");
-    const cases: readonly (readonly [source: string, expected: string])[] = [
-      [`Deno.readTextFileSync("${secret}")`, "it asks for read access to"],
-      ["Deno.readTextFileSync(new URL(import.meta.url))", "it asks for read access to"],
-      [
-        'import fs from "node:fs"; fs.readFileSync("/etc/hostname")',
-        "read access to /etc/hostname",
-      ],
-      [`import secret from "${secret}" with { type: "json" }; secret`, "it imports"],
-      [`import secret from "${secret}" with { type: "text" }; secret`, "it imports"],
-      [`await import("${secret}".slice(0), { with: { type: "json" } })`, "it imports"],
-      [`await import(import.meta.url + "?again")`, "it imports"],
-      ['await fetch("http://127.0.0.1:8000/")', "net access to 127.0.0.1:8000"],
-      ['import "https://deno.land/std/assert/mod.ts"', "it imports from deno.land:443"],
-      ['Deno.env.get("HOME")', "env access to HOME"],
-      ['Deno.writeTextFileSync("x", "")', "write access"],
-      ['new Deno.Command("ls").outputSync()', "run access"],
-      ['Deno.dlopen("libc.so.6", {})', "ffi access"],
-      ["Deno.hostname()", "sys access"],
-      [
-        `new Worker("data:text/javascript,", { type: "module", deno: { permissions: { read: true } } })`,
-        "perm",
-      ],
-    ];
-    for (const [source, expected] of cases) {
-      assertStringIncludes(await refusal(`${source}; ${valid()}`), expected, source);
-    }
-  });
-});
-
-Deno.test("loadRecipe: what a recipe does to its own thread stays there", async () => {
-  const spoil = `
-    JSON.stringify = () => "{}";
-    Array.prototype.map = () => [];
-    Object.prototype.polluted = true;
-    self.postMessage({ problems: [{ path: {}, found: 1 }, null], json: 3 });`;
-  const message = await refusal(valid(spoil));
-  assertStringIncludes(message, "2 problems in");
-  assertEquals(({} as { polluted?: true }).polluted, undefined);
-  assertStringIncludes(
-    await refusal(`self.postMessage({ json: "x".repeat(3e6) })`),
-    "longer than 1048576 characters",
-  );
-  assertStringIncludes(
-    await refusal("self.postMessage(3)"),
-    "it answers with something else than a recipe",
-  );
 });
 
 /**
@@ -288,13 +218,19 @@ Deno.test("loadRecipe: allocation without end is given up", async () => {
   }
 });
 
-Deno.test("loadRecipe: a recipe that leaves is given up", async () => {
-  for (const source of ["Deno.exit(0);", "self.close();", "await new Promise(() => {});"]) {
-    await withFiles({ "recipe.ts": source }, async (path) => {
-      const load = () => loadRecipe(path("recipe.ts"), { seconds: 0.5 });
-      await assertRejects(load, RecipeModuleError, "it gave no recipe within 0.5 seconds");
-    });
-  }
+Deno.test("loadRecipe: a recipe is given up before V8 ends the process for it", async () => {
+  const arrays = "const all = []; for (;;) all.push(new Array(1e5).fill(Math.random()));";
+  const heap = "--v8-flags=--max-old-space-size=200";
+  const message = await refusalAlone(arrays, "{ seconds: 60 }", "-A", heap);
+  const [, limit] = /it used more than (\d+) MiB/.exec(message) ?? [];
+  assert(Number(limit) < 200, message);
+});
+
+Deno.test("loadRecipe: a recipe that waits is given up", async () => {
+  await withFiles({ "recipe.ts": "await new Promise(() => {});" }, async (path) => {
+    const load = () => loadRecipe(path("recipe.ts"), { seconds: 0.5 });
+    await assertRejects(load, RecipeModuleError, "it gave no recipe within 0.5 seconds");
+  });
 });
 
 Deno.test("loadRecipe: says which permission it needs itself", async () => {

@@ -1,0 +1,45 @@
+/** `deno task diff`: what two recipes do differently. */
+import { differences } from "../dsl/difference.ts";
+import { printable } from "../dsl/problem.ts";
+import type { Recipe } from "../dsl/recipe.ts";
+import { hash } from "../dsl/serialise.ts";
+import { FormatError } from "../formats/error.ts";
+import { command, main } from "./command.ts";
+import { loadRecipe } from "./recipe_module.ts";
+import { teacherConfig } from "./teacher_config.ts";
+
+const RECIPE = "a recipe module (.ts, .js), its https: URL, or a recipe as JSON";
+
+/** The command. */
+export const diff = command({
+  name: "diff",
+  summary: "tells what two recipes do differently; exit code 0 if nothing, 1 if something",
+  arguments: { A: RECIPE, B: RECIPE },
+  flags: {},
+  run: async ({ arguments: { A, B } }, { print }) => {
+    // One after the other: each is given the time and memory of one.
+    const a = await loadRecipe(A);
+    const b = await loadRecipe(B);
+    const [before, after] = [await layerCount(a), await layerCount(b)];
+    const layers = before === after ? before : undefined;
+    const found = differences(a, b, layers);
+    for (const { path, from, to } of found) print(printable(`${path}: ${from} -> ${to}`) + "\n");
+    return {
+      report: { a: { hash: hash(a) }, b: { hash: hash(b) }, layers, differences: found },
+      failed: found.length > 0,
+    };
+  },
+});
+
+/** How many layers there are for surgery, where the teacher's config.json is at hand. */
+async function layerCount({ teacher }: Recipe): Promise<number | undefined> {
+  if (teacher.kind === "new") return undefined;
+  try {
+    return (await teacherConfig(teacher))?.layers;
+  } catch (error) {
+    if (error instanceof FormatError) return undefined;
+    throw error;
+  }
+}
+
+if (import.meta.main) await main(diff);
