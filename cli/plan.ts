@@ -135,9 +135,9 @@ export const plan = command({
   run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
     const recipe = await loadRecipe(RECIPE);
     const { student, from } = await modelsOf(recipe);
-    const problems = stageProblems(recipe.stages, student);
+    const problems = stageProblems(recipe.stages, student, from?.spec);
     if (problems.length > 0) throw new RecipeError(problems);
-    const trained = (i: number) => trainedParameters(recipe.stages[i], student);
+    const trained = (i: number) => trainedParameters(recipe.stages[i], student, from?.spec);
     const planned = planOf(recipe, student, trained, from);
     const speed = await withDevice(flags, say, matmulSpeed);
     const costs = stageCosts(recipe, student, from?.spec, speed);

@@ -31,17 +31,18 @@ function isReinitialised(name: string, mixers: readonly Mixer[]): boolean {
 
 /**
  * What every parameter of the student starts as: q, k, v, o with their biases and norms, MLPs, norms,
- * embeddings and head from the teacher; only a mixer's own parameters are new.
+ * embeddings and head from the teacher; only a mixer's own parameters are new. Where the teacher is a
+ * converted model itself, its mixers' tensors are taken as well, unless other ranks need other shapes.
  */
 export function transfers(
   teacher: ModelSpec,
   student: ModelSpec,
   mixers: readonly Mixer[],
 ): Transfer[] {
-  const known = new Set(modelParameters(teacher).map(({ name }) => name));
+  const known = new Map(modelParameters(teacher).map(({ name, shape }) => [name, `${shape}`]));
   return modelParameters(student).map((parameter) => {
-    const { name } = parameter;
-    const copied = known.has(name) && !isReinitialised(name, mixers);
+    const { name, shape } = parameter;
+    const copied = known.get(name) === `${shape}` && !isReinitialised(name, mixers);
     return copied ? { parameter, from: name } : { parameter };
   });
 }

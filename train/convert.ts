@@ -83,7 +83,7 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
     events.note("starts afresh; --resume would have gone on with the unfinished run of before");
   }
   const origin = originOf(recipe, resumes ? path : undefined, events.note, options.folderOf);
-  const problems = stageProblems(recipe.stages, origin.student);
+  const problems = stageProblems(recipe.stages, origin.student, origin.teacher?.spec);
   if (problems.length > 0) throw new RecipeError(problems);
   if (!resumes) checkData(recipe, origin, events.progress);
 

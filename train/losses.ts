@@ -41,8 +41,15 @@ export interface LayerLoss {
 }
 
 /**
- * Stage 1, layer by layer: every converted layer's mixer is fed the teacher's residual stream and
- * answers what the teacher's attention answers. The mean of each over batch and time.
+ * Whether a layer has something to learn in stage 1: those that keep their attention have not, nor
+ * have those that a converted teacher had converted already.
+ */
+export const isAligned = (student: ModelSpec, teacher: ModelSpec | undefined, layer: number) =>
+  student.mixers[layer].kind !== "attention" && student.mixers[layer] !== teacher?.mixers[layer];
+
+/**
+ * Stage 1, layer by layer: every aligned layer's mixer is fed the teacher's residual stream and
+ * answers what the teacher's own mixer answers. The mean of each over batch and time.
  */
 export function alignLosses(teacher: Model, student: Model, batch: Batch): LayerLoss[] {
   const { traces } = decoderForward(teacher.spec, { ...batch, weight: teacher.weight });
@@ -50,7 +57,7 @@ export function alignLosses(teacher: Model, student: Model, batch: Batch): Layer
   let firstValue: Tensor | undefined;
   student.spec.mixers.forEach((mixer, layer) => {
     const trace = traces[layer];
-    if (mixer.kind === "attention") {
+    if (!isAligned(student.spec, teacher.spec, layer)) {
       firstValue ??= trace.value;
       return;
     }
@@ -69,7 +76,7 @@ export function alignLosses(teacher: Model, student: Model, batch: Batch): Layer
   return losses;
 }
 
-/** Stage 1: the mean over converted layers, [1]. */
+/** Stage 1: the mean over aligned layers, [1]. */
 export function alignLoss(teacher: Model, student: Model, batch: Batch): Tensor {
   const losses = alignLosses(teacher, student, batch).map(({ loss }) => loss);
   const total = losses.reduce((sum, loss) => g.add(sum, loss));

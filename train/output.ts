@@ -8,6 +8,7 @@ import { readJsonObject } from "../formats/json.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { TensorSource } from "../formats/safetensors/write.ts";
 import { writeCheckpoint } from "../formats/safetensors/write_checkpoint.ts";
+import { remoteCode } from "../formats/hf_modeling/code.ts";
 import type { Report } from "./report.ts";
 import type { NamedFile } from "./tokenizer_files.ts";
 
@@ -123,13 +124,15 @@ export function writeOutput(folder: string, output: Output): void {
     writeCheckpoint(partial, output.tensors.map((tensor) => ({ ...tensor, dtype })));
     const { config } = output;
     const torchDtype = { ...config, torchDtype: output.dtype };
-    writeJsonAtomic(join(partial, "config.json"), configJson(torchDtype));
+    const code = remoteCode(config.modelType);
+    const autoMap = code && { auto_map: code.autoMap };
+    writeJsonAtomic(join(partial, "config.json"), configJson(torchDtype, autoMap));
     writeJsonAtomic(join(partial, "generation_config.json"), {
       ...(config.bosTokenId === null ? {} : { bos_token_id: config.bosTokenId }),
       ...(config.eosTokenIds.length === 0 ? {} : { eos_token_id: config.eosTokenIds }),
       do_sample: false,
     });
-    for (const { name, content } of output.tokenizerFiles) {
+    for (const { name, content } of [...output.tokenizerFiles, ...code?.files ?? []]) {
       writeFileAtomic(join(partial, name), content);
     }
     writeFileAtomic(join(partial, "recipe.json"), output.recipe);

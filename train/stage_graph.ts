@@ -15,33 +15,47 @@ import {
   alignLosses,
   type Batch,
   distillLosses,
+  isAligned,
   type Model,
   textLosses,
 } from "./losses.ts";
 
-/** The parameters that a stage reads: in stage 1 only those of converted layers. */
-function stageParameters(stage: Stage, student: ModelSpec): Parameter[] {
+const layerOf = (name: string): number | undefined => {
+  const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
+  return layer === undefined ? undefined : Number(layer);
+};
+
+/** The parameters that a stage reads: in stage 1 only the mixers of layers that learn there. */
+function stageParameters(stage: Stage, student: ModelSpec, teacher?: ModelSpec): Parameter[] {
   const all = modelParameters(student);
   if (stage.kind !== "align") return all;
-  return all.filter(({ name, mixer }) => mixer && isConverted(student, name));
+  return all.filter(({ name, mixer }) => mixer && isAligned(student, teacher, layerOf(name)!));
 }
 
 const isConverted = ({ mixers }: ModelSpec, name: string): boolean => {
-  const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
-  return layer !== undefined && mixers[Number(layer)].kind !== "attention";
+  const layer = layerOf(name);
+  return layer !== undefined && mixers[layer].kind !== "attention";
 };
 
 /** The parameters that a stage trains, in checkpoint order. */
-export function trainedParameters(stage: Stage, student: ModelSpec): Parameter[] {
-  return stageParameters(stage, student).filter(({ name, mixer }) =>
+export function trainedParameters(
+  stage: Stage,
+  student: ModelSpec,
+  teacher?: ModelSpec,
+): Parameter[] {
+  return stageParameters(stage, student, teacher).filter(({ name, mixer }) =>
     isTrained(stage.trains, name, mixer && isConverted(student, name))
   );
 }
 
 /** Stages that would train nothing. */
-export function stageProblems(stages: readonly Stage[], student: ModelSpec): Problem[] {
+export function stageProblems(
+  stages: readonly Stage[],
+  student: ModelSpec,
+  teacher?: ModelSpec,
+): Problem[] {
   return stages.flatMap((stage, i) => {
-    if (trainedParameters(stage, student).length > 0) return [];
+    if (trainedParameters(stage, student, teacher).length > 0) return [];
     const among = stage.kind === "align" ? "the converted layers' mixers" : "the student";
     const found = typeof stage.trains === "string" ? stage.trains : stage.trains.globs.join(", ");
     return [{
@@ -124,9 +138,9 @@ export function alignmentGraph(student: ModelSpec, teacher: ModelSpec, context: 
 export function stageGraph(stage: Stage, student: ModelSpec, teacher?: ModelSpec): StageGraph {
   const { context, accumulate } = stage;
   const rows = stage.batch / accumulate;
-  const trained = trainedParameters(stage, student);
+  const trained = trainedParameters(stage, student, teacher);
   const names = new Set(trained.map(({ name }) => name));
-  const frozen = stageParameters(stage, student).filter(({ name }) => !names.has(name));
+  const frozen = stageParameters(stage, student, teacher).filter(({ name }) => !names.has(name));
   const own = modelInputs(student, "");
   const other = teacher && modelInputs(teacher, TEACHER_PREFIX);
   const whole = stageLoss(stage, batchInputs(student, rows, context), own, other);

@@ -1,6 +1,7 @@
 /** `deno task bench train`: tokens/s of a training step. */
 
-import { preparePeer, runPeer } from "../../bench/peer.ts";
+import { runPeer } from "../../bench/peer.ts";
+import { preparePython } from "../../bench/python.ts";
 import type { ShapeName } from "../../bench/shapes.ts";
 import { benchTrain, type TrainBench } from "../../bench/train.ts";
 import { machineReport } from "../../train/machine.ts";
@@ -84,7 +85,7 @@ async function inTurn(
   },
   say: (line: string) => void,
 ): Promise<{ ours: TrainBench; theirs: number; ratio: number }> {
-  await preparePeer(say);
+  await preparePython(say);
   let ours: TrainBench | undefined;
   let theirs = 0;
   for (let turn = 1; turn <= TURNS; turn++) {

@@ -133,6 +133,20 @@ Deno.test("conversion: a teacher that is a student already keeps its mixers", ()
   assertEquals(copied.length, 7 + 16 + 5, "projections, the mixer's own, and what is around it");
 });
 
+Deno.test("conversion: a student that is converted again keeps what fits its new mixers", () => {
+  const ranks = { decay: 5, iclr: 4, valueResidual: 3, gate: 2 };
+  const { config } = convert(layers.all.to(radRwkv7({ ranks })));
+  const { transfers } = conversionOf(
+    withSurgery([layers.all.to(radRwkv7({ ranks: { ...ranks, decay: 6 }, gate: 1 }))]),
+    { config, spec: checkpointSpec(config, new Map()) },
+  );
+  const fresh = transfers.filter(({ from }) => from === undefined)
+    .map(({ parameter }) => parameter.name);
+  const own = (layer: number) =>
+    ["w1", "w2", "gate.weight"].map((name) => `model.layers.${layer}.self_attn.${name}`);
+  assertEquals(fresh, [0, 1, 2, 3].flatMap(own));
+});
+
 Deno.test("conversion: rules that do not fit are told all at once, with their paths", () => {
   const { problems } = assertThrows(
     () =>

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { extend, withHybrid } from "../../dsl/compose.ts";
-import { radRwkv6 } from "../../dsl/mixers.ts";
+import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import { recipe } from "../../dsl/recipe.ts";
 import { constant } from "../../dsl/schedules.ts";
 import { layers, only } from "../../dsl/selectors.ts";
@@ -182,6 +182,45 @@ Deno.test("a hybrid keeps the teacher's attention where it is told to", async ()
     }
     // Half of the state is a cache: keys and values of 8 numbers a token.
     assertEquals(report.student.stateBytesAt1K, 512 + 2 * 8 * 4 * 1024);
+  });
+});
+
+Deno.test("a hybrid is converted further, a finished student finetuned", async () => {
+  await withFolder(async (folder, device) => {
+    const base = minuteRecipe(folder, { stages: [align(steps(4))] });
+    const hybrid = withHybrid(only(1))(base);
+    await run(device, hybrid);
+    const before = weightsOf(hybrid.output);
+
+    const rest = recipe({
+      ...base,
+      teacher: teacher(hybrid.output),
+      surgery: [layers.only(1).to(radRwkv7())],
+      output: join(folder, "rest"),
+    } as never);
+    const report = await run(device, rest);
+    assertEquals(inspectCheckpoint(rest.output).spec.mixers.map(({ kind }) => kind), [
+      "radRwkv7",
+      "radRwkv7",
+    ]);
+    const after = weightsOf(rest.output);
+    assert(after.get("model.layers.1.self_attn.w2")!.some((x) => x !== 0));
+    // Layer 0 answers itself: there is nothing to learn for it in stage 1.
+    for (const [name, values] of before) {
+      if (name.startsWith("model.layers.0.")) assert(same(values, after.get(name)), name);
+    }
+
+    const finished = recipe({
+      ...base,
+      teacher: teacher(rest.output),
+      surgery: [],
+      stages: [finetune(steps(4))],
+      output: join(folder, "finished"),
+    } as never);
+    const { untrained, stages } = await run(device, finished);
+    assertAlmostEquals(untrained.loss, report.student.loss, 1e-6);
+    assert(stages[0].loss < untrained.loss);
+    assertEquals(inspectCheckpoint(finished.output).spec, inspectCheckpoint(rest.output).spec);
   });
 });
 

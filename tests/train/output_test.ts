@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { FormatError } from "../../formats/error.ts";
 import { parseConfig } from "../../formats/hf_config/config.ts";
+import { CODE_FILES } from "../../formats/hf_modeling/code.ts";
 import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
 import {
   checkOutput,
@@ -55,6 +56,30 @@ Deno.test("output: a Hugging Face folder, with recipe, report and telemetry", ()
   });
   assertEquals(json("report.json"), { recipeHash: "abc" });
   assertEquals(Deno.readTextFileSync(join(out, "telemetry.jsonl")), '{"step":1}\n');
+});
+
+Deno.test("output: a converted model comes with the code that opens it", () => {
+  using temporary = temporaryFolder();
+  const out = join(temporary.folder, "out");
+  const config = parseConfig({
+    ...TEACHER_CONFIG,
+    ...{ model_type: "rwkv7qwen2", vocab_size: 9, use_rope: true, balance_state: false },
+    ...{ groupnorm_att: true, gate_rank_type: 0, lora_rank_decay: 2, lora_rank_iclr: 2 },
+    lora_rank_value_residual_mix: 2,
+  });
+  writeOutput(out, output({ config }));
+  assertEquals(namesIn(out), [...FILES, ...CODE_FILES].sort());
+  const written = JSON.parse(Deno.readTextFileSync(join(out, "config.json")));
+  assertEquals(written.architectures, ["RWKV7Qwen2ForCausalLM"]);
+  assertEquals(written.auto_map, {
+    AutoConfig: "configuration_rwkvqwen2.RWKV7Qwen2Config",
+    AutoModelForCausalLM: "modeling_rwkvqwen2.RWKV7Qwen2ForCausalLM",
+  });
+  for (const reference of Object.values<string>(written.auto_map)) {
+    const [file, name] = reference.split(".");
+    const code = Deno.readTextFileSync(join(out, `${file}.py`));
+    assert(code.includes(`class ${name}(`), reference);
+  }
 });
 
 Deno.test("output: telemetry that is not there is left out", () => {

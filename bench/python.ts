@@ -1,0 +1,82 @@
+/** Python with PyTorch and transformers, in a virtual environment that is made when it is missing. */
+
+import { FormatError } from "../formats/error.ts";
+
+/** The environment, beside deno.json, and what goes in. */
+const FOLDER = ".venv";
+const PYTHON = `${FOLDER}/bin/python`;
+const PACKAGES = [
+  "torch==2.13.0",
+  "transformers==5.18.0",
+  "safetensors",
+  "tokenizers",
+  "numpy",
+];
+/** Says which packages are in; written last. */
+const READY = `${FOLDER}/ready`;
+/** Held while the environment is made: several programs may want it at once. */
+const LOCK = `${FOLDER}/lock`;
+
+/** Runs a program to its end and returns what it wrote. @throws FormatError where it failed. */
+async function run(
+  command: string,
+  args: readonly string[],
+  advice = "see its message",
+): Promise<string> {
+  const child = new Deno.Command(command, { args: [...args], stdout: "piped", stderr: "piped" });
+  let output: Deno.CommandOutput;
+  try {
+    output = await child.output();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new FormatError({
+      file: command,
+      expected: "a program that can be run",
+      found: "none",
+      advice: "install python3 with venv and pip, then run: deno task python",
+    });
+  }
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  if (output.success) return decode(output.stdout);
+  throw new FormatError({
+    file: `${command} ${args.join(" ")}`,
+    expected: "to run",
+    found: decode(output.stderr).trim().split("\n").slice(-3).join(" / "),
+    advice,
+  });
+}
+
+function isReady(): boolean {
+  try {
+    return Deno.readTextFileSync(READY) === `${PACKAGES.join("\n")}\n`;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/**
+ * Makes the environment where it is missing or has other packages, from PyPI. Two programs that want
+ * it at once make it once.
+ * @throws FormatError where there is no python3 or a package cannot be installed.
+ */
+export async function preparePython(note: (line: string) => void): Promise<void> {
+  if (isReady()) return;
+  Deno.mkdirSync(FOLDER, { recursive: true });
+  using lock = Deno.openSync(LOCK, { write: true, create: true });
+  lock.lockSync(true);
+  if (isReady()) return;
+  note(`making ${FOLDER} with ${PACKAGES.join(", ")}`);
+  const advice = "this needs python3 with venv and pip, and PyPI: try again with deno task python";
+  await run("python3", ["-m", "venv", FOLDER], advice);
+  const install = ["-m", "pip", "install", "-q", "--retries", "0", ...PACKAGES];
+  await run(PYTHON, install, advice);
+  Deno.writeTextFileSync(READY, `${PACKAGES.join("\n")}\n`);
+}
+
+/** Runs a script in the environment and returns what it printed. @throws FormatError */
+export function runPython(args: readonly string[]): Promise<string> {
+  return run(PYTHON, args);
+}
+
+if (import.meta.main) await preparePython((line) => console.error(line));
