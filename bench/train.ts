@@ -2,7 +2,7 @@
 
 import type { Device, ProfileRow } from "../devices/device.ts";
 import { createStore, layoutOf } from "../devices/store.ts";
-import { align, distill } from "../dsl/stages.ts";
+import { align, distill, finetune } from "../dsl/stages.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
@@ -12,25 +12,28 @@ import { benchModels, type ShapeName, SHAPES } from "./shapes.ts";
 /** What is measured. */
 export interface TrainBenchOptions {
   readonly shape: ShapeName;
-  /** 1 aligns, 2 distils. */
-  readonly stage: 1 | 2;
+  /** 1 aligns, 2 distils, 3 learns from the text alone. */
+  readonly stage: 1 | 2 | 3;
   readonly steps: number;
 }
 
 /** What was measured. */
 export interface TrainBench {
   readonly shape: ShapeName;
-  readonly stage: 1 | 2;
+  readonly stage: 1 | 2 | 3;
   /** From the fastest step, as the peers are measured. */
   readonly tokensPerSecond: number;
   readonly medianTokensPerSecond: number;
   /** Of matrix products and everything else, forward and backward. */
   readonly gflops: number;
+  readonly medianGflops: number;
   readonly secondsPerStep: number;
   /** Bytes of weights, gradients, moments and activations. */
   readonly bytes: number;
   readonly profile?: readonly ProfileRow[];
 }
+
+const STAGES = { 1: align, 2: distill, 3: finetune } as const;
 
 /** Runs a training step several times. With `profile` one more step is timed launch by launch. */
 export async function benchTrain(
@@ -48,7 +51,7 @@ export async function benchTrain(
   const options = { batch, context, tokens: batch * context };
   const trainer = await createTrainer({
     device,
-    stage: stage === 1 ? align(options) : distill(options),
+    stage: STAGES[stage](options),
     student,
     values: (name) => initialValues(parameters.get(name)!, 2),
     teacher: { spec: teacher, store: teacherStore },
@@ -74,6 +77,7 @@ export async function benchTrain(
     tokensPerSecond: tokens / best,
     medianTokensPerSecond: tokens / seconds[seconds.length >> 1],
     gflops: trainer.flops / best / 1e9,
+    medianGflops: trainer.flops / seconds[seconds.length >> 1] / 1e9,
     secondsPerStep: best,
     bytes: 4 * (teacherStore.layout.size + 4 * trainer.trained.layout.size +
           trainer.frozen.layout.size) + trainer.arenaBytes,

@@ -1,0 +1,27 @@
+/** How fast this machine trains, from a few steps of a small model: what its plans reckon with. */
+
+import type { Device } from "../devices/device.ts";
+import type { StageKind } from "../dsl/stages.ts";
+import { benchTrain } from "./train.ts";
+
+/** Which steps stand for a stage; pretraining is a finetune of weights that are not there yet. */
+const BENCHES = { align: 1, distill: 2, finetune: 3, pretrain: 3 } as const satisfies Readonly<
+  Record<StageKind, 1 | 2 | 3>
+>;
+
+/** Steps that are timed. */
+const STEPS = 7;
+
+/** FLOP/s of a training step of each of these stages, the median of a few steps. */
+export async function stageSpeeds(
+  device: Device,
+  kinds: readonly StageKind[],
+): Promise<Readonly<Partial<Record<StageKind, number>>>> {
+  const speeds: Partial<Record<StageKind, number>> = {};
+  for (const kind of new Set(kinds)) {
+    const stage = BENCHES[kind];
+    const { medianGflops } = await benchTrain(device, { shape: "quickstart", stage, steps: STEPS });
+    speeds[kind] = 1e9 * medianGflops;
+  }
+  return speeds;
+}
