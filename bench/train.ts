@@ -26,7 +26,6 @@ export interface TrainBench {
   readonly medianTokensPerSecond: number;
   /** Of matrix products and everything else, forward and backward. */
   readonly gflops: number;
-  readonly medianGflops: number;
   readonly secondsPerStep: number;
   /** Bytes of weights, gradients, moments and activations. */
   readonly bytes: number;
@@ -77,7 +76,6 @@ export async function benchTrain(
     tokensPerSecond: tokens / best,
     medianTokensPerSecond: tokens / seconds[seconds.length >> 1],
     gflops: trainer.flops / best / 1e9,
-    medianGflops: trainer.flops / seconds[seconds.length >> 1] / 1e9,
     secondsPerStep: best,
     bytes: 4 * (teacherStore.layout.size + 4 * trainer.trained.layout.size +
           trainer.frozen.layout.size) + trainer.arenaBytes,

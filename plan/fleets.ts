@@ -62,10 +62,10 @@ export const DEVICES: readonly DeviceRow[] = Object.freeze([
  * are assumed for every other device: nothing was measured on those.
  */
 export const EFFICIENCY: Readonly<Record<StageKind, number>> = Object.freeze({
-  align: 0.08,
-  distill: 0.17,
-  finetune: 0.16,
-  pretrain: 0.16,
+  align: 0.076,
+  distill: 0.161,
+  finetune: 0.195,
+  pretrain: 0.195,
 });
 
 /** What a plan is made for. */

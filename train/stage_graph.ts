@@ -13,7 +13,7 @@ import type { Parameter } from "../models/parameter.ts";
 import { alignLoss, type Batch, distillLosses, type Model, textLosses } from "./losses.ts";
 
 /** The parameters that a stage reads: in stage 1 only those of converted layers. */
-function stageParameters(stage: Stage, student: ModelSpec): Parameter[] {
+export function stageParameters(stage: Stage, student: ModelSpec): Parameter[] {
   const all = modelParameters(student);
   if (stage.kind !== "align") return all;
   return all.filter(({ name, mixer }) => mixer && isConverted(student, name));

@@ -8,7 +8,7 @@ import { layerPrefix, modelParameters } from "../models/decoder.ts";
 import type { StageSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
 import { stageSequenceCost } from "./stage_cost.ts";
-import { stageGraph } from "./stage_graph.ts";
+import { stageGraph, stageParameters, trainedParameters } from "./stage_graph.ts";
 
 /** Layers of a model whose program is that of a deeper one but for the layers. */
 const SHALLOW = 2;
@@ -35,6 +35,12 @@ function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: Model
   return 3 * logits + 2 * 4 * vocabSize * hiddenSize;
 }
 
+/** Bytes of a program of two layers: the graph of a deep model takes minutes, its head is the same. */
+function programBytes(stage: Stage, student: ModelSpec, teacher: ModelSpec | undefined): number {
+  const { results } = stageGraph(stage, shallow(student), teacher && shallow(teacher));
+  return costOf(results).arenaBytes;
+}
+
 /**
  * Counts a stage.
  * @param program whether the head's memory is that of the program which this machine would run
@@ -51,12 +57,7 @@ export function stageSize(
     ? counted
     : stageSequenceCost({ ...stage, rematerialise: !stage.rematerialise }, student, teacher);
   const [kept, rematerialised] = stage.rematerialise ? [other, counted] : [counted, other];
-  // Of two layers: the graph of a deep model would take minutes, and its head is the same.
-  const graph = stageGraph(stage, shallow(student), teacher && shallow(teacher));
-  const held = program
-    ? Math.max(0, costOf(graph.results).arenaBytes - rows * counted.activationBytes)
-    : headBytes(stage, student);
-  const { trained, frozen } = stageGraph(stage, student, teacher);
+  const trained = count(trainedParameters(stage, student));
   return {
     stage,
     flops: counted.flops,
@@ -64,9 +65,11 @@ export function stageSize(
       kept: kept.activationBytes,
       rematerialised: rematerialised.activationBytes,
     },
-    head: held,
-    trained: count(trained),
-    frozen: count(frozen),
+    head: program
+      ? Math.max(0, programBytes(stage, student, teacher) - rows * counted.activationBytes)
+      : headBytes(stage, student),
+    trained,
+    frozen: count(stageParameters(stage, student)) - trained,
     student: count(modelParameters(student)),
     teacher: teacher === undefined ? 0 : count(modelParameters(teacher)),
     usesTeacher: stage.kind === "align" || stage.kind === "distill",
