@@ -10,7 +10,7 @@ const BENCHES = { align: 1, distill: 2, finetune: 3, pretrain: 3 } as const sati
 >;
 
 /** Steps that are timed. */
-const STEPS = 12;
+const STEPS = 8;
 
 /** FLOP/s of a training step of each of these stages, from the fastest: others may be working. */
 export async function stageSpeeds(
