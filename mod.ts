@@ -32,7 +32,13 @@ export { validate } from "./dsl/recipe.ts";
 export { RecipeError } from "./dsl/problem.ts";
 
 export type { Recipe, RecipeOptions } from "./dsl/recipe.ts";
-export type { Checkpoint, NewModel, NewModelOptions, Teacher } from "./dsl/teachers.ts";
+export type {
+  Checkpoint,
+  CheckpointOptions,
+  NewModel,
+  NewModelOptions,
+  Teacher,
+} from "./dsl/teachers.ts";
 export type { ModelConfig, ModelConfigOptions } from "./dsl/model_config.ts";
 export type { Selection, Selector } from "./dsl/selectors.ts";
 export type { Rule } from "./dsl/surgery.ts";

@@ -1,6 +1,12 @@
 /** The shapes that training is measured at. */
 
-import { type DecoderConfig, type ModelSpec, radRwkv7Ranks } from "../models/config.ts";
+import {
+  type DecoderConfig,
+  type MixerSpec,
+  type ModelSpec,
+  radRwkv6Ranks,
+  radRwkv7Ranks,
+} from "../models/config.ts";
 
 /** A model, a batch and a context. */
 export interface BenchShape {
@@ -47,21 +53,41 @@ export const SHAPES = {
 /** A shape's name. */
 export type ShapeName = keyof typeof SHAPES;
 
-/** The teacher of a shape, and the student with RAD-RWKV7 in every layer. */
-export function benchModels({ config }: BenchShape): { teacher: ModelSpec; student: ModelSpec } {
+/** The mixers that students are measured with, by the published flags. */
+export const BENCH_MIXERS = {
+  rwkv6: (hiddenSize: number): MixerSpec => ({
+    kind: "radRwkv6",
+    rope: false,
+    tokenShift: true,
+    balanceState: true,
+    groupNorm: false,
+    gate: 1,
+    ranks: radRwkv6Ranks(hiddenSize),
+  }),
+  rwkv7: (hiddenSize: number): MixerSpec => ({
+    kind: "radRwkv7",
+    rope: true,
+    balanceState: false,
+    groupNorm: true,
+    gate: 2,
+    ranks: radRwkv7Ranks(hiddenSize),
+  }),
+} as const;
+
+/** A mixer's name. */
+export type BenchMixer = keyof typeof BENCH_MIXERS;
+
+/** The teacher of a shape, and the student with a mixer in every layer. */
+export function benchModels(
+  { config }: BenchShape,
+  mixer: BenchMixer,
+): { teacher: ModelSpec; student: ModelSpec } {
   const layers = Array.from({ length: config.layers });
   return {
     teacher: { config, mixers: layers.map(() => ({ kind: "attention" })) },
     student: {
       config,
-      mixers: layers.map(() => ({
-        kind: "radRwkv7",
-        rope: true,
-        balanceState: false,
-        groupNorm: true,
-        gate: 2,
-        ranks: radRwkv7Ranks(config.hiddenSize),
-      })),
+      mixers: layers.map(() => BENCH_MIXERS[mixer](config.hiddenSize)),
     },
   };
 }

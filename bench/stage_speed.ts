@@ -2,6 +2,7 @@
 
 import type { Device } from "../devices/device.ts";
 import type { StageKind } from "../dsl/stages.ts";
+import type { BenchMixer } from "./shapes.ts";
 import { benchTrain } from "./train.ts";
 
 /** Which steps stand for a stage; pretraining is a finetune of weights that are not there yet. */
@@ -12,15 +13,21 @@ const BENCHES = { align: 1, distill: 2, finetune: 3, pretrain: 3 } as const sati
 /** Steps that are timed. */
 const STEPS = 8;
 
-/** FLOP/s of a training step of each of these stages, from the fastest: others may be working. */
+/** FLOP/s of a training step of each of these stages with a mixer, from the fastest: others may be working. */
 export async function stageSpeeds(
   device: Device,
   kinds: readonly StageKind[],
+  mixer: BenchMixer,
 ): Promise<Readonly<Partial<Record<StageKind, number>>>> {
   const speeds: Partial<Record<StageKind, number>> = {};
   for (const kind of new Set(kinds)) {
     const stage = BENCHES[kind];
-    const { gflops } = await benchTrain(device, { shape: "quickstart", stage, steps: STEPS });
+    const { gflops } = await benchTrain(device, {
+      shape: "quickstart",
+      mixer: "rwkv7",
+      stage,
+      steps: STEPS,
+    });
     speeds[kind] = 1e9 * gflops;
   }
   return speeds;

@@ -7,11 +7,13 @@ import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
 import { createTrainer } from "../train/trainer.ts";
-import { benchModels, type ShapeName, SHAPES } from "./shapes.ts";
+import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
 
 /** What is measured. */
 export interface TrainBenchOptions {
   readonly shape: ShapeName;
+  /** What every layer of the student has. */
+  readonly mixer: BenchMixer;
   /** 1 aligns, 2 distils, 3 learns from the text alone. */
   readonly stage: 1 | 2 | 3;
   readonly steps: number;
@@ -37,11 +39,11 @@ const STAGES = { 1: align, 2: distill, 3: finetune } as const;
 /** Runs a training step several times. With `profile` one more step is timed launch by launch. */
 export async function benchTrain(
   device: Device,
-  { shape, stage, steps }: TrainBenchOptions,
+  { shape, mixer, stage, steps }: TrainBenchOptions,
   profile = false,
 ): Promise<TrainBench> {
   const { batch, context, config } = SHAPES[shape];
-  const { teacher, student } = benchModels(SHAPES[shape]);
+  const { teacher, student } = benchModels(SHAPES[shape], mixer);
   const teacherStore = createStore(device, layoutOf(modelParameters(teacher)));
   for (const parameter of modelParameters(teacher)) {
     teacherStore.write(parameter.name, initialValues(parameter, 1));

@@ -27,9 +27,10 @@ export const calibrate = command({
     const recipes = await Promise.all(
       PUBLISHED.map(({ size }) => loadRecipe(`${RECIPES}#${size}`)),
     );
+    const models = await Promise.all(recipes.map((recipe) => modelsOf(recipe)));
     const runs = PUBLISHED.map(({ size, hours }, run) => {
       const recipe = recipes[run];
-      const { student, from } = modelsOf(recipe);
+      const { student, from } = models[run];
       const stages = recipe.stages.map((stage, i) => {
         const budget = stageBudget(stageSize(stage, student, from?.spec, false), fleet);
         return { kind: stage.kind, publishedHours: hours[i], ...budget };

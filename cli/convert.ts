@@ -7,6 +7,7 @@ import { NotFiniteError } from "../train/finite.ts";
 import { OUTPUT_DTYPES } from "../train/output.ts";
 import type { InferenceReport, Report, StageReport } from "../train/report.ts";
 import type { RunOutcome } from "../train/run.ts";
+import { localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, choice, type FlagValues, optional, path, real, toggle, whole } from "./flags.ts";
@@ -43,12 +44,13 @@ export const convert = command({
   flags: FLAGS,
   run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
     const written = await loadRecipe(RECIPE);
-    const recipe = flags.seed === undefined ? written : build({ ...written, seed: flags.seed });
-    const out = flags.out ?? recipe.output;
+    const seeded = flags.seed === undefined ? written : build({ ...written, seed: flags.seed });
+    const out = flags.out ?? seeded.output;
     const progress = standardProgress(say);
     const listen = () =>
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
     try {
+      const { recipe, folderOf } = await localRecipe(seeded, progress);
       const outcome = await withDevice(flags, say, (device) =>
         runRecipe(recipe, {
           device,
@@ -56,6 +58,7 @@ export const convert = command({
           resume: flags.resume,
           dtype: flags.dtype,
           checkpointSeconds: flags["checkpoint-every"],
+          folderOf,
           events: {
             note: progress.note,
             progress: progress.count,

@@ -5,6 +5,7 @@ import { readText } from "../formats/json.ts";
 import { TEXT_LIMIT } from "../formats/text/text.ts";
 import { evaluate as evaluateTokens } from "../infer/evaluate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, path, required, UsageError, whole } from "./flags.ts";
@@ -18,7 +19,7 @@ const CONTEXT_LIMIT = 1 << 20;
 export const evaluate = command({
   name: "evaluate",
   summary: "measures how well a checkpoint predicts a text: loss, perplexity, bits per byte",
-  arguments: { CHECKPOINT: "a folder with config.json, model.safetensors and tokenizer.json" },
+  arguments: { CHECKPOINT },
   flags: {
     text: required(path("FILE", "a UTF-8 text file")),
     context: absent(
@@ -27,7 +28,8 @@ export const evaluate = command({
     ),
     ...deviceFlags,
   },
-  run: async ({ arguments: { CHECKPOINT: folder }, flags }, { print, say }) => {
+  run: async ({ arguments: { CHECKPOINT: named }, flags }, { print, say }) => {
+    const folder = await checkpointFolder(named, say);
     const checkpoint = inspectCheckpoint(folder);
     const tokenizer = checkpointTokenizer(folder, checkpoint.config);
     const text = readText(flags.text, TEXT_LIMIT);

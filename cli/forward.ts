@@ -6,6 +6,7 @@ import { openSafetensors } from "../formats/safetensors/store.ts";
 import { DEFAULT_METADATA, formatHeader, sourceBytes } from "../formats/safetensors/write.ts";
 import { forwardLogits } from "../infer/forward.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { path, required } from "./flags.ts";
@@ -44,13 +45,14 @@ function readIds(file: string, vocabSize: number): Ids {
 export const forward = command({
   name: "forward",
   summary: "computes the logits of given ids, all tokens of a text at once as training does",
-  arguments: { CHECKPOINT: "a folder with config.json and model.safetensors" },
+  arguments: { CHECKPOINT },
   flags: {
     ids: required(path("FILE", "safetensors with an integer tensor ids [batch, time]")),
     out: required(path("FILE", "safetensors to write, f32 logits [batch, time, vocabulary]")),
     ...deviceFlags,
   },
-  run: async ({ arguments: { CHECKPOINT: folder }, flags }, { print, say }) => {
+  run: async ({ arguments: { CHECKPOINT: named }, flags }, { print, say }) => {
+    const folder = await checkpointFolder(named, say);
     const checkpoint = inspectCheckpoint(folder);
     const { vocabSize } = checkpoint.config;
     const { ids, batch, time } = readIds(flags.ids, vocabSize);

@@ -3,6 +3,7 @@
 import { generate as continuation } from "../infer/generate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
 import { stateBytes } from "../infer/session.ts";
+import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { optional, real, required, text, UsageError, whole } from "./flags.ts";
@@ -11,7 +12,7 @@ import { optional, real, required, text, UsageError, whole } from "./flags.ts";
 export const generate = command({
   name: "generate",
   summary: "continues a prompt with a checkpoint",
-  arguments: { CHECKPOINT: "a folder with config.json, model.safetensors and tokenizer.json" },
+  arguments: { CHECKPOINT },
   flags: {
     prompt: required(text("P", "the text to continue")),
     tokens: optional(whole("new tokens at most", 1), 128),
@@ -36,7 +37,8 @@ export const generate = command({
     seed: optional(whole("seed of the draws", 0), 0),
     ...deviceFlags,
   },
-  run: async ({ arguments: { CHECKPOINT: folder }, flags }, { print, say }) => {
+  run: async ({ arguments: { CHECKPOINT: named }, flags }, { print, say }) => {
+    const folder = await checkpointFolder(named, say);
     const checkpoint = inspectCheckpoint(folder);
     const { config, spec } = checkpoint;
     const tokenizer = checkpointTokenizer(folder, config);

@@ -6,10 +6,13 @@ import { costOf } from "../devices/null.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import type { StageKind } from "../dsl/stages.ts";
+import type { Checkpoint } from "../dsl/teachers.ts";
+import { FormatError } from "../formats/error.ts";
 import * as g from "../graph/build.ts";
 import { CONFIG_LIMIT, type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
 import { readJsonObject } from "../formats/json.ts";
-import { checkWidths, inspectCheckpoint } from "../infer/load.ts";
+import { hubSettings } from "../hub/settings.ts";
+import { checkWidths } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts";
 import { stageBudget } from "../plan/budget.ts";
@@ -22,6 +25,7 @@ import { checkpointSpec } from "../plan/spec.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
 import { existingTokenizer } from "../train/tokenizer_files.ts";
+import { inspectTeacher } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
@@ -63,8 +67,12 @@ function exists(path: string): boolean {
   }
 }
 
-/** The teacher: of `--config`, of its folder, or of a folder with config.json alone, or known. */
-function teacherOf(location: string, file: string | undefined): TeacherConfig {
+/**
+ * The teacher: of `--config`; of its folder, where config.json may be alone; of the cache; known by
+ * its name; or, last, the config on the hub.
+ */
+async function teacherOf(teacher: Checkpoint, file: string | undefined): Promise<TeacherConfig> {
+  const { location, revision } = teacher;
   const own = join(location, "config.json");
   const weights = ["model.safetensors", "model.safetensors.index.json"];
   const alone = exists(own) && !weights.some((name) => exists(join(location, name)));
@@ -72,14 +80,18 @@ function teacherOf(location: string, file: string | undefined): TeacherConfig {
   if (read !== undefined) {
     return configOnly(parseConfig(readJsonObject(read, CONFIG_LIMIT), read), read);
   }
-  const known = exists(own) ? undefined : knownConfig(location);
-  return known === undefined
-    ? inspectCheckpoint(location)
-    : configOnly(parseConfig(known, location), location);
+  const known = revision === undefined ? knownConfig(location) : undefined;
+  if (known === undefined) return await inspectTeacher(teacher);
+  try {
+    return await inspectTeacher(teacher, () => ({ ...hubSettings(), offline: true }));
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return configOnly(parseConfig(known, location), location);
+  }
 }
 
 /** The teacher and the student of a recipe. */
-export function modelsOf(recipe: Recipe, file?: string) {
+export async function modelsOf(recipe: Recipe, file?: string) {
   if (recipe.teacher.kind === "new") {
     if (file !== undefined) {
       throw new UsageError("--config: expected a recipe with a teacher, found a new model");
@@ -91,7 +103,7 @@ export function modelsOf(recipe: Recipe, file?: string) {
     const whole = parseConfig({ vocab_size, ...config }, "teacher.config");
     return { student: checkpointSpec(whole, new Map()), from: undefined };
   }
-  const teacher = teacherOf(recipe.teacher.location, file);
+  const teacher = await teacherOf(recipe.teacher, file);
   const conversion = conversionOf(recipe, teacher);
   return { student: conversion.student, from: { ...teacher, conversion } };
 }
@@ -132,6 +144,7 @@ function mixerFlops({ config, mixers }: ModelSpec): number[] {
 async function fleetFor(
   flags: FlagValues<typeof FLAGS>,
   kinds: readonly StageKind[],
+  { mixers }: ModelSpec,
   say: (line: string) => void,
 ): Promise<Fleet> {
   if (flags.on !== HERE) {
@@ -141,7 +154,8 @@ async function fleetFor(
     }
     return { ...fleet, price: flags.price ?? fleet.price };
   }
-  const speed = await withDevice(flags, say, (device) => stageSpeeds(device, kinds));
+  const mixer = mixers.some(({ kind }) => kind === "radRwkv6") ? "rwkv6" : "rwkv7";
+  const speed = await withDevice(flags, say, (device) => stageSpeeds(device, kinds, mixer));
   return {
     name: HERE,
     devices: 1,
@@ -170,12 +184,12 @@ export const plan = command({
   flags: FLAGS,
   run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
     const recipe = await loadRecipe(RECIPE);
-    const { student, from } = modelsOf(recipe, flags.config);
+    const { student, from } = await modelsOf(recipe, flags.config);
     const problems = stageProblems(recipe.stages, student);
     if (problems.length > 0) throw new RecipeError(problems);
     const trained = (i: number) => trainedParameters(recipe.stages[i], student);
     const planned = planOf(recipe, student, trained, from);
-    const fleet = await fleetFor(flags, recipe.stages.map(({ kind }) => kind), say);
+    const fleet = await fleetFor(flags, recipe.stages.map(({ kind }) => kind), student, say);
     const budgets = recipe.stages.map((stage) =>
       stageBudget(stageSize(stage, student, from?.spec, fleet.holdsModels), fleet)
     );

@@ -1,6 +1,7 @@
 /** Long work on a terminal: one line that moves, or a plain line now and then elsewhere. */
 
 import type { StepEvent } from "../train/stage.ts";
+import { bytesText } from "./table.ts";
 
 /** Shows what happens. */
 export interface Progress {
@@ -10,6 +11,8 @@ export interface Progress {
   step(event: StepEvent): void;
   /** Anything else; `total` 0 where it is not known. */
   count(what: string, done: number, total: number): void;
+  /** Bytes that arrive, `done` of `total`. */
+  bytes(what: string, done: number, total: number): void;
   /** Ends the moving line. */
   end(): void;
 }
@@ -55,6 +58,7 @@ export function createProgress({ write, terminal, columns }: ProgressOptions): P
   let stage = "";
   let loss = 0;
   let speed = 0;
+  let download = { from: 0, since: 0, done: Infinity };
 
   const end = () => {
     if (open) write("\r\x1b[K");
@@ -96,6 +100,21 @@ export function createProgress({ write, terminal, columns }: ProgressOptions): P
       const share = total > 0 ? ` ${bar(done / total)} ${Math.floor(100 * done / total)}%` : "";
       draw(
         `${what}${terminal ? share : ""}  ${thousands(done)}${total ? `/${thousands(total)}` : ""}`,
+      );
+    },
+    bytes: (what, done, total) => {
+      const now = performance.now();
+      // What is there when it begins did not arrive now.
+      if (done < download.done) download = { from: done, since: now, done };
+      download.done = done;
+      if (!due() && done !== total) return;
+      const rate = (done - download.from) / Math.max(0.001, (now - download.since) / 1000);
+      const left = rate > 0 ? `  ${clock((total - done) / rate)} left` : "";
+      const share = `${String(Math.floor(100 * done / Math.max(1, total))).padStart(3)}%`;
+      const middle = terminal ? `${bar(done / Math.max(1, total))} ` : "";
+      draw(
+        `${what} ${middle}${share}  ${bytesText(done)}/${bytesText(total)}  ` +
+          `${bytesText(Math.round(rate))}/s${left}`,
       );
     },
     end,

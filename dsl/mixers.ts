@@ -227,13 +227,14 @@ const readProjections: Reader<readonly Projection[]> = (value, at) => {
   return at.problems.length === before ? projections(read) : read;
 };
 
+const reinitialise = defaulted(readProjections, NO_PROJECTIONS);
+
 /** The flags that both mixers have, with the defaults of one. */
 const sharedFlags = (published: RadRwkv6 | RadRwkv7) => ({
   rope: defaulted(boolean, published.rope),
   balanceState: defaulted(boolean, published.balanceState),
   groupNorm: defaulted(boolean, published.groupNorm),
   gate: defaulted<0 | 1 | 2>(oneOf(0, 1, 2), published.gate),
-  reinitialise: defaulted(readProjections, published.reinitialise),
 });
 
 export const readMixer: Reader<Mixer> = tagged<Mixer>(
@@ -244,6 +245,7 @@ export const readMixer: Reader<Mixer> = tagged<Mixer>(
       ...sharedFlags(PUBLISHED6),
       tokenShift: defaulted(boolean, PUBLISHED6.tokenShift),
       ranks: readRanks<Rwkv6Ranks>(AUTO.radRwkv6, { tokenShift: rank, decay: rank, gate: rank }),
+      reinitialise,
     }),
     radRwkv7: object<RadRwkv7>("radRwkv7(flags)", {
       kind: required(oneOf("radRwkv7")),
@@ -252,6 +254,7 @@ export const readMixer: Reader<Mixer> = tagged<Mixer>(
         ...{ decay: rank, iclr: rank },
         ...{ valueResidual: rank, gate: rank },
       }),
+      reinitialise,
     }),
     attention: object<KeepAttention>("keepAttention()", {
       kind: required(oneOf("attention")),

@@ -1,10 +1,14 @@
 /** Where the weights begin: an existing checkpoint, or a new model with random initial weights. */
 import { type ModelConfig, type ModelConfigOptions, readModelConfig } from "./model_config.ts";
+import { isModelName, isRevision } from "./model_name.ts";
 import {
+  checked,
   inside,
   object,
   oneOf,
+  optional,
   type Reader,
+  refuse,
   refuseAs,
   required,
   sound,
@@ -16,8 +20,19 @@ import { readTokenizer, type Tokenizer } from "./tokenizers.ts";
 /** A Hugging Face checkpoint. */
 export interface Checkpoint {
   readonly kind: "checkpoint";
-  /** A directory with config.json, weights and tokenizer, relative to the current one. */
+  /**
+   * A directory with config.json, weights and tokenizer, relative to the current one; or, where
+   * there is none, the name of a model on the hub: `Qwen/Qwen2.5-0.5B-Instruct`.
+   */
   readonly location: string;
+  /** Branch, tag or commit of a model on the hub; absent for its main branch. */
+  readonly revision?: string;
+}
+
+/** What else can be said of a checkpoint. */
+export interface CheckpointOptions {
+  /** Branch, tag or commit of a model on the hub. Default its main branch. */
+  readonly revision?: string;
 }
 
 /** A model that does not exist yet. */
@@ -29,9 +44,13 @@ export interface NewModel {
 
 export type Teacher = Checkpoint | NewModel;
 
-/** The checkpoint to convert. */
-export const teacher = (location: string): Checkpoint => {
-  return Object.freeze({ kind: "checkpoint", location });
+/**
+ * The checkpoint to convert: a directory, or a model of the Hugging Face hub by its name, as in
+ * `teacher("Qwen/Qwen2.5-0.5B-Instruct", { revision: "main" })`. A directory that exists wins.
+ */
+export const teacher = (location: string, { revision }: CheckpointOptions = {}): Checkpoint => {
+  const checkpoint = { kind: "checkpoint", location } as const;
+  return Object.freeze(revision === undefined ? checkpoint : { ...checkpoint, revision });
 };
 
 export interface NewModelOptions {
@@ -48,10 +67,27 @@ export const newModel = (options: NewModelOptions): NewModel => {
   return Object.freeze({ ...options, kind: "new" } as NewModel);
 };
 
-export const readCheckpoint: Reader<Checkpoint> = object<Checkpoint>('teacher("path")', {
-  kind: required(oneOf("checkpoint")),
-  location: required(string("a path")),
-});
+/** A text that can name a revision. */
+const readRevision: Reader<string> = (value, at) => {
+  const what = "a branch, a tag or a commit";
+  const text = string(what)(value, at);
+  return typeof text === "string" && !isRevision(text) ? refuse(at, what, text) : text;
+};
+
+/** Reads a checkpoint. Only a model of the hub has revisions. */
+export const readCheckpoint: Reader<Checkpoint> = checked(
+  object<Checkpoint>('teacher("path or name")', {
+    kind: required(oneOf("checkpoint")),
+    location: required(string("a path, or the name of a model on the hub")),
+    revision: optional(readRevision),
+  }),
+  ({ location, revision }, at) => {
+    if (revision === undefined || !sound(at, "location", "revision")) return;
+    if (isModelName(location)) return;
+    const expected = "the name of a model, such as Qwen/Qwen2.5-0.5B-Instruct, beside a revision";
+    refuse(inside(at, "location"), expected, location);
+  },
+);
 
 const readParts = object<NewModel>("newModel({ config, tokenizer })", {
   kind: required(oneOf("new")),
@@ -73,6 +109,6 @@ const readNewModel: Reader<NewModel> = (value, at) => {
 };
 
 export const readTeacher: Reader<Teacher> = tagged<Teacher>(
-  'teacher("path") or newModel({ config, tokenizer })',
+  'teacher("path or name") or newModel({ config, tokenizer })',
   { checkpoint: readCheckpoint, new: readNewModel },
 );

@@ -27,6 +27,17 @@ function joinPads(a: Tensor, b: Tensor): Tensor | undefined {
   return undefined;
 }
 
+/** A pad that is added to a sum of others joins the one that it is a neighbour of. */
+function joinToSum(sum: Tensor, pad: Tensor): Tensor | undefined {
+  const { op, inputs } = sum.node;
+  if (op.kind !== "binary" || op.fn !== "add") return undefined;
+  for (const [neighbour, other] of [inputs, inputs.toReversed()]) {
+    const joined = joinPads(neighbour, pad);
+    if (joined !== undefined) return g.add(joined, other);
+  }
+  return undefined;
+}
+
 function binary(node: Node, [a, b]: readonly Tensor[]): Tensor | undefined {
   if (node.op.kind !== "binary") return undefined;
   const [x, y] = [number(a), number(b)];
@@ -35,7 +46,7 @@ function binary(node: Node, [a, b]: readonly Tensor[]): Tensor | undefined {
       if (x === 0) return b;
       if (y === 0) return a;
       if (x !== undefined && y !== undefined) return g.constant(x + y, a.shape);
-      return joinPads(a, b);
+      return joinPads(a, b) ?? joinToSum(a, b) ?? joinToSum(b, a);
     case "sub":
       if (y === 0) return a;
       if (x === 0) return g.neg(b);
@@ -84,10 +95,17 @@ const algebra: Rule = (node, inputs) => {
     case "slice":
     case "permute":
       return number(a) !== undefined ? [g.constant(number(a)!, shape)] : undefined;
-    case "concat":
-      return inputs.every((t) => number(t) !== undefined && number(t) === number(a))
-        ? [g.constant(number(a)!, shape)]
-        : undefined;
+    case "concat": {
+      if (inputs.every((t) => number(t) !== undefined && number(t) === number(a))) {
+        return [g.constant(number(a)!, shape)];
+      }
+      // A concatenation within one along the same axis is one.
+      const parts = inputs.flatMap((t) => {
+        const { op: inner, inputs } = t.node;
+        return inner.kind === "concat" && inner.axis === op.axis ? inputs : [t];
+      });
+      return parts.length > inputs.length ? [g.concat(parts, op.axis)] : undefined;
+    }
     case "reduce": {
       if (op.fn === "sum" && number(a) !== undefined) {
         const count = op.axes.reduce((n, axis) => n * a.shape[axis], 1);

@@ -70,10 +70,10 @@ export interface Wkv6Forward extends Wkv6Shape {
   readonly y?: OperandLayout;
 }
 
-/** The most tokens that go through the state one by one. */
-const FEW_TOKENS = 4;
-/** The fewest columns that a head is divided into, token by token and by chunks. */
-const FEWEST_COLUMNS = { recurrent: 16, chunked: 32 };
+/** The most tokens that go through the state one by one: half a chunk. */
+const FEW_TOKENS = WKV_CHUNK / 2;
+/** The fewest columns that a head is divided into. By chunks every part computes all scores. */
+const FEWEST_COLUMNS = { recurrent: 16, chunked: 128 };
 
 /** Inputs in the order of the operands. */
 const NAMES = ["r", "w", "k", "v"] as const;

@@ -16,6 +16,8 @@ type Shifted = typeof SHIFTED[number];
 const small: Initial = { kind: "uniform", bound: 0.01 };
 /** The strongest decay of a token is exp(−5) ≈ 0.0067. */
 const STRONGEST_LOG_DECAY = -5;
+/** From here on exp(d) is above 5 and clamped; held here, it cannot overflow and make a NaN of 0·∞. */
+const BEYOND_CLAMP = 2;
 
 /** Parameters of the mixer of a layer, projections included. */
 export function radRwkv6Parameters(
@@ -106,11 +108,9 @@ export function radRwkv6Forward(spec: RadRwkv6Spec, input: MixerInput): MixerOut
   const v = repeatHeads(projectHeads(from("v"), "v_proj"), heads);
 
   const lora = g.reshape(lowRank(from("w"), "time_decay_w", g.tanh), [batch, time, heads, width]);
+  const d = g.minimum(g.add(lora, perHead("time_decay")), BEYOND_CLAMP);
   // Where both are equal the gradient passes, as through torch.clamp.
-  const logDecay = g.maximum(
-    g.neg(g.exp(g.add(lora, perHead("time_decay")))),
-    STRONGEST_LOG_DECAY,
-  );
+  const logDecay = g.maximum(g.neg(g.exp(d)), STRONGEST_LOG_DECAY);
   const w = g.exp(logDecay);
   const k = spec.balanceState ? g.mul(key, g.sub(1, w)) : key;
 

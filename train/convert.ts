@@ -81,7 +81,7 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
   if (!options.resume && unfinished) {
     events.note("starts afresh; --resume would have gone on with the unfinished run of before");
   }
-  const origin = originOf(recipe, resumes ? path : undefined, events.note);
+  const origin = originOf(recipe, resumes ? path : undefined, events.note, options.folderOf);
   const problems = stageProblems(recipe.stages, origin.student);
   if (problems.length > 0) throw new RecipeError(problems);
   if (!resumes) checkData(recipe, origin, events.progress);

@@ -1,7 +1,7 @@
 /** Where a run starts: an existing teacher, or a new model with random weights. */
 
 import type { Recipe } from "../dsl/recipe.ts";
-import type { NewModel } from "../dsl/teachers.ts";
+import type { Checkpoint as Teacher, NewModel } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
 import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
@@ -18,6 +18,7 @@ import { initialValues } from "../models/initial_values.ts";
 import type { Parameter } from "../models/parameter.ts";
 import { conversionOf } from "../plan/conversion.ts";
 import { checkpointSpec } from "../plan/spec.ts";
+import { type FolderOf, pathOf } from "./sources.ts";
 import {
   existingTokenizer,
   keptTokenizer,
@@ -37,22 +38,26 @@ export interface Origin {
   readonly tokenizerFiles: readonly NamedFile[];
   /** Whether the tokenizer was made from the recipe's text. */
   readonly tokenizerIsMade: boolean;
+  /** Where the recipe's checkpoints are. */
+  readonly folderOf: FolderOf;
   /** Gives every parameter of the student its first value. */
   initialise(write: (name: string, values: Float32Array) => void, seed: number): void;
 }
 
-function fromTeacher(recipe: Recipe, location: string): Origin {
-  const teacher = inspectCheckpoint(location);
+function fromTeacher(recipe: Recipe, location: Teacher, folderOf: FolderOf): Origin {
+  const folder = folderOf(location);
+  const teacher = inspectCheckpoint(folder);
   const { student, config, transfers } = conversionOf(recipe, teacher);
   return {
     teacher,
     student,
     config,
-    tokenizer: checkpointTokenizer(location, teacher.config),
-    tokenizerFiles: tokenizerFiles(location),
+    tokenizer: checkpointTokenizer(folder, teacher.config),
+    tokenizerFiles: tokenizerFiles(folder),
     tokenizerIsMade: false,
+    folderOf,
     initialise: (write, seed) => {
-      using tensors = openCheckpoint(location);
+      using tensors = openCheckpoint(folder);
       for (const { parameter, from } of transfers) {
         const values = from === undefined ? initialValues(parameter, seed) : tensors.readF32(from);
         write(parameter.name, values);
@@ -87,6 +92,7 @@ function fromScratch(
   model: NewModel,
   runFolder: string | undefined,
   note: (message: string) => void,
+  folderOf: FolderOf,
 ): Origin {
   const where = "teacher.config";
   const { tokenizer, files } = newTokenizer(recipe, model, runFolder, note);
@@ -113,6 +119,7 @@ function fromScratch(
     tokenizer,
     tokenizerFiles: files,
     tokenizerIsMade: model.tokenizer.kind === "byteLevelBpe",
+    folderOf,
     initialise: (write, seed) => {
       for (const parameter of modelParameters(student)) {
         const values = initialValues(drawn(parameter, model.config.initializer_range), seed);
@@ -125,14 +132,16 @@ function fromScratch(
 /**
  * Reads what a recipe starts from. Nothing is written.
  * @param runFolder of the run that is resumed
+ * @param folderOf where the recipe's checkpoints are; at their paths unless it says otherwise
  * @throws FormatError and RecipeError for all that is wrong with teacher, tokenizer and surgery.
  */
 export function originOf(
   recipe: Recipe,
   runFolder: string | undefined,
   note: (message: string) => void,
+  folderOf: FolderOf = pathOf,
 ): Origin {
   return recipe.teacher.kind === "checkpoint"
-    ? fromTeacher(recipe, recipe.teacher.location)
-    : fromScratch(recipe, recipe.teacher, runFolder, note);
+    ? fromTeacher(recipe, recipe.teacher, folderOf)
+    : fromScratch(recipe, recipe.teacher, runFolder, note, folderOf);
 }

@@ -46,10 +46,10 @@ export const sourcesKey = (sources: readonly Source[]): string => JSON.stringify
 
 /** Looks at the data of all stages, before anything is written. Throws FormatError. */
 export function checkData(recipe: Recipe, origin: Origin, onProgress: OnProgress): void {
-  const { tokenizer, config: { vocabSize } } = origin;
+  const { tokenizer, config: { vocabSize }, folderOf } = origin;
   const distinct = new Map(sourcesOf(recipe).map((sources) => [sourcesKey(sources), sources]));
   for (const sources of distinct.values()) {
-    checkSources(sources, { tokenizer, vocabSize }, onProgress);
+    checkSources(sources, { tokenizer, vocabSize, folderOf }, onProgress);
   }
 }
 
@@ -70,6 +70,7 @@ async function openData(
         longest,
         tokenizer: origin.tokenizer,
         vocabSize: origin.config.vocabSize,
+        folderOf: origin.folderOf,
         folder,
         device,
         onProgress,

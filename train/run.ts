@@ -10,6 +10,7 @@ import type { OutputDtype } from "./output.ts";
 import type { Preparation } from "./preparation.ts";
 import type { Report, StageReport } from "./report.ts";
 import type { RunFolder, RunState } from "./run_folder.ts";
+import type { FolderOf } from "./sources.ts";
 import { BEGINNING, type StepEvent } from "./stage.ts";
 
 /** What happens during a run, for whoever watches. */
@@ -39,6 +40,8 @@ export interface RunOptions {
   /** Seconds between checkpoints. */
   readonly checkpointSeconds: number;
   readonly events: RunEvents;
+  /** Where the recipe's checkpoints are. Default: at their paths. */
+  readonly folderOf?: FolderOf;
   /** Starts to listen for wishes to stop. Only training does: nothing else has much to lose. */
   readonly listen?: () => StopRequest;
 }

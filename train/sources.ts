@@ -1,6 +1,7 @@
 /** What a recipe's sources hold, looked at before anything is written. */
 
 import type { Samples, Source } from "../dsl/sources.ts";
+import type { Checkpoint as Teacher } from "../dsl/teachers.ts";
 import { openBinidx, TOKEN_TYPES } from "../formats/binidx.ts";
 import { FormatError, type Problem } from "../formats/error.ts";
 import { readJsonl } from "../formats/text/jsonl.ts";
@@ -9,11 +10,19 @@ import { readTexts } from "../formats/text/text.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { type Checkpoint, checkpointTokenizer, inspectCheckpoint } from "../infer/load.ts";
 
+/** The folder of a recipe's checkpoint, which may be named as on the hub. */
+export type FolderOf = (teacher: Teacher) => string;
+
+/** Where all locations are paths. */
+export const pathOf: FolderOf = ({ location }) => location;
+
 /** What the tokens must fit. */
 export interface Vocabulary {
   readonly tokenizer: Tokenizer;
   /** Rows of the embedding. */
   readonly vocabSize: number;
+  /** Where checkpoints are that write samples. */
+  readonly folderOf: FolderOf;
 }
 
 /** Tokens that are looked at in one go. */
@@ -33,15 +42,16 @@ export function* sourceTexts(source: Source): Generator<string> {
 
 /** A checkpoint that writes samples, and its tokenizer. @throws FormatError where they do not fit. */
 export function samplesTeacher(
-  { teacher: { location } }: Samples,
-  { tokenizer, vocabSize }: Vocabulary,
+  { teacher }: Samples,
+  { tokenizer, vocabSize, folderOf }: Vocabulary,
 ): { checkpoint: Checkpoint; tokenizer: Tokenizer } {
-  const checkpoint = inspectCheckpoint(location);
-  const own = checkpointTokenizer(location, checkpoint.config);
+  const folder = folderOf(teacher);
+  const checkpoint = inspectCheckpoint(folder);
+  const own = checkpointTokenizer(folder, checkpoint.config);
   const same = own.vocabularySize === tokenizer.vocabularySize;
   if (same && checkpoint.config.vocabSize <= vocabSize) return { checkpoint, tokenizer: own };
   throw new FormatError({
-    file: location,
+    file: teacher.location,
     expected: `a teacher with the recipe's vocabulary of ${tokenizer.vocabularySize}`,
     found: same ? `embeddings for ${checkpoint.config.vocabSize}` : `${own.vocabularySize}`,
     advice: "samples must come from a model with the same tokenizer",

@@ -6,6 +6,11 @@ import type { ByteLevelBpe, TokenizerFile } from "../dsl/tokenizers.ts";
 import { writeFileAtomic } from "../formats/atomic_file.ts";
 import { systemError } from "../formats/error.ts";
 import { readJsonObject } from "../formats/json.ts";
+import {
+  OTHER_TOKENIZER_FILES,
+  TOKENIZER_CONFIG_FILE,
+  TOKENIZER_FILE,
+} from "../formats/tokenizer/files.ts";
 import { loadTokenizer, Tokenizer, TOKENIZER_LIMIT } from "../formats/tokenizer/tokenizer.ts";
 import { trainByteLevelBpe } from "../formats/tokenizer/train.ts";
 import { sourceTexts } from "./sources.ts";
@@ -22,14 +27,6 @@ export interface TokenizerWithFiles {
   readonly files: readonly NamedFile[];
 }
 
-const MAIN_FILE = "tokenizer.json";
-const CONFIG_FILE = "tokenizer_config.json";
-/** Files that belong to a tokenizer, copied as they are where they exist. */
-const OTHER_FILES = [
-  ...[CONFIG_FILE, "special_tokens_map.json", "added_tokens.json"],
-  ...["vocab.json", "merges.txt", "chat_template.jinja", "tokenizer.model"],
-];
-
 function readFiles(folder: string, names: readonly string[]): NamedFile[] {
   return names.flatMap((name) => {
     const path = join(folder, name);
@@ -44,7 +41,7 @@ function readFiles(folder: string, names: readonly string[]): NamedFile[] {
 
 /** The files of the tokenizer in a folder. */
 export function tokenizerFiles(folder: string): NamedFile[] {
-  return readFiles(folder, [MAIN_FILE, ...OTHER_FILES]);
+  return readFiles(folder, [TOKENIZER_FILE, ...OTHER_TOKENIZER_FILES]);
 }
 
 function isFile(path: string): boolean {
@@ -57,11 +54,11 @@ function isFile(path: string): boolean {
 
 /** An existing tokenizer: a tokenizer.json under any name, or the folder that holds one. */
 export function existingTokenizer({ location }: TokenizerFile): TokenizerWithFiles {
-  if (!isFile(location) || basename(location) === MAIN_FILE) {
+  if (!isFile(location) || basename(location) === TOKENIZER_FILE) {
     const folder = isFile(location) ? dirname(location) : location;
     return { tokenizer: loadTokenizer(folder), files: tokenizerFiles(folder) };
   }
-  const config = join(dirname(location), CONFIG_FILE);
+  const config = join(dirname(location), TOKENIZER_CONFIG_FILE);
   return {
     tokenizer: new Tokenizer(
       readJsonObject(location, TOKENIZER_LIMIT),
@@ -69,8 +66,8 @@ export function existingTokenizer({ location }: TokenizerFile): TokenizerWithFil
       location,
     ),
     files: [
-      { name: MAIN_FILE, content: Deno.readFileSync(location) },
-      ...readFiles(dirname(location), OTHER_FILES),
+      { name: TOKENIZER_FILE, content: Deno.readFileSync(location) },
+      ...readFiles(dirname(location), OTHER_TOKENIZER_FILES),
     ],
   };
 }
@@ -90,7 +87,7 @@ export function madeTokenizer(
   });
   return {
     tokenizer: new Tokenizer(tokenizer, config),
-    files: [file(MAIN_FILE, tokenizer), file(CONFIG_FILE, config)],
+    files: [file(TOKENIZER_FILE, tokenizer), file(TOKENIZER_CONFIG_FILE, config)],
   };
 }
 
@@ -100,7 +97,7 @@ const KEPT = "tokenizer";
 /** The tokenizer that a run's folder keeps; undefined where it keeps none. */
 export function keptTokenizer(runFolder: string): TokenizerWithFiles | undefined {
   const folder = join(runFolder, KEPT);
-  if (!isFile(join(folder, MAIN_FILE))) return undefined;
+  if (!isFile(join(folder, TOKENIZER_FILE))) return undefined;
   return { tokenizer: loadTokenizer(folder), files: tokenizerFiles(folder) };
 }
 

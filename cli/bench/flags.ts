@@ -1,15 +1,17 @@
 /** What `deno task bench` can be told. */
 
-import { type ShapeName, SHAPES } from "../../bench/shapes.ts";
+import { BENCH_MIXERS, type BenchMixer, type ShapeName, SHAPES } from "../../bench/shapes.ts";
 import { deviceFlags } from "../device.ts";
 import { absent, choice, type FlagValues, optional, path, text, toggle, whole } from "../flags.ts";
 
 const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
+const MIXER_NAMES = Object.keys(BENCH_MIXERS) as BenchMixer[];
 /** PyTorch with a C++ kernel for WKV7, with PyTorch operations by chunks, and in bf16. */
 export const PEERS = ["torch", "torch-chunked", "torch-bf16", "torch-compile"] as const;
 
 export const benchFlags = {
   shape: optional(choice("model and batch of `train`", SHAPE_NAMES), "tiny"),
+  mixer: optional(choice("mixer of the student of `train`", MIXER_NAMES), "rwkv7"),
   stage: optional(choice("stage of `train`", ["1", "2"]), "1"),
   steps: optional(whole("steps of `train` that are timed", 1, 10000), 10),
   profile: toggle("also time every kernel of a step of `train`"),

@@ -6,6 +6,7 @@ import { benchTrain, type TrainBench } from "../../bench/train.ts";
 import { machineReport } from "../../train/machine.ts";
 import type { Outcome, Output } from "../command.ts";
 import { withDevice } from "../device.ts";
+import { UsageError } from "../flags.ts";
 import { bytesText, table } from "../table.ts";
 import { unpinBlas } from "./pins.ts";
 import type { BenchFlags, PEERS } from "./flags.ts";
@@ -19,18 +20,22 @@ const PROFILE_ROWS = 30;
 export function trainBench(flags: BenchFlags, { print, say }: Output): Promise<Outcome> {
   unpinBlas();
   return withDevice(flags, say, async (device) => {
-    const { shape, steps, vs } = flags;
+    const { shape, mixer, steps, vs } = flags;
+    if (vs !== undefined && mixer !== "rwkv7") {
+      throw new UsageError(`--vs: expected --mixer rwkv7, which PyTorch is measured with`);
+    }
     const stage = flags.stage === "1" ? 1 : 2;
-    const measure = () => benchTrain(device, { shape, stage, steps }, flags.profile);
+    const measure = () => benchTrain(device, { shape, mixer, stage, steps }, flags.profile);
     const compared = vs === undefined
       ? undefined
       : await inTurn(measure, { shape, stage, vs, threads: flags.threads }, say);
     const result = compared?.ours ?? await measure();
     const { tokensPerSecond, medianTokensPerSecond, gflops, secondsPerStep, bytes } = result;
     print(table([
-      ["shape", "stage", "tokens/s", "median", "GFLOPS", "ms a step", "memory"],
+      ["shape", "mixer", "stage", "tokens/s", "median", "GFLOPS", "ms a step", "memory"],
       [
         shape,
+        mixer,
         flags.stage,
         tokensPerSecond.toFixed(0),
         medianTokensPerSecond.toFixed(0),
@@ -47,6 +52,7 @@ export function trainBench(flags: BenchFlags, { print, say }: Output): Promise<O
     return {
       report: {
         shape,
+        mixer,
         stage,
         steps,
         tokens_per_second: tokensPerSecond,

@@ -76,8 +76,11 @@ function openIndexed(folder: string, indexPath: string): TensorStore {
   }
 }
 
-/** Tensor name → file name, checked: only names of files in the same folder pass. */
-function readIndex(path: string): ReadonlyMap<string, string> {
+/**
+ * Tensor name → file name of an index, checked: only names of files in the same folder pass.
+ * @throws FormatError with all that is wrong with it.
+ */
+export function readIndex(path: string): ReadonlyMap<string, string> {
   const text = readText(path, INDEX_LIMIT);
   const index = parseJson(text, path);
   const weightMap = isJsonObject(index) ? index.weight_map : undefined;

@@ -5,6 +5,7 @@ import { FormatError, quote } from "../error.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../json.ts";
 import { type AddedToken, addedToken, type Section, sectionSplitter } from "./added_tokens.ts";
 import { type Decoding, decodingOf, type TextStream } from "./decoding.ts";
+import { TOKENIZER_CONFIG_FILE, TOKENIZER_FILE } from "./files.ts";
 import { PieceEncoder } from "./pieces.ts";
 import { checkTokenizer } from "./supported.ts";
 
@@ -173,9 +174,9 @@ function concatenate(parts: readonly (readonly number[])[]): Int32Array {
  * @throws FormatError for missing files and for everything in them that is not read.
  */
 export function loadTokenizer(folder: string): Tokenizer {
-  const path = join(folder, "tokenizer.json");
+  const path = join(folder, TOKENIZER_FILE);
   const json = readJsonObject(path, TOKENIZER_LIMIT);
-  const configPath = join(folder, "tokenizer_config.json");
+  const configPath = join(folder, TOKENIZER_CONFIG_FILE);
   const config = isFile(configPath) ? readJsonObject(configPath, TOKENIZER_LIMIT) : {};
   return new Tokenizer(json, config, path);
 }

@@ -11,11 +11,17 @@ const bench = (...words: string[]) => runTask("bench", ...words, "--blas", "none
 Deno.test("bench train: tokens/s as people and as programs read them", async () => {
   const people = await bench("train", "--shape", "tiny", "--steps", "1", "--profile");
   assertEquals(people.code, 0, people.stderr);
-  assertMatch(people.stdout, /^shape +stage +tokens\/s +median +GFLOPS +ms a step +memory$/m);
-  assertMatch(people.stdout, /^tiny +1 +\d+ +\d+ +\d+\.\d +\d+\.\d +\d+\.\d MiB$/m);
+  assertMatch(
+    people.stdout,
+    /^shape +mixer +stage +tokens\/s +median +GFLOPS +ms a step +memory$/m,
+  );
+  assertMatch(people.stdout, /^tiny +rwkv7 +1 +\d+ +\d+ +\d+\.\d +\d+\.\d +\d+\.\d MiB$/m);
   assertMatch(people.stdout, /^kernel +launches +ms +share +GFLOPS +GB\/s$/m);
-  const report = jsonOf(await bench("train", "--stage", "2", "--steps", "1", "--json"));
-  assertEquals([report.shape, report.stage, report.steps], ["tiny", 2, 1]);
+  const report = jsonOf(
+    await bench("train", "--mixer", "rwkv6", "--stage", "2", "--steps", "1", "--json"),
+  );
+  const { shape, mixer, stage, steps } = report;
+  assertEquals([shape, mixer, stage, steps], ["tiny", "rwkv6", 2, 1]);
   assert(report.tokens_per_second > 0);
   assert(report.gflops > 0 && report.bytes > 1e6);
   assert(report.machine.name.length > 0 && report.versions.deno === Deno.version.deno);

@@ -64,7 +64,7 @@ const BAD_TEACHERS: Readonly<
   ],
   "another architecture": [
     ({ config }) => config.model_type = "gpt_neox",
-    /model_type: expected one of qwen2, llama, rwkv7qwen2, found "gpt_neox"/,
+    /model_type: expected one of qwen2, llama, rwkv6qwen2, rwkv7qwen2, found "gpt_neox"/,
   ],
   "a tokenizer with more pieces than embeddings": [
     ({ config, tensors }) => {

@@ -94,7 +94,7 @@ const BROKEN: readonly (readonly [
   [
     "an architecture that is not known",
     () => changedCheckpoint(STORIES, ({ config }) => config.model_type = "mamba"),
-    'model_type: expected one of qwen2, llama, rwkv7qwen2, found "mamba"',
+    'model_type: expected one of qwen2, llama, rwkv6qwen2, rwkv7qwen2, found "mamba"',
   ],
   ["a truncated file", () => {
     const copy = changedCheckpoint(STORIES);

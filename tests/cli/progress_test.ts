@@ -144,3 +144,21 @@ Deno.test("tables: text in two columns, cut at words", () => {
       "                     │ five six seven\n",
   );
 });
+
+Deno.test("progress: bytes that arrive, from those that are there already", () => {
+  const { progress, taken } = watched(true);
+  progress.bytes("downloading x", 512, 1024);
+  assertEquals(
+    taken(),
+    `\r\x1b[Kdownloading x ${"█".repeat(12)}${" ".repeat(12)}  50%  512 B/1.0 KiB  0 B/s`,
+  );
+  progress.bytes("downloading x", 600, 1024);
+  assertEquals(taken(), "", "not more often than the eye sees");
+  progress.bytes("downloading x", 1024, 1024);
+  assertMatch(taken(), /x █{24} 100% {2}1\.0 KiB\/1\.0 KiB {2}[\d.]+ [KM]iB\/s {2}0:00 left$/);
+  progress.end();
+
+  const plain = watched(false);
+  plain.progress.bytes("downloading x", 0, 0);
+  assertEquals(plain.taken(), "downloading x   0%  0 B/0 B  0 B/s\n");
+});

@@ -310,9 +310,20 @@ const SPOILT: readonly Spoilt[] = [
     "heldOut: expected a fraction above 0 and at most 0.5, found 1",
   ],
   [
+    "a revision of a path",
+    (r) => r.teacher = { kind: "checkpoint", location: "./qwen", revision: "main" },
+    "teacher.location: expected the name of a model, such as Qwen/Qwen2.5-0.5B-Instruct, beside a " +
+    'revision, found "./qwen"',
+  ],
+  [
+    "a revision that git would not take",
+    (r) => r.teacher = { kind: "checkpoint", location: "a/b", revision: "../main" },
+    'teacher.revision: expected a branch, a tag or a commit, found "../main"',
+  ],
+  [
     "teacher as text",
     (r) => r.teacher = "assets/teacher",
-    'teacher: expected teacher("path") or newModel({ config, tokenizer }), found "assets/teacher"',
+    'teacher: expected teacher("path or name") or newModel({ config, tokenizer }), found "assets/teacher"',
   ],
   [
     "pretraining a teacher",

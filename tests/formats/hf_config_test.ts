@@ -7,6 +7,7 @@ import {
   parseConfig,
   type Qwen2Config,
   readConfig,
+  type Rwkv6Qwen2Config,
   type Rwkv7Qwen2Config,
 } from "../../formats/hf_config/config.ts";
 import type { JsonObject } from "../../formats/json.ts";
@@ -128,6 +129,12 @@ Deno.test("reads the shared models", () => {
   assertEquals([rwkv7.useTokenshift, rwkv7.loraRankTokenshift], [false, null]);
   assertEquals([rwkv7.loraRankDecay, rwkv7.loraRankGate], [8, 8]);
   assertEquals(rwkv7.attentionLayers, []);
+
+  const rwkv6 = readConfig(sharedPath("golden", "tiny-rwkv6")) as Rwkv6Qwen2Config;
+  const { useRope, useTokenshift, balanceState, groupnormAtt, gateRankType } = rwkv6;
+  assertEquals([useRope, useTokenshift, balanceState, groupnormAtt], [false, true, true, false]);
+  assertEquals([gateRankType, rwkv6.loraRankTokenshift, rwkv6.loraRankDecay], [1, 8, 8]);
+  assertEquals(rwkv6.loraRankIclr, null);
 });
 
 Deno.test("defaults are those of each family", () => {
@@ -153,7 +160,9 @@ Deno.test("writes what it reads, for every family", () => {
     fixture("qwen2_transformers5"),
     fixture("llama3_transformers5"),
     shared("models", "stories260k"),
-    ...["tiny-qwen2", "tiny-rwkv7", "tiny-rwkv7gn"].map((name) => shared("golden", name)),
+    ...["tiny-qwen2", "tiny-rwkv6", "tiny-rwkv7", "tiny-rwkv7gn"].map((name) =>
+      shared("golden", name)
+    ),
     { ...RWKV7, attention_layers: [0, 2], mlp_bias: true },
     { ...RWKV7, num_attention_layers: 2, eos_token_id: [1, 2] },
     { ...SMALL, attention_bias: false, attention_output_bias: true },
@@ -175,6 +184,15 @@ Deno.test("writes every key that other readers ask for, with its value", () => {
     head_dim: 8,
     use_tokenshift: false,
     lora_rank_tokenshift: null,
+    num_attention_layers: 0,
+  });
+  const rwkv6 = shared("golden", "tiny-rwkv6");
+  assertEquals(configJson(parseConfig(rwkv6)), {
+    ...rwkv6,
+    head_dim: 8,
+    lora_rank_iclr: null,
+    lora_rank_value_residual_mix: null,
+    lora_rank_gate: null,
     num_attention_layers: 0,
   });
   const auto_map = { AutoConfig: "configuration_rwkv7qwen2.RWKV7Qwen2Config" };
@@ -206,8 +224,10 @@ Deno.test("what has no key is not written", () => {
   const gate = { ...rwkv7, loraRankGate: null };
   assertThrows(() => configJson(gate), RangeError, "loraRankGate is not set");
   assertEquals(configJson({ ...gate, gateRankType: 1 }).lora_rank_gate, null);
-  const shift = { ...rwkv7, useTokenshift: true };
+  const rwkv6 = parseConfig(shared("golden", "tiny-rwkv6")) as Rwkv6Qwen2Config;
+  const shift = { ...rwkv6, loraRankTokenshift: null };
   assertThrows(() => configJson(shift), RangeError, "loraRankTokenshift is not set");
+  assertEquals(configJson({ ...shift, useTokenshift: false }).lora_rank_tokenshift, null);
   const llama = parseConfig({ ...SMALL, model_type: "llama" });
   assertThrows(() => configJson({ ...llama, attentionBias: true }), RangeError, "all attention");
   assertThrows(() => configJson({ ...parseConfig(SMALL), mlpBias: true }), RangeError, "MLPs");
@@ -273,6 +293,7 @@ for (
 
 for (
   const [what, keys, expected] of [
+    ["with a token shift", { use_tokenshift: true }, "rwkv7qwen2 has no token shift"],
     ["without a flag", { use_rope: undefined }, "use_rope: expected true or false, found nothing"],
     [
       "with another gate",
@@ -295,6 +316,12 @@ for (
     assertStringIncludes(messageOf(() => parseConfig({ ...RWKV7, ...keys })), expected);
   });
 }
+
+Deno.test("refuses rwkv6qwen2 that does not say whether there is a token shift", () => {
+  const { use_tokenshift: _, ...rest } = shared("golden", "tiny-rwkv6");
+  const message = messageOf(() => parseConfig(rest));
+  assertStringIncludes(message, "use_tokenshift: expected true or false, found nothing");
+});
 
 Deno.test("reports all problems of a config at once", () => {
   const message = messageOf(() =>

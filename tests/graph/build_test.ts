@@ -45,6 +45,9 @@ Deno.test("build: the outputs of structured operations", () => {
     [2, 3, 8, 8],
     [2, 3, 3, 8, 8],
   ]);
+  const four = g.wkv6({ r: row, w: row, k: row, v: row }, f32(2, 3, 8, 8));
+  assertEquals(four.y.node.outputs, y.node.outputs);
+  assertEquals(four.y.node, four.state.node);
   const { node } = g.attention(f32(2, 5, 4, 8), f32(2, 5, 2, 8), f32(2, 5, 2, 8), 1);
   assertEquals(node.outputs.map(({ shape }) => shape), [[2, 5, 4, 8], [2, 4, 5]]);
 });
@@ -208,6 +211,14 @@ const mistakes: readonly (readonly [string, () => unknown])[] = [
   ["expected six tensors [batch, time, heads, width]", () => {
     const [row, other] = [f32(1, 5, 2, 8), f32(1, 5, 1, 8)];
     g.wkv7({ r: row, w: row, k: other, v: row, kappa: row, a: row }, f32(1, 2, 8, 8));
+  }],
+  ["expected four tensors [batch, time, heads, width]", () => {
+    const [row, other] = [f32(1, 5, 2, 8), f32(1, 5, 1, 8)];
+    g.wkv6({ r: row, w: row, k: other, v: row }, f32(1, 2, 8, 8));
+  }],
+  ["wkv6 of input x [1, 5, 2, 8], input x [1, 2, 8]: expected a state [1, 2, 8, 8]", () => {
+    const row = f32(1, 5, 2, 8);
+    g.wkv6({ r: row, w: row, k: row, v: row }, f32(1, 2, 8));
   }],
   ["wkv7 of input x [1, 5, 2, 8], input x [2, 8, 8]: expected a state [1, 2, 8, 8]", () => {
     const row = f32(1, 5, 2, 8);

@@ -50,6 +50,14 @@ function check(
   });
 }
 
+Deno.test("golden: wkv6", async () => {
+  const stored = await golden("wkv6");
+  const inputs = inputsOf(stored);
+  const [r, w, k, v] = ["r", "w", "k", "v"].map((n) => inputs[`in.${n}`]);
+  const { y, state } = g.wkv6({ r, w, k, v }, inputs["in.state"]);
+  check(stored, inputs, { y, state });
+});
+
 Deno.test("golden: wkv7", async () => {
   const stored = await golden("wkv7");
   const inputs = inputsOf(stored);

@@ -75,31 +75,62 @@ Deno.test("gradient: several cotangents are one pass", () => {
   assertClose("dx", found, expected, 1e-15);
 });
 
-Deno.test("gradient: of the recurrence in two parts is that of the whole", () => {
-  const row = real([1, 20, 2, 4], -0.7, 0.7);
-  const decay = real(row.shape, 0, 1);
-  const inputs = { r: row, w: decay, k: row, v: row, kappa: row, a: decay };
-  const both = opCase(
-    "both",
-    { ...inputs, state: real([1, 2, 4, 4]), dy: row, dLast: real([1, 2, 4, 4]) },
-    ({ state, dy, dLast, ...rest }) => {
-      const wrt = [...Object.values(rest), state];
-      const whole = g.wkv7(rest, state);
-      const part = (begin: number, end: number): g.Wkv7Inputs => {
-        const at = (t: Tensor) => g.slice(t, 1, begin, end);
-        const { r, w, k, v, kappa, a } = rest;
-        return { r: at(r), w: at(w), k: at(k), v: at(v), kappa: at(kappa), a: at(a) };
-      };
-      const first = g.wkv7(part(0, 7), state);
-      const second = g.wkv7(part(7, 20), first.state);
-      return [[whole.y, whole.state], [g.concat([first.y, second.y], 1), second.state]]
-        .flatMap(([y, last]) =>
-          vectorJacobian([{ of: y, gradient: dy }, { of: last, gradient: dLast }], wrt)
-        );
-    },
-  );
-  const results = evaluate(caseGraph(both).outputs, caseValues(both));
-  for (let i = 0; i < 7; i++) assertClose(`gradient ${i}`, results[i], results[i + 7], 1e-13);
+/** A recurrence that tells its inputs by name. */
+type Recurrence = (
+  inputs: Readonly<Record<string, Tensor>>,
+  state: Tensor,
+) => { y: Tensor; state: Tensor };
+
+const RECURRENCES: readonly (readonly [string, readonly string[], Recurrence])[] = [
+  ["wkv6", ["r", "w", "k", "v"], ({ r, w, k, v }, state) => g.wkv6({ r, w, k, v }, state)],
+  [
+    "wkv7",
+    ["r", "w", "k", "v", "kappa", "a"],
+    ({ r, w, k, v, kappa, a }, state) => g.wkv7({ r, w, k, v, kappa, a }, state),
+  ],
+];
+
+for (const [name, inputs, recurrence] of RECURRENCES) {
+  Deno.test(`gradient: of ${name} in two parts is that of the whole`, () => {
+    const row = real([1, 20, 2, 4], -0.7, 0.7);
+    const decay = real(row.shape, 0, 1);
+    const rows = inputs.map((key) => [key, key === "w" || key === "a" ? decay : row] as const);
+    const both = opCase(
+      "both",
+      {
+        ...Object.fromEntries(rows),
+        ...{ state: real([1, 2, 4, 4]), dy: row, dLast: real([1, 2, 4, 4]) },
+      },
+      ({ state, dy, dLast, ...rest }) => {
+        const wrt = [...Object.values<Tensor>(rest), state];
+        const whole = recurrence(rest, state);
+        const part = (begin: number, end: number) =>
+          Object.fromEntries(
+            Object.entries<Tensor>(rest).map(([key, t]) => [key, g.slice(t, 1, begin, end)]),
+          );
+        const first = recurrence(part(0, 7), state);
+        const second = recurrence(part(7, 20), first.state);
+        return [[whole.y, whole.state], [g.concat([first.y, second.y], 1), second.state]]
+          .flatMap(([y, last]) =>
+            vectorJacobian([{ of: y, gradient: dy }, { of: last, gradient: dLast }], wrt)
+          );
+      },
+    );
+    const results = evaluate(caseGraph(both).outputs, caseValues(both));
+    const half = results.length / 2;
+    for (let i = 0; i < half; i++) {
+      assertClose(`gradient ${i}`, results[i], results[i + half], 1e-13);
+    }
+  });
+}
+
+Deno.test("gradient: at a bound it passes, as through torch.clamp", () => {
+  const at = g.input("at", [3]);
+  const bounded = (t: Tensor) => gradients(g.sum(t, [0]), [at])[0];
+  const found = evaluate([bounded(g.maximum(at, -5)), bounded(g.minimum(at, -5))], {
+    at: { data: [-6, -5, -4] },
+  });
+  assertEquals(found.map((row) => [...row]), [[0, 1, 1], [1, 1, 0]]);
 });
 
 Deno.test("gradient: errors say what has no gradient", () => {

@@ -125,6 +125,21 @@ Deno.test("simplify: the gradients of neighbouring slices become one concatenati
   assertEquals(count(roots, "concat") > 0, true);
 });
 
+Deno.test("simplify: gradients of slices become one concatenation in whatever order they come", () => {
+  const x = f32("x", [3, 10]);
+  const slices = [0, 1, 2, 3, 4].map((i) => g.slice(x, 1, 2 * i, 2 * i + 2));
+  for (const order of [[0, 1, 2, 3, 4], [0, 2, 1, 4, 3], [4, 2, 3, 1, 0], [0, 3, 1, 4, 2]]) {
+    const terms = order.map((i) => g.reshape(g.mul(slices[i], g.add(i, slices[i])), [6]));
+    const loss = terms.map((t) => g.sum(t, [0])).reduce((a, b) => g.add(a, b));
+    const before = gradients(loss, [x]);
+    const after = simplify(before);
+    assertEquals(count(after, "pad"), 0, order.join());
+    assertEquals(count(after, "concat"), 1, order.join());
+    const values = { x: { data: Array.from({ length: 30 }, (_, i) => Math.sin(i)) } };
+    assertEquals(evaluate(after, values), evaluate(before, values));
+  }
+});
+
 Deno.test("simplify: pads join in either order, and what lies around them stays zero", () => {
   const [x, y] = [f32("x", [2, 3]), f32("y", [2, 2])];
   const [first, second] = [g.pad(x, [0, 1], [2, 7]), g.pad(y, [0, 4], [2, 7])];

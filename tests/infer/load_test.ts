@@ -6,6 +6,7 @@ import { withCpu } from "../support/devices.ts";
 import { sharedPath } from "../support/shared.ts";
 
 const STORIES = sharedPath("models", "stories260k");
+const RWKV6 = sharedPath("golden", "tiny-rwkv6");
 const RWKV7 = sharedPath("golden", "tiny-rwkv7");
 
 /** What inspecting a changed copy of a checkpoint says. */
@@ -27,16 +28,29 @@ Deno.test("checkpoints: a mixer's flags and ranks are what config.json says", ()
     gate: 2,
     ranks: { decay: 8, iclr: 8, valueResidual: 8, gate: 8 },
   });
+  const rwkv6 = inspectCheckpoint(RWKV6);
+  assertEquals(rwkv6.config.modelType, "rwkv6qwen2");
+  assertEquals(rwkv6.spec.mixers[2], {
+    kind: "radRwkv6",
+    rope: false,
+    balanceState: true,
+    groupNorm: false,
+    gate: 1,
+    tokenShift: true,
+    ranks: { tokenShift: 8, decay: 8, gate: 1 },
+  });
 });
 
 Deno.test("checkpoints: ranks that config.json leaves out are those of the tensors", () => {
-  using copy = changedCheckpoint(RWKV7, ({ config }) => {
-    for (const key of Object.keys(config)) if (key.startsWith("lora_rank")) delete config[key];
-  });
-  assertEquals(inspectCheckpoint(copy.folder).spec, {
-    ...inspectCheckpoint(RWKV7).spec,
-    config: inspectCheckpoint(copy.folder).config,
-  });
+  for (const folder of [RWKV6, RWKV7]) {
+    using copy = changedCheckpoint(folder, ({ config }) => {
+      for (const key of Object.keys(config)) if (key.startsWith("lora_rank")) delete config[key];
+    });
+    assertEquals(inspectCheckpoint(copy.folder).spec, {
+      ...inspectCheckpoint(folder).spec,
+      config: inspectCheckpoint(copy.folder).config,
+    });
+  }
 });
 
 Deno.test("checkpoints: weights are read as f32, whatever they are stored as", async () => {
@@ -56,7 +70,7 @@ Deno.test("checkpoints: weights are read as f32, whatever they are stored as", a
 Deno.test("checkpoints: everything that does not fit is named", () => {
   assertEquals(
     refusal(STORIES, ({ config }) => config.model_type = "gpt2"),
-    '/config.json: model_type: expected one of qwen2, llama, rwkv7qwen2, found "gpt2"; ' +
+    '/config.json: model_type: expected one of qwen2, llama, rwkv6qwen2, rwkv7qwen2, found "gpt2"; ' +
       "other architectures are not implemented",
   );
   const wide = refusal(STORIES, ({ config }) => config.head_dim = 260);

@@ -6,7 +6,7 @@ import { type LoadedModel, openSession, stateBytes } from "../../infer/session.t
 import type { MixerSpec } from "../../models/config.ts";
 import { assertClose } from "../support/compare.ts";
 import { withCpu } from "../support/devices.ts";
-import { ATTENTION, radRwkv7, randomModel } from "../support/model.ts";
+import { ATTENTION, radRwkv6, radRwkv7, randomModel } from "../support/model.ts";
 import { random } from "../support/random.ts";
 
 /**
@@ -86,6 +86,13 @@ const MODELS: readonly (readonly [name: string, mixers: readonly MixerSpec[]])[]
   ...FLAGS.map((flags) =>
     [JSON.stringify(flags), [radRwkv7(flags), radRwkv7(flags)]] as [string, MixerSpec[]]
   ),
+  ...FLAGS.flatMap((flags) =>
+    [true, false].map((tokenShift) => {
+      const mixer = radRwkv6({ ...flags, tokenShift });
+      return [`RAD-RWKV6 ${JSON.stringify(mixer)}`, [mixer, mixer]] as [string, MixerSpec[]];
+    })
+  ),
+  ["RAD-RWKV6 and attention", [radRwkv6(), ATTENTION, radRwkv6({ rope: true })]],
   ["attention last", [radRwkv7(), radRwkv7({ gate: 1 }), ATTENTION]],
   ["attention first", [ATTENTION, radRwkv7({ groupNorm: false }), radRwkv7()]],
   ["attention between", [radRwkv7({ rope: false }), ATTENTION, radRwkv7({ balanceState: true })]],
@@ -127,13 +134,15 @@ Deno.test("decoding: other sizes of heads, tied heads, biases", async () => {
 Deno.test("prefill: chunks of 128, 16 and 1, and decoding after them", async () => {
   await withCpu({ threads: 2 }, async (device) => {
     const text = ids(301);
-    const model = randomModel(device, [radRwkv7(), ATTENTION]);
-    const expected = await parallel(model, text);
-    for (const count of [1, 15, 16, 17, 127, 128, 129, 300]) {
-      await assertSame(model, text, expected, [count, 1], `${count} at once`);
+    for (const mixer of [radRwkv6(), radRwkv7()]) {
+      const model = randomModel(device, [mixer, ATTENTION]);
+      const expected = await parallel(model, text);
+      for (const count of [1, 15, 16, 17, 127, 128, 129, 300]) {
+        await assertSame(model, text, expected, [count, 1], `${mixer.kind}, ${count} at once`);
+      }
+      await assertSame(model, text, expected, [7, 128, 3, 16, 100, 40], "in parts");
+      model.free();
     }
-    await assertSame(model, text, expected, [7, 128, 3, 16, 100, 40], "in parts");
-    model.free();
   });
 });
 
@@ -153,7 +162,7 @@ Deno.test("caches: they grow past 256 and 512 tokens, and keep what they hold", 
 
 Deno.test("sessions: texts side by side do not know of one another", async () => {
   await withCpu({ threads: 2 }, async (device) => {
-    const model = randomModel(device, [radRwkv7(), ATTENTION]);
+    const model = randomModel(device, [radRwkv7(), ATTENTION, radRwkv6()]);
     const texts = [1, 2, 3].map((seed) => ids(40, seed));
     const session = openSession(model, texts.length);
     const expected = await Promise.all(texts.map((text) => parallel(model, text)));
@@ -200,6 +209,10 @@ Deno.test("sessions: a mixer's state does not grow, a cache does", async () => {
     const bytes = (tokens: number) => stateBytes({ config, mixers: cached }, 3, tokens);
     // Keys and values of 2 heads of 8 in f32, and 4 matrices of 8 × 8, of 3 texts.
     assertEquals(bytes(100), 3 * (2 * 100 * 2 * 8 * 4 + 4 * 8 * 8 * 4));
+    // Of RAD-RWKV6 also the input of the token before, where there is a token shift.
+    const shifted = (tokenShift: boolean) =>
+      stateBytes({ config, mixers: [radRwkv6({ tokenShift })] }, 1, 100);
+    assertEquals([shifted(false), shifted(true)], [4 * 4 * 8 * 8, 4 * 4 * 8 * 8 + 4 * 24]);
     model.free();
   });
 });

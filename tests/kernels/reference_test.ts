@@ -42,6 +42,8 @@ Deno.test("every kind of operation has a case", () => {
     attention: true,
     attention_gradient: true,
     cached_attention: true,
+    wkv6: true,
+    wkv6_gradient: true,
     wkv7: true,
     wkv7_gradient: true,
     cross_entropy: true,
@@ -255,6 +257,36 @@ Deno.test("attention over a cache, in parts, is attention over the whole", () =>
   assertEquals(rows(results[2], 0), rows(results[3], 0));
   assertEquals(rows(results[2], capacity * width), rows(results[3], time * width));
   assertEquals(results[2][time * width], 7, "rows after the last token stay");
+});
+
+Deno.test("wkv6 is what its definition says, token by token in matrices", () => {
+  const [batch, time, heads, width] = [2, 19, 3, 4];
+  const row = real([batch, time, heads, width], -0.7, 0.7);
+  const state = real([batch, heads, width, width]);
+  const both = opCase(
+    "both",
+    { r: row, w: real(row.shape, 0, 1), k: row, v: row, state },
+    ({ state, ...rest }) => {
+      let s = state;
+      const ys: Tensor[] = [];
+      const kept: Tensor[] = [];
+      for (let t = 0; t < time; t++) {
+        // Rows [batch, heads, 1, width]; the decay as a column.
+        const at = (x: Tensor) => g.permute(g.slice(x, 1, t, t + 1), [0, 2, 1, 3]);
+        const [r, w, k, v] = [rest.r, rest.w, rest.k, rest.v].map(at);
+        if (t % 16 === 0) kept.push(g.reshape(s, [batch, heads, 1, width, width]));
+        const decayed = g.mul(s, g.permute(w, [0, 1, 3, 2]));
+        s = g.add(decayed, g.matmul(k, v, { transposeA: true }));
+        ys.push(g.matmul(r, s));
+      }
+      const y = g.permute(g.concat(ys, 2), [0, 2, 1, 3]);
+      return [...outputsOf(g.wkv6(rest, state).y.node), y, s, g.concat(kept, 2)];
+    },
+  );
+  const results = evaluate(caseGraph(both).outputs, caseValues(both));
+  ["y", "state", "chunk states"].forEach((name, i) =>
+    assertClose(name, results[i], results[i + 3], EXACT)
+  );
 });
 
 Deno.test("wkv7 is what its definition says, token by token in matrices", () => {

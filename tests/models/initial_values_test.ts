@@ -4,7 +4,7 @@ import { initialValues } from "../../models/initial_values.ts";
 import type { Initial } from "../../models/parameter.ts";
 import { randomStream } from "../../models/random.ts";
 import { assertClose } from "../support/compare.ts";
-import { ATTENTION, radRwkv7, smallConfig } from "../support/model.ts";
+import { ATTENTION, radRwkv6, radRwkv7, smallConfig } from "../support/model.ts";
 
 const values = (initial: Initial, shape: readonly number[], seed = 1, name = "x") =>
   initialValues({ name, shape, initial, mixer: false }, seed);
@@ -88,6 +88,30 @@ Deno.test("initial values: RAD-RWKV7 starts as the paper says", () => {
       const rank = second.length / 32;
       assertClose(`${letter}2`, gram(second, rank, 32), identity(rank, 0.01), 1e-6);
     }
+  }
+});
+
+Deno.test("initial values: RAD-RWKV6 starts as the paper says", () => {
+  const config = smallConfig({ layers: 3 });
+  for (const layer of [0, 1, 2]) {
+    const all = mixerParameters(config, radRwkv6({ gate: 2, groupNorm: true }), layer);
+    const of = (name: string) =>
+      initialValues(all.find((p) => p.name === `model.layers.${layer}.self_attn.${name}`)!, 1);
+    // −6 + 5·(n/(D−1))^(0.7+1.3ρ), ρ = layer/(layers−1).
+    const power = 0.7 + 1.3 * layer / 2;
+    const ramp = Float32Array.from({ length: 32 }, (_, n) => -6 + 5 * (n / 31) ** power);
+    assertClose(`time_decay of layer ${layer}`, of("time_decay"), ramp, 1e-7);
+    assert(of("time_maa_x").every((x) => x === 1));
+    for (const name of "rkvwg") assert(of(`time_maa_${name}`).every((x) => x === 0), name);
+    for (const name of ["time_maa_w1", "time_decay_w1", "g1", "ln_x.bias"]) {
+      assert(of(name).every((x) => x === 0), `${name}: nothing is added at first`);
+    }
+    for (const name of ["time_maa_w2", "time_decay_w2"]) {
+      const top = of(name).reduce((largest, x) => Math.max(largest, Math.abs(x)), 0);
+      assert(top > 0.0095 && top <= 0.01, `${name}: uniform ±0.01, found ${top}`);
+    }
+    assertClose("g2", gram(of("g2"), 7, 32), identity(7, 0.01), 1e-6);
+    assert(of("ln_x.weight").every((x) => x === 1));
   }
 });
 

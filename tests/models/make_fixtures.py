@@ -71,6 +71,16 @@ def wkv7(r, w, k, v, kappa, a, state):
     return torch.stack(ys, 1), state
 
 
+def wkv6(r, w, k, v, state):
+    """State [B, H, key, value]."""
+    ys = []
+    for t in range(r.shape[1]):
+        R, W, K, V = (x[:, t] for x in (r, w, k, v))
+        state = state * W[..., None] + torch.einsum("bhi,bhj->bhij", K, V)
+        ys.append(torch.einsum("bhi,bhij->bhj", R, state))
+    return torch.stack(ys, 1), state
+
+
 def projections(C, H, K, N, bias=True, output_bias=False):
     s = C**-0.5
     p = {"q_proj.weight": rand(H * N, C, scale=s), "k_proj.weight": rand(K * N, C, scale=s),
@@ -153,6 +163,53 @@ def rad_rwkv7(name, B, T, C, H, K, N, R, *, layer, rope, balance, groupnorm, gat
     save(name, config, inputs, p, run, f"gate_rank_type {gate}")
 
 
+def rad_rwkv6(name, B, T, C, H, K, N, R, *, rope, shift, balance, groupnorm, gate, theta=10000.0, **biases):
+    D = H * N
+    p, x = projections(C, H, K, N, **biases), rand(B, T, C)
+    if shift:
+        p |= {f"time_maa_{n}": exact(torch.rand(1, 1, C).double()) for n in "xrkvwg"}
+        p |= {"time_maa_w1": rand(C, 5 * R, scale=C**-0.5), "time_maa_w2": rand(5, R, C, scale=0.5)}
+    # Some decays are past the clamp: exp(d) > 5 where d > 1.6.
+    p |= {"time_decay": rand(1, 1, D, scale=1.5), "time_decay_w1": rand(C, R + 1, scale=C**-0.5),
+          "time_decay_w2": rand(R + 1, D, scale=0.5)}
+    if gate == 1:
+        p["gate.weight"] = rand(D, C, scale=C**-0.5)
+    elif gate == 2:
+        p |= {"g1": rand(C, R + 2, scale=C**-0.5), "g2": rand(R + 2, D, scale=0.5)}
+    if groupnorm:
+        p |= {"ln_x.weight": exact(1 + rand(D, scale=0.1)), "ln_x.bias": rand(D, scale=0.1)}
+    view = lambda t: t.view(*t.shape[:-1], H, N)
+
+    def run():
+        mixed = dict.fromkeys("rkvwg", x)
+        if shift:
+            dx = F.pad(x, (0, 0, 1, -1)) - x
+            m = torch.tanh((x + dx * p["time_maa_x"]) @ p["time_maa_w1"]).view(B, T, 5, R)
+            m = torch.einsum("btur,urc->ubtc", m, p["time_maa_w2"])
+            mixed = {n: x + dx * (p[f"time_maa_{n}"] + m[u]) for u, n in enumerate("rkvwg")}
+        r, k, v = (heads(mixed[n], p, letter, N) for n, letter in zip("rkv", "qkv"))
+        if rope:
+            r, k = rotary(r, theta), rotary(k, theta)
+        k, v = (t.repeat_interleave(H // K, 2) for t in (k, v))
+        d = p["time_decay"] + torch.tanh(mixed["w"] @ p["time_decay_w1"]) @ p["time_decay_w2"]
+        w = view(torch.exp((-torch.exp(d)).clamp(min=-5)))
+        if balance:
+            k = k * (1 - w)
+        y, _ = wkv6(r, w, k, v, torch.zeros(B, H, N, N).double())
+        y = y * N**-0.5
+        if groupnorm:
+            y = F.group_norm(y.reshape(B * T, D), H, p["ln_x.weight"], p["ln_x.bias"], N * 1e-5)
+        y = y.reshape(B, T, D)
+        if gate == 1:
+            y = y * torch.sigmoid(mixed["g"] @ p["gate.weight"].T)
+        elif gate == 2:
+            y = y * (torch.sigmoid(mixed["g"] @ p["g1"]) @ p["g2"])
+        return {"y": F.linear(y, p["o_proj.weight"], p.get("o_proj.bias"))}
+
+    config = dict(C=C, H=H, K=K, N=N, R=R, theta=theta, use_rope=rope, use_tokenshift=shift, balance=balance, groupnorm=groupnorm)
+    save(name, config, {"x": x}, p, run, f"gate_rank_type {gate}")
+
+
 def losses():
     teacher, student = rand(2, 1, 7, 12), rand(2, 1, 7, 12)
     run = lambda: {"loss": ((teacher - student).norm(dim=-1) * 12**-0.5).mean().view(1)}
@@ -216,9 +273,6 @@ losses()
 manifest["lr_schedule"] = {"total_steps": 110, "warmup": 10, "init": 3e-3, "final": 1e-4, "points": {
     str(s): 3e-3 * (0.01 + 0.99 * s / 10) if s < 10 else 1e-4 + 2.9e-3 * math.cos(math.pi / 2 * (s - 10) / 100)
     for s in (0, 5, 9, 10, 11, 60, 109)}}
-with open(f"{OUT}/manifest.json", "w") as f:
-    json.dump(manifest, f, indent=1)
-    f.write("\n")
 
 common = dict(vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, attn_implementation="eager")
 config = LlamaConfig(**common, num_attention_heads=4, num_key_value_heads=2, head_dim=8, tie_word_embeddings=True,
@@ -229,3 +283,23 @@ config = LlamaConfig(**common, num_attention_heads=2, num_key_value_heads=2, att
 checkpoint("tiny-llama-biases", LlamaForCausalLM(config).double(), config, 11)
 config = Qwen2Config(**common, num_attention_heads=2, num_key_value_heads=1, tie_word_embeddings=True, rms_norm_eps=1e-5)
 checkpoint("tiny-qwen2-tied", Qwen2ForCausalLM(config).double(), config, 17)
+
+# RAD-RWKV6, after all that was there before it, so that the random numbers of that stay the same.
+parts = {n: rand(1, 35, 3, 12) for n in ("r", "k", "v")}
+inputs = {"r": parts["r"], "w": exact(torch.sigmoid(rand(1, 35, 3, 12))), "k": parts["k"], "v": parts["v"],
+          "state": rand(1, 3, 12, 12)}
+save("wkv6_n12", {"B": 1, "T": 35, "H": 3, "N": 12}, inputs, {},
+     lambda: dict(zip(("y", "state"), wkv6(*inputs.values()))))
+# Every pair of flags in all four ways, and the gate's three kinds with each.
+rad_rwkv6("rad_rwkv6_a", **size, rope=False, shift=True, balance=True, groupnorm=False, gate=0)
+rad_rwkv6("rad_rwkv6_b", **size, rope=True, shift=False, balance=False, groupnorm=True, gate=0)
+rad_rwkv6("rad_rwkv6_c", **size, rope=False, shift=False, balance=True, groupnorm=True, gate=1)
+rad_rwkv6("rad_rwkv6_d", **size, rope=True, shift=True, balance=False, groupnorm=False, gate=1)
+rad_rwkv6("rad_rwkv6_e", **size, rope=True, shift=True, balance=True, groupnorm=True, gate=2, bias=False, output_bias=True)
+rad_rwkv6("rad_rwkv6_f", **size, rope=False, shift=False, balance=False, groupnorm=False, gate=2)
+rad_rwkv6("rad_rwkv6_g", **size, rope=False, shift=True, balance=False, groupnorm=True, gate=1)
+rad_rwkv6("rad_rwkv6_h", **(size | {"H": 4, "K": 2, "N": 16, "T": 34}), rope=True, shift=False, balance=True, groupnorm=False, gate=2, theta=1e6)
+
+with open(f"{OUT}/manifest.json", "w") as f:
+    json.dump(manifest, f, indent=1)
+    f.write("\n")

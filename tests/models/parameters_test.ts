@@ -3,11 +3,13 @@ import {
   type DecoderConfig,
   loraRank,
   type MixerSpec,
+  radRwkv6Ranks,
+  type RadRwkv6Spec,
   radRwkv7Ranks,
   type RadRwkv7Spec,
 } from "../../models/config.ts";
 import { mixerParameters, modelParameters } from "../../models/decoder.ts";
-import { ATTENTION, radRwkv7, smallConfig } from "../support/model.ts";
+import { ATTENTION, radRwkv6, radRwkv7, smallConfig } from "../support/model.ts";
 
 /** Names and shapes of a layer's mixer, without the start of the names. */
 function mixer(spec: MixerSpec, config: Partial<DecoderConfig> = {}, layer = 1) {
@@ -59,6 +61,29 @@ Deno.test("parameters: RAD-RWKV7, each flag on its own", () => {
   }
 });
 
+/** What every RAD-RWKV6 mixer has, and what a token shift adds. */
+const RAD_RWKV6 = {
+  ...PROJECTIONS,
+  ...{ time_decay: [1, 1, 32], time_decay_w1: [24, 6], time_decay_w2: [6, 32] },
+};
+const TOKEN_SHIFT = {
+  ...Object.fromEntries([..."xrkvwg"].map((name) => [`time_maa_${name}`, [1, 1, 24]])),
+  ...{ time_maa_w1: [24, 25], time_maa_w2: [5, 5, 24] },
+};
+
+Deno.test("parameters: RAD-RWKV6, each flag on its own", () => {
+  const bare = radRwkv6({ gate: 0, tokenShift: false });
+  assertEquals(mixer(bare), RAD_RWKV6);
+  assertEquals(mixer({ ...bare, tokenShift: true }), { ...RAD_RWKV6, ...TOKEN_SHIFT });
+  const norm = { "ln_x.weight": [32], "ln_x.bias": [32] };
+  assertEquals(mixer({ ...bare, groupNorm: true }), { ...RAD_RWKV6, ...norm });
+  assertEquals(mixer({ ...bare, gate: 1 }), { ...RAD_RWKV6, "gate.weight": [32, 24] });
+  assertEquals(mixer({ ...bare, gate: 2 }), { ...RAD_RWKV6, g1: [24, 7], g2: [7, 32] });
+  for (const flags of [{ rope: true }, { balanceState: false }]) {
+    assertEquals(mixer({ ...bare, ...flags }), RAD_RWKV6);
+  }
+});
+
 Deno.test("parameters: a model around its mixers", () => {
   const config = smallConfig({ layers: 2 });
   const names = (spec = config) =>
@@ -100,5 +125,12 @@ Deno.test("LoRA ranks: multiples of 32, by the published formula", () => {
     [8192, { decay: 160, iclr: 160, valueResidual: 128, gate: 800 }],
   ];
   for (const [hidden, expected] of ranks) assertEquals(radRwkv7Ranks(hidden), expected);
+  const ranks6: readonly (readonly [hidden: number, RadRwkv6Spec["ranks"]])[] = [
+    [64, { tokenShift: 32, decay: 32, gate: 32 }],
+    [896, { tokenShift: 64, decay: 64, gate: 128 }],
+    [3584, { tokenShift: 96, decay: 96, gate: 416 }],
+    [8192, { tokenShift: 160, decay: 160, gate: 800 }],
+  ];
+  for (const [hidden, expected] of ranks6) assertEquals(radRwkv6Ranks(hidden), expected);
   assertEquals(loraRank(1, 0.5, 1.8), 32);
 });

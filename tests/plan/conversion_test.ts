@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { keepAttention, radRwkv7 } from "../../dsl/mixers.ts";
+import { keepAttention, radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import { RecipeError } from "../../dsl/problem.ts";
 import { type Recipe, recipe } from "../../dsl/recipe.ts";
 import { layers, only } from "../../dsl/selectors.ts";
@@ -133,6 +133,15 @@ Deno.test("conversion: converted layers must be alike, for config.json says it o
     path: "surgery",
     expected: "the same flags in every converted layer, which is all that config.json can say",
     found: "other flags in layer 2 than in layer 0",
+  }]);
+  const mixed = assertThrows(
+    () => convert(layers.all.to(radRwkv6()), only(1, 2).to(radRwkv7())),
+    RecipeError,
+  );
+  assertEquals(mixed.problems, [{
+    path: "surgery",
+    expected: "one kind of mixer in all converted layers, which is all that config.json can say",
+    found: "radRwkv7 in layer 1 and radRwkv6 in layer 0",
   }]);
   // What is drawn anew is no flag of the result.
   convert(layers.all.to(radRwkv7()), layers.only(2).to(radRwkv7({ reinitialise: ["key"] })));

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { radRwkv7 } from "../../dsl/mixers.ts";
+import { radRwkv6 } from "../support/model.ts";
 import { recipe } from "../../dsl/recipe.ts";
 import { layers } from "../../dsl/selectors.ts";
 import { text } from "../../dsl/sources.ts";
@@ -112,5 +113,14 @@ Deno.test("plan: a mixer in a few words", () => {
   assertEquals(
     mixerText({ ...base, balanceState: false, gate: 2 }),
     "RAD-RWKV7 (no rope, no groupnorm, gate 2; ranks 1/2/3/4)",
+  );
+  const rwkv6 = radRwkv6();
+  assertEquals(
+    mixerText(rwkv6),
+    "RAD-RWKV6 (token shift, no rope, no groupnorm, balanced, gate 1; ranks 5/6)",
+  );
+  assertEquals(
+    mixerText({ ...rwkv6, tokenShift: false, gate: 2 }),
+    "RAD-RWKV6 (no token shift, no rope, no groupnorm, balanced, gate 2; ranks 6/7)",
   );
 });

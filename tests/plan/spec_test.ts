@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { radRwkv7 } from "../../dsl/mixers.ts";
+import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import { configJson, parseConfig } from "../../formats/hf_config/config.ts";
-import { radRwkv7Ranks } from "../../models/config.ts";
+import { radRwkv6Ranks, radRwkv7Ranks } from "../../models/config.ts";
+import type { Mixer } from "../../dsl/mixers.ts";
+import type { ModelSpec } from "../../models/config.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { checkpointSpec, studentConfig, studentSpec } from "../../plan/spec.ts";
 
@@ -29,7 +31,35 @@ Deno.test("spec: ranks are automatic where the recipe does not say them", () => 
   assert(mixers[0].kind === "radRwkv7" && mixers[1].kind === "radRwkv7");
   assertEquals(mixers[0].ranks, auto);
   assertEquals(mixers[1].ranks, { ...auto, ...ranks });
+  const rwkv6 = studentSpec(TEACHER, [radRwkv6(), radRwkv6({ ranks }), radRwkv6()]).mixers;
+  assert(rwkv6[0].kind === "radRwkv6" && rwkv6[1].kind === "radRwkv6");
+  assertEquals(rwkv6[0].ranks, radRwkv6Ranks(64));
+  assertEquals(rwkv6[1].ranks, { ...radRwkv6Ranks(64), ...ranks });
 });
+
+/** The ranks of parts that are not there are not written. */
+const plain = (spec: ModelSpec) =>
+  spec.mixers.map((mixer) => {
+    if (mixer.kind === "attention") return mixer;
+    const gate = mixer.gate === 2 ? mixer.ranks.gate : 0;
+    if (mixer.kind === "radRwkv7") return { ...mixer, ranks: { ...mixer.ranks, gate } };
+    const tokenShift = mixer.tokenShift ? mixer.ranks.tokenShift : 0;
+    return { ...mixer, ranks: { ...mixer.ranks, gate, tokenShift } };
+  });
+
+/** Fails unless a hybrid with this mixer is read from its config.json as it was written. */
+function assertSurvives(mixer: Mixer): void {
+  const student = studentSpec(TEACHER, [mixer, { kind: "attention" }, mixer]);
+  const written = configJson(studentConfig(CONFIG, student));
+  const config = parseConfig(JSON.parse(JSON.stringify(written)));
+  const shapes = new Map(modelParameters(student).map((p) => [p.name, p]));
+  const read = checkpointSpec(config, shapes);
+  assertEquals(plain(read), plain(student));
+  assertEquals(
+    modelParameters(read).map(({ name, shape }) => ({ name, shape })),
+    modelParameters(student).map(({ name, shape }) => ({ name, shape })),
+  );
+}
 
 for (const rope of [true, false]) {
   for (const balanceState of [true, false]) {
@@ -37,27 +67,10 @@ for (const rope of [true, false]) {
       for (const gate of [0, 1, 2] as const) {
         const flags = { rope, balanceState, groupNorm, gate };
         Deno.test(`spec: ${JSON.stringify(flags)} survives config.json`, () => {
-          const student = studentSpec(TEACHER, [
-            radRwkv7(flags),
-            { kind: "attention" },
-            radRwkv7(flags),
-          ]);
-          const written = configJson(studentConfig(CONFIG, student));
-          const config = parseConfig(JSON.parse(JSON.stringify(written)));
-          const shapes = new Map(modelParameters(student).map((p) => [p.name, p]));
-          const read = checkpointSpec(config, shapes);
-          // A rank of a gate that is not there is not written.
-          const plain = (spec: typeof student) =>
-            spec.mixers.map((mixer) =>
-              mixer.kind === "radRwkv7" && mixer.gate !== 2
-                ? { ...mixer, ranks: { ...mixer.ranks, gate: 0 } }
-                : mixer
-            );
-          assertEquals(plain(read), plain(student));
-          assertEquals(
-            modelParameters(read).map(({ name, shape }) => ({ name, shape })),
-            modelParameters(student).map(({ name, shape }) => ({ name, shape })),
-          );
+          assertSurvives(radRwkv7(flags));
+          for (const tokenShift of [true, false]) {
+            assertSurvives(radRwkv6({ ...flags, tokenShift }));
+          }
         });
       }
     }
@@ -74,6 +87,15 @@ Deno.test("spec: ranks that config.json leaves out are those of the tensors", ()
     studentConfig(CONFIG, student),
   );
   const { lora_rank_value_residual_mix: _v, ...written } = rest;
+  const shapes = new Map(modelParameters(student).map((p) => [p.name, p]));
+  assertEquals(checkpointSpec(parseConfig(written), shapes).mixers, student.mixers);
+});
+
+Deno.test("spec: so are RAD-RWKV6's", () => {
+  const mixer = radRwkv6({ gate: 2, ranks: { tokenShift: 3, decay: 5, gate: 7 } });
+  const student = studentSpec(TEACHER, [mixer, mixer, mixer]);
+  const entries = Object.entries(configJson(studentConfig(CONFIG, student)));
+  const written = Object.fromEntries(entries.filter(([key]) => !key.startsWith("lora_rank")));
   const shapes = new Map(modelParameters(student).map((p) => [p.name, p]));
   assertEquals(checkpointSpec(parseConfig(written), shapes).mixers, student.mixers);
 });

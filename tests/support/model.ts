@@ -3,12 +3,32 @@
 import type { Device } from "../../devices/device.ts";
 import { createStore, layoutOf, storeBindings, storeInputs } from "../../devices/store.ts";
 import type { LoadedModel } from "../../infer/session.ts";
-import type { DecoderConfig, MixerSpec, ModelSpec, RadRwkv7Spec } from "../../models/config.ts";
+import type {
+  DecoderConfig,
+  MixerSpec,
+  ModelSpec,
+  RadRwkv6Spec,
+  RadRwkv7Spec,
+} from "../../models/config.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { random } from "./random.ts";
 
 /** Softmax attention as a mixer. */
 export const ATTENTION: MixerSpec = { kind: "attention" };
+
+/** RAD-RWKV6 by the published flags with small ranks, and changes to that. */
+export function radRwkv6(flags: Partial<RadRwkv6Spec> = {}): RadRwkv6Spec {
+  return {
+    kind: "radRwkv6",
+    rope: false,
+    tokenShift: true,
+    balanceState: true,
+    groupNorm: false,
+    gate: 1,
+    ranks: { tokenShift: 5, decay: 6, gate: 7 },
+    ...flags,
+  };
+}
 
 /** RAD-RWKV7 by the published flags with small ranks, and changes to that. */
 export function radRwkv7(flags: Partial<RadRwkv7Spec> = {}): RadRwkv7Spec {

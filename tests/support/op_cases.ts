@@ -11,6 +11,7 @@ import { matmulCases } from "./op_cases/matmul.ts";
 import { normCases } from "./op_cases/norms.ts";
 import { pointwiseCases } from "./op_cases/pointwise.ts";
 import { reductionCases } from "./op_cases/reductions.ts";
+import { wkv6Cases } from "./op_cases/wkv6.ts";
 import { wkv7Cases } from "./op_cases/wkv7.ts";
 import { type OpCase, withGradients } from "./op_case.ts";
 
@@ -22,6 +23,7 @@ export const opCases: readonly OpCase[] = [
   ...matmulCases,
   ...normCases,
   ...attentionCases,
+  ...wkv6Cases,
   ...wkv7Cases,
   ...lossCases,
   ...compositionCases,

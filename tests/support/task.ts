@@ -12,11 +12,16 @@ export interface TaskResult {
   readonly stderr: string;
 }
 
-async function outputOf(command: string, args: readonly string[]): Promise<TaskResult> {
+/** Runs a program in the repository, with these variables besides those of the test. */
+export async function outputOf(
+  command: string,
+  args: readonly string[],
+  variables: Readonly<Record<string, string>> = {},
+): Promise<TaskResult> {
   const process = new Deno.Command(command, {
     args: [...args],
     cwd: ROOT,
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...variables },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -31,6 +36,15 @@ const words = (name: string, args: readonly string[]) => ["task", "--quiet", nam
 /** Runs `deno task NAME ARGS` in the repository. */
 export function runTask(name: string, ...args: readonly string[]): Promise<TaskResult> {
   return outputOf(Deno.execPath(), words(name, args));
+}
+
+/** The same with variables of the environment. */
+export function runTaskWith(
+  variables: Readonly<Record<string, string>>,
+  name: string,
+  ...args: readonly string[]
+): Promise<TaskResult> {
+  return outputOf(Deno.execPath(), words(name, args), variables);
 }
 
 /**

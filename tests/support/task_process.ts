@@ -6,9 +6,9 @@ import { resolve } from "node:path";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
 /** The words after `deno` of a task that only starts Deno. */
-function wordsOf(task: string): string[] {
+export function wordsOf(task: string): string[] {
   const { tasks } = JSON.parse(Deno.readTextFileSync(resolve(ROOT, "deno.json")));
-  const [program, ...words] = tasks[task].split(" ");
+  const [program, ...words] = tasks[task].replaceAll("'", "").split(" ");
   if (program !== "deno") throw new Error(`the task ${task} does not start Deno: ${tasks[task]}`);
   return words;
 }

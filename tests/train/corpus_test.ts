@@ -8,7 +8,7 @@ import { writeBinidx } from "../../formats/binidx_write.ts";
 import { FormatError } from "../../formats/error.ts";
 import { loadTokenizer, type Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
 import { type Corpus, openCorpus } from "../../train/corpus.ts";
-import { checkSources } from "../../train/sources.ts";
+import { checkSources, pathOf } from "../../train/sources.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { withCpu } from "../support/devices.ts";
 import { sharedPath } from "../support/shared.ts";
@@ -39,6 +39,7 @@ function open(
     sources,
     tokenizer,
     vocabSize: 280,
+    folderOf: pathOf,
     folder: join(folder, "run"),
     name,
     device,
@@ -54,7 +55,7 @@ async function tokensOf(place: Place, sources: readonly Source[], name?: string)
 }
 
 const check = ({ tokenizer }: Place, sources: readonly Source[], vocabSize = 280) =>
-  checkSources(sources, { tokenizer, vocabSize }, () => {});
+  checkSources(sources, { tokenizer, vocabSize, folderOf: pathOf }, () => {});
 
 Deno.test("corpus: every document ends with the end-of-text token, in the order of the sources", async () => {
   await withPlace(async (place) => {
