@@ -42,7 +42,10 @@ function shape(
   };
 }
 
-/** Shapes by name; `quickstart` is `tiny` with the batch of recipes/quickstart.ts: hidden, intermediate, layers, heads, key/value heads, head width, vocabulary. */
+/**
+ * Shapes by name: hidden, intermediate, layers, heads, key/value heads, head width, vocabulary.
+ * `quickstart` is `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed.
+ */
 export const SHAPES = {
   quickstart: shape([128, 352, 4, 2, 1, 64, 2048], 4),
   tiny: shape([128, 352, 4, 2, 1, 64, 2048], 16),

@@ -13,7 +13,10 @@ const BENCHES = { align: 1, distill: 2, finetune: 3, pretrain: 3 } as const sati
 /** Steps that are timed. */
 const STEPS = 8;
 
-/** FLOP/s of a training step of each of these stages with a mixer, from the fastest: others may be working. */
+/**
+ * FLOP/s of a training step of each of these stages, with this mixer in every layer; from the
+ * fastest of a few steps, for others may be working too.
+ */
 export async function stageSpeeds(
   device: Device,
   kinds: readonly StageKind[],
@@ -24,7 +27,7 @@ export async function stageSpeeds(
     const stage = BENCHES[kind];
     const { gflops } = await benchTrain(device, {
       shape: "quickstart",
-      mixer: "rwkv7",
+      mixer,
       stage,
       steps: STEPS,
     });

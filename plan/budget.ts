@@ -16,7 +16,7 @@ export interface StageSize {
   readonly flops: number;
   /** Bytes of the f32 activations of one sequence, kept, and computed again. */
   readonly activations: { readonly kept: number; readonly rematerialised: number };
-  /** Bytes of the head and its loss, which every device holds once. */
+  /** Bytes of the head and its loss in f32, which every device holds once. */
   readonly head: number;
   /** Parameters that the stage changes, and those of the student that it only reads. */
   readonly trained: number;
@@ -79,9 +79,9 @@ function memoryOf(size: StageSize, fleet: Fleet): StageMemory {
   const weights = width * (read + held) / fleet.devices;
   const gradients = width * trained / fleet.devices;
   const optimizer = OPTIMIZER[fleet.computes] * trained / fleet.devices;
-  // Activations are counted in f32.
-  const rows = sequences(stage, fleet) * width / BYTES.f32;
-  const bytes = (sequence: number) => rows * sequence + size.head;
+  // They are counted in f32.
+  const bytes = (sequence: number) =>
+    (sequences(stage, fleet) * sequence + size.head) * width / BYTES.f32;
   const kept = bytes(size.activations.kept);
   const rematerialised = bytes(size.activations.rematerialised);
   const activations = stage.rematerialise ? rematerialised : kept;
