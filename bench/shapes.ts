@@ -35,6 +35,7 @@ function shape(
       tieWordEmbeddings: false,
       attentionBias: true,
       attentionOutputBias: false,
+      attentionQkNorm: false,
       mlpBias: false,
     },
     batch,

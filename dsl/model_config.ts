@@ -20,7 +20,7 @@ import {
  * decides it.
  */
 export interface ModelConfig {
-  readonly model_type: "qwen2" | "llama";
+  readonly model_type: "qwen2" | "qwen3" | "llama";
   readonly vocab_size?: number;
   readonly hidden_size: number;
   readonly intermediate_size: number;
@@ -62,7 +62,7 @@ const width = integer(1, WIDTH_LIMIT);
 const positive = number("a number above 0", (value) => value > 0);
 
 const readWritten = object<WrittenConfig>("a config with the keys of config.json", {
-  model_type: required(oneOf("qwen2", "llama")),
+  model_type: required(oneOf("qwen2", "qwen3", "llama")),
   vocab_size: optional(integer(1, VOCABULARY_LIMIT)),
   hidden_size: required(width),
   intermediate_size: required(width),

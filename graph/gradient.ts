@@ -184,7 +184,7 @@ function attentionRule(node: Node, outputs: Gradients): Gradients {
   if (outputs[1] !== undefined) throw new Error("gradient: log-sum-exp is not differentiated");
   const [output, logSumExp] = outputsOf(node);
   return g.nodes(
-    { kind: "attention_gradient", scale: node.op.scale },
+    { ...node.op, kind: "attention_gradient" },
     [q, k, v, output, logSumExp, outputs[0]!],
     [q, k, v].map(({ shape }) => ({ shape, dtype: "f32" as const })),
   );

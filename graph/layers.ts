@@ -62,14 +62,29 @@ function checkHeads(op: string, q: Tensor, k: Tensor, v: Tensor): void {
   if (q.shape[1] !== k.shape[1]) fail(op, [q, k], "one time");
 }
 
+function checkWindow(op: string, q: Tensor, window: number | undefined): void {
+  if (window === undefined || Number.isInteger(window) && window >= 1) return;
+  fail(op, [q], `a window of a whole number of keys above 0, not ${window}`);
+}
+
 /**
  * Causal softmax attention, q [batch, time, heads, width], k and v [batch, time, kv heads, width]
- * → [batch, time, heads, width]. Query head h reads key/value head ⌊h·kv/heads⌋.
+ * → [batch, time, heads, width]. Query head h reads key/value head ⌊h·kv/heads⌋. With a window w
+ * the query at t sees the keys t−w+1 … t (Mistral 7B, arXiv 2310.06825).
  */
-export function attention(q: Tensor, k: Tensor, v: Tensor, scale: number): Tensor {
+export function attention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  scale: number,
+  window?: number,
+): Tensor {
   checkHeads("attention", q, k, v);
+  checkWindow("attention", q, window);
   const [batch, time, heads] = q.shape;
-  return nodes({ kind: "attention", scale }, [q, k, v], [
+  // A window over the whole text is none.
+  const limit = window !== undefined && window < time ? { window } : {};
+  return nodes({ kind: "attention", scale, ...limit }, [q, k, v], [
     { shape: q.shape, dtype: "f32" },
     { shape: [batch, heads, time], dtype: "f32" },
   ])[0];
@@ -78,7 +93,9 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, scale: number): Tenso
 /**
  * Attention of new tokens over a cache: q, k, v [batch, time, heads, width] of tokens at positions
  * start … start+time−1, start [batch] i32; keys and values [batch, kv heads, capacity, width] hold
- * the earlier ones. Returns the output and the caches with the new rows written in place.
+ * the earlier ones. Returns the output and the caches with the new rows written in place. With a
+ * window w a query sees the latest w keys; caches have at most w rows, and position p lies in row
+ * p mod w.
  */
 export function cachedAttention(
   q: Tensor,
@@ -88,8 +105,10 @@ export function cachedAttention(
   values: Tensor,
   start: Tensor,
   scale: number,
+  window?: number,
 ): { output: Tensor; keys: Tensor; values: Tensor } {
   checkHeads("cached_attention", q, k, v);
+  checkWindow("cached_attention", q, window);
   const [batch, , , width] = k.shape;
   for (const cache of [keys, values]) {
     const [b, heads, , w] = cache.shape;
@@ -101,11 +120,14 @@ export function cachedAttention(
   if (!sameShape(keys.shape, values.shape)) {
     fail("cached_attention", [keys, values], "caches of one shape");
   }
+  if (window !== undefined && keys.shape[2] > window) {
+    fail("cached_attention", [keys], `caches of at most ${window} rows, the window`);
+  }
   if (start.dtype !== "i32" || !sameShape(start.shape, [batch])) {
     fail("cached_attention", [start], `i32 start [${batch}]`);
   }
   const [output, newKeys, newValues] = nodes(
-    { kind: "cached_attention", scale },
+    { kind: "cached_attention", scale, ...(window === undefined ? {} : { window }) },
     [q, k, v, keys, values, start],
     [q, keys, values].map(({ shape }) => ({ shape, dtype: "f32" as const })),
   );

@@ -36,6 +36,13 @@ export type BinaryFunction =
   /** The first, once the second is there: an order of computation, not of numbers. */
   | "after";
 
+/** What attention is told besides its tensors. */
+export interface AttentionOp {
+  readonly scale: number;
+  /** Latest keys that a query sees, its own included; every earlier one where it is missing. */
+  readonly window?: number;
+}
+
 /** What a node computes. */
 export type Op =
   /** A value from outside, known by name. */
@@ -71,11 +78,11 @@ export type Op =
   /** (gradient, ids) → gradient of the table. */
   | { readonly kind: "embedding_gradient" }
   /** Causal softmax attention with grouped key/value heads → (output, log-sum-exp). */
-  | { readonly kind: "attention"; readonly scale: number }
+  | ({ readonly kind: "attention" } & AttentionOp)
   /** (q, k, v, output, log-sum-exp, gradient) → (dq, dk, dv). */
-  | { readonly kind: "attention_gradient"; readonly scale: number }
+  | ({ readonly kind: "attention_gradient" } & AttentionOp)
   /** One step or chunk of attention over a cache that it extends → (output, keys, values). */
-  | { readonly kind: "cached_attention"; readonly scale: number }
+  | ({ readonly kind: "cached_attention" } & AttentionOp)
   /** The RWKV-6 recurrence → (y, last state, states before every chunk). */
   | { readonly kind: "wkv6" }
   /** (r, w, k, v, chunk states, dy, dstate) → gradients of the first four and the state. */

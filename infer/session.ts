@@ -1,11 +1,12 @@
 /**
  * A text in the making: prompt tokens in chunks, then one token at a time. Mixers carry a state of
- * constant size; attention layers keep a cache that grows, behind the same interface.
+ * constant size; attention layers keep a cache that grows, up to their window where they have one,
+ * behind the same interface.
  */
 
 import type { Device, Executable, Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
-import { size, type Tensor } from "../graph/tensor.ts";
+import { type Shape, size, type Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { decoderForward, mixerStateShapes } from "../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
@@ -65,7 +66,8 @@ export function openSession(model: LoadedModel, batch = 1): Session {
   let present: 0 | 1 = 0;
   let steps = new Map<number, Step>();
 
-  const shapes = (layer: number) => mixerStateShapes(config, mixers[layer], batch, capacity);
+  const shapes = (layer: number, tokens = capacity) =>
+    mixerStateShapes(config, mixers[layer], batch, tokens);
   const makeStates = (): [States, States] => {
     const make = (other?: States): States =>
       mixers.map((_, layer) => {
@@ -150,17 +152,18 @@ export function openSession(model: LoadedModel, batch = 1): Session {
 
   /** Moves the caches into larger ones. */
   const grow = async (needed: number) => {
-    if (!mixers.some((_, layer) => isCache(spec, layer))) return;
     let larger = capacity;
     while (larger < needed) larger *= 2;
-    if (larger === capacity) return;
+    const grows = mixers.some((_, layer) =>
+      stateSize(shapes(layer, larger)) > stateSize(shapes(layer))
+    );
+    if (!grows) return;
     const old = states[present];
-    const oldCapacity = capacity;
     const kept = await Promise.all(old.map(async (own, layer) => {
       const entries = Object.entries(shapes(layer)).map(async ([name, shape]) => {
         const values = new Float32Array(size(shape));
         await device.read(own[name], values);
-        return [name, values] as const;
+        return { name, values, rows: shape[2] };
       });
       return await Promise.all(entries);
     }));
@@ -170,17 +173,15 @@ export function openSession(model: LoadedModel, batch = 1): Session {
     states = makeStates();
     present = 0;
     kept.forEach((own, layer) =>
-      own.forEach(([name, values]) => {
-        if (!isCache(spec, layer)) return device.write(states[0][layer][name], values);
-        const [, , , width] = shapes(layer)[name];
-        const rows = values.length / (oldCapacity * width);
-        for (let row = 0; row < rows; row++) {
-          const bytes = 4 * oldCapacity * width;
-          const target = states[0][layer][name].slice(4 * row * capacity * width, bytes);
-          device.write(
-            target,
-            values.subarray(row * oldCapacity * width, (row + 1) * oldCapacity * width),
-          );
+      own.forEach(({ name, values, rows }) => {
+        const memory = states[0][layer][name];
+        if (!isCache(spec, layer)) return device.write(memory, values);
+        // A head's rows stay first: a cache that still grows is not yet a ring.
+        const [, , newRows, width] = shapes(layer)[name];
+        const part = rows * width;
+        for (let head = 0; head * part < values.length; head++) {
+          const target = memory.slice(4 * head * newRows * width, 4 * part);
+          device.write(target, values.subarray(head * part, (head + 1) * part));
         }
       })
     );
@@ -244,8 +245,11 @@ export function openSession(model: LoadedModel, batch = 1): Session {
 
 /** Bytes of state, f32, that a model holds after some tokens. */
 export function stateBytes({ config, mixers }: ModelSpec, batch: number, tokens: number): number {
-  return mixers.reduce((sum, mixer) => {
-    const shapes = Object.values(mixerStateShapes(config, mixer, batch, tokens));
-    return sum + shapes.reduce((n, shape) => n + 4 * size(shape), 0);
-  }, 0);
+  const sizes = mixers.map((mixer) => stateSize(mixerStateShapes(config, mixer, batch, tokens)));
+  return 4 * sizes.reduce((sum, own) => sum + own, 0);
+}
+
+/** Values in a layer's state. */
+function stateSize(shapes: Readonly<Record<string, Shape>>): number {
+  return Object.values(shapes).reduce((sum, shape) => sum + size(shape), 0);
 }

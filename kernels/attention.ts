@@ -24,6 +24,8 @@ export interface AttentionShape {
   readonly kvHeads: number;
   readonly width: number;
   readonly scale: number;
+  /** Latest keys that a query sees, its own included; every earlier one where it is missing. */
+  readonly window?: number;
   /** Where the inputs [batch, time, heads or kv heads, width] lie. */
   readonly q: OperandLayout;
   readonly k: OperandLayout;
@@ -31,13 +33,21 @@ export interface AttentionShape {
 }
 
 /** Fails for shapes that the kernels cannot take. */
-export function checkAttention(op: string, { width, heads, kvHeads }: AttentionShape): void {
+export function checkAttention(op: string, shape: AttentionShape): void {
+  const { width, heads, kvHeads, window = 1 } = shape;
+  if (!(window >= 1)) throw new Error(`${op}: expected a window of 1 key or more, found ${window}`);
   if (width % 4 !== 0 || heads % kvHeads !== 0) {
     throw new Error(
       `${op}: expected a width of a multiple of 4 and heads of a multiple of key/value heads, ` +
         `found ${width}, ${heads} and ${kvHeads}`,
     );
   }
+}
+
+/** Pairs of a query and a key that it sees. */
+export function seenPairs(time: number, window = time): number {
+  const growing = Math.min(time, window);
+  return growing * (growing + 1) / 2 + (time - growing) * growing;
 }
 
 /**
@@ -54,13 +64,13 @@ export function attention(shape: AttentionShape & { output?: OperandLayout }): K
     code: () => attentionCode({ ...shape, output }),
     items: batch * heads * Math.ceil(time / FLASH_QUERIES),
     scratchBytes: flashScratch(width),
-    flops: 2 * batch * heads * time * (time + 1) * width,
+    flops: 4 * batch * heads * seenPairs(time, shape.window) * width,
     bytes: F32 * (2 * rows * (heads + kvHeads) + batch * heads * time),
   };
 }
 
 function attentionCode(shape: AttentionShape & { output: OperandLayout }): KernelCode {
-  const { time, heads, kvHeads, width, scale } = shape;
+  const { time, heads, kvHeads, width, scale, window } = shape;
   const blocks = Math.ceil(time / FLASH_QUERIES);
   const parameters = {
     ...{ q: "ptr", k: "ptr", v: "ptr", output: "ptr", logSumExp: "ptr" },
@@ -80,7 +90,7 @@ function attentionCode(shape: AttentionShape & { output: OperandLayout }): Kerne
       const even = lessThan(rem(index, i32(2)), i32(1));
       const order = select(even, half, sub(i32(blocks - 1), half));
       flash(k, {
-        ...{ width, scale, time, capacity: time, scratch: args.scratch },
+        ...{ width, scale, window, time, capacity: time, scratch: args.scratch },
         start: i32(0),
         firstQuery: k.let(mul(order, i32(FLASH_QUERIES))),
         q: { first: k.let(q.row(b, h)), stride: q.timeStride },

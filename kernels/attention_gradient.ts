@@ -7,8 +7,8 @@
  * meet blocks of 48 keys; their p and dscore lie in scratch memory as [key, query].
  */
 
-import { type AttentionShape, checkAttention } from "./attention.ts";
-import { eachTile, LANES, packTile, TILE_ROW } from "./flash.ts";
+import { type AttentionShape, checkAttention, seenPairs } from "./attention.ts";
+import { downTo, eachTile, LANES, packTile, QUERY_LANES, TILE_ROW } from "./attention_tiles.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
@@ -31,7 +31,6 @@ import {
   sub,
   toF32,
   type ValueType,
-  vector,
 } from "./language.ts";
 import { exp2 } from "./math.ts";
 import {
@@ -40,6 +39,7 @@ import {
   further,
   loadTile,
   type Product,
+  ROWS,
   storeTile,
   tileOf,
 } from "./products.ts";
@@ -89,7 +89,7 @@ export function attentionGradient(shape: AttentionShape & { dOutput?: OperandLay
     code: () => attentionGradientCode({ ...shape, dOutput }),
     items: batch * kvHeads,
     scratchBytes: scratchPlaces(width).bytes,
-    flops: 5 * batch * heads * time * (time + 1) * width,
+    flops: 10 * batch * heads * seenPairs(time, shape.window) * width,
     bytes: F32 * (4 * rows * (heads + kvHeads) + batch * heads * time),
   };
 }
@@ -99,6 +99,7 @@ interface QueryBlock {
   readonly width: number;
   readonly time: number;
   readonly scale: number;
+  readonly window?: number;
   readonly first: Index;
   /** Queries of the block that exist. */
   readonly count: Index;
@@ -113,7 +114,7 @@ interface QueryBlock {
 }
 
 function attentionGradientCode(shape: AttentionShape & { dOutput: OperandLayout }): KernelCode {
-  const { batch, time, heads, kvHeads, width, scale } = shape;
+  const { batch, time, heads, kvHeads, width, scale, window } = shape;
   const group = heads / kvHeads;
   const parameters = {
     ...{ q: "ptr", k: "ptr", v: "ptr", output: "ptr", logSumExp: "ptr", dOutput: "ptr" },
@@ -156,12 +157,16 @@ function attentionGradientCode(shape: AttentionShape & { dOutput: OperandLayout 
         k.for(0, time, BLOCK, (first) => {
           const count = k.let(min(sub(i32(time), first), i32(BLOCK)));
           const block = {
-            ...{ width, time, scale, first, count, scratch },
+            ...{ width, time, scale, window, first, count, scratch },
             ...{ q, dOutput, k: key, v, dq, dk, dv },
           };
           packBlock(k, block, output, norms);
           clearRows(k, dq, width, first, add(first, count));
-          k.for(0, add(first, count), BLOCK, (firstKey) => {
+          // The block with the first key that the first query sees.
+          const begin = window === undefined
+            ? i32(0)
+            : k.let(downTo(BLOCK, max(add(first, i32(1 - window)), i32(0))));
+          k.for(begin, add(first, count), BLOCK, (firstKey) => {
             keyBlock(k, block, firstKey);
           });
         });
@@ -215,7 +220,7 @@ function packBlock(k: Block, block: QueryBlock, output: Rows, logSumExp: Pointer
 
 /** A block of queries and a block of keys: their weights, then what they add to the gradients. */
 function keyBlock(k: Block, block: QueryBlock, firstKey: Index): void {
-  const { width, time, first, count, scratch } = block;
+  const { width, time, window, first, count, scratch } = block;
   const keys = k.let(min(sub(add(first, count), firstKey), i32(BLOCK)));
   // The place of the first query among the block's keys.
   const own = k.let(sub(first, firstKey));
@@ -225,7 +230,12 @@ function keyBlock(k: Block, block: QueryBlock, firstKey: Index): void {
     // Queries before the first key of the tile do not see it.
     const unseen = k.let(max(sub(row, own), i32(0)));
     const firstTile = k.let(div(unseen, i32(LANES)));
-    const tiles = k.let(div(add(count, i32(LANES - 1)), i32(LANES)));
+    // Nor do those from `end` on, a window after the last of them; dq reads up to ROWS − 1 further.
+    const end = window === undefined
+      ? count
+      : k.let(max(min(count, add(sub(row, own), i32(rows - 1 + window))), unseen));
+    const weighed = window === undefined ? count : min(count, add(end, i32(ROWS - 1)));
+    const tiles = k.let(div(add(weighed, i32(LANES - 1)), i32(LANES)));
     k.for(firstTile, tiles, 1, (tile) => {
       weighTile(k, block, { row, rows, key, tile, own });
     });
@@ -240,16 +250,20 @@ function keyBlock(k: Block, block: QueryBlock, firstKey: Index): void {
       const out = k.let(rowAt(to, key));
       addProduct(k, rows, width, out, to.stride, {
         ...{ a: left, aRow: ROW, aStep: F32 },
-        ...{ b: right, bStep: from.stride, count: k.let(sub(count, unseen)) },
+        ...{ b: right, bStep: from.stride, count: k.let(sub(end, unseen)) },
       });
     }
   });
   // dq, over the keys that the queries see.
   eachTile(k, 0, count, { first, rows: time }, (row, rows) => {
     const seen = k.let(min(keys, add(add(own, row), i32(rows))));
+    const low = window === undefined
+      ? i32(0)
+      : k.let(min(seen, max(add(add(own, row), i32(1 - window)), i32(0))));
     addProduct(k, rows, width, k.let(rowAt(block.dq, k.let(add(first, row)))), block.dq.stride, {
-      ...{ a: k.let(at(scratch.dScores, row, F32)), aRow: F32, aStep: ROW },
-      ...{ b: k.let(rowAt(block.k, firstKey)), bStep: block.k.stride, count: seen },
+      ...{ a: k.let(at(at(scratch.dScores, low, ROW), row, F32)), aRow: F32, aStep: ROW },
+      ...{ b: k.let(rowAt(block.k, add(firstKey, low))), bStep: block.k.stride },
+      count: window === undefined ? seen : k.let(sub(seen, low)),
     });
   });
 }
@@ -271,13 +285,10 @@ function addProduct(
   });
 }
 
-/** Lanes that are positions of a tile's queries. */
-const QUERY_LANES = [vector(0, 1, 2, 3), vector(4, 5, 6, 7)] as const;
-
 /** p and dscore of a tile of keys and a tile of queries. */
 function weighTile(
   k: Block,
-  { width, scale, k: keys, v: values, scratch }: QueryBlock,
+  { width, scale, window, k: keys, v: values, scratch }: QueryBlock,
   { row, rows, key, tile, own }: {
     readonly row: Index;
     readonly rows: number;
@@ -308,19 +319,26 @@ function weighTile(
     weights,
     ROW,
   );
-  // Keys after the query weigh nothing.
+  // Keys after the query weigh nothing, nor do those before its window.
   const firstQuery = k.let(add(own, mul(tile, i32(LANES))));
-  k.if(lessThan(firstQuery, add(row, i32(rows - 1))), () => {
+  const hide = (beyond: number, isHidden: (query: V4, key: V4) => V4) => {
     for (let r = 0; r < rows; r++) {
-      const position = k.let(splat(toF32(sub(add(row, i32(r)), firstQuery))));
+      const key = k.let(splat(toF32(sub(add(row, i32(r + beyond)), firstQuery))));
       QUERY_LANES.forEach((query, v) => {
         const bytes = r * ROW + v * VECTOR;
         const seen = load("f32x4", weights, bytes);
-        const hidden = lessThan(query, position);
-        k.store(select(hidden, constant("f32x4", 0), seen), weights, bytes);
+        k.store(select(isHidden(query, key), constant("f32x4", 0), seen), weights, bytes);
       });
     }
+  };
+  k.if(lessThan(firstQuery, add(row, i32(rows - 1))), () => {
+    hide(0, (query, key) => lessThan(query, key));
   });
+  if (window !== undefined) {
+    k.if(lessThan(add(row, i32(window)), add(firstQuery, i32(LANES))), () => {
+      hide(window - 1, (query, last) => lessThan(last, query));
+    });
+  }
   const dWeights = product(values, scratch.dOutputs);
   const dots = ofTile(scratch.dots);
   const factor = constant("f32x4", scale);

@@ -3,7 +3,9 @@
  *
  * A work item owns the cache of one key/value head: it writes the new rows, then attends with every
  * query head that reads them. Several tokens go through blocks like those of `attention`; a single
- * one reads every key and value once, with the dot products of four keys at a time.
+ * one reads every key and value once, with the dot products of four keys at a time. A cache of a
+ * window is a ring once it is full: each token then overwrites the one that it does not see any
+ * more, and tokens are taken one by one.
  */
 
 import { type AttentionShape, checkAttention } from "./attention.ts";
@@ -19,6 +21,7 @@ import {
   kernel,
   type KernelCode,
   laneSum,
+  lessThan,
   load,
   max,
   min,
@@ -64,12 +67,16 @@ export interface CachedAttentionShape extends AttentionShape {
 
 /**
  * Operands q, k, v, keys, values, start (i32 [batch]) → output; keys and values are written at
- * start … start+time−1. A start that does not leave room is moved to where it does.
+ * start … start+time−1, where the capacity is the window modulo that. A start that does not leave
+ * room is moved to where it does.
  */
 export function cachedAttention(shape: CachedAttentionShape): Kernel {
-  const { batch, time, heads, kvHeads, width, capacity } = shape;
+  const { batch, time, heads, kvHeads, width, capacity, window } = shape;
   checkAttention("cached_attention", shape);
-  if (time > capacity) {
+  if (window !== undefined && capacity > window) {
+    throw new Error(`cached_attention: expected at most ${window} rows, found ${capacity}`);
+  }
+  if (time > capacity && window !== capacity) {
     throw new Error(`cached_attention: expected at most ${capacity} tokens, found ${time}`);
   }
   const output = shape.output ?? contiguousLayout([batch, time, heads, width]);
@@ -78,14 +85,18 @@ export function cachedAttention(shape: CachedAttentionShape): Kernel {
     key: `cached_attention ${JSON.stringify({ ...shape, output })}`,
     code: () => cachedAttentionCode({ ...shape, output }),
     items: batch * kvHeads,
-    scratchBytes: time === 1 ? decodeScratch(group, width).bytes : flashScratch(width),
+    scratchBytes: Math.max(
+      time === 1 || window === capacity ? decodeScratch(group, width).bytes : 0,
+      time === 1 ? 0 : flashScratch(width),
+    ),
     flops: 4 * batch * heads * time * capacity * width,
     bytes: F32 * 2 * batch * (kvHeads * capacity + time * (heads + kvHeads)) * width,
   };
 }
 
 function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayout }): KernelCode {
-  const { time, heads, kvHeads, width, capacity, scale } = shape;
+  const { time, heads, kvHeads, width, capacity, scale, window } = shape;
+  const ring = window === capacity;
   const group = heads / kvHeads;
   const parameters = {
     ...{ q: "ptr", k: "ptr", v: "ptr", keys: "ptr", values: "ptr", start: "ptr" },
@@ -99,40 +110,52 @@ function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayo
     k.for(args.begin, args.end, 1, (item) => {
       const [b, kv] = [k.let(div(item, i32(kvHeads))), k.let(rem(item, i32(kvHeads)))];
       const wanted = k.let(load("i32", at(args.start, b, 4)));
-      const start = k.let(max(min(wanted, i32(capacity - time)), i32(0)));
+      const start = k.let(max(ring ? wanted : min(wanted, i32(capacity - time)), i32(0)));
       const cached = (base: Pointer): Rows => ({
         first: k.let(at(base, item, capacity * row)),
         stride: row,
       });
       const [keys, values] = [cached(args.keys), cached(args.values)];
-      for (const [from, to] of [[key, keys], [v, values]] as const) {
-        const first = k.let(from.row(b, kv));
-        k.for(0, time, 1, (t) => {
-          k.copy(at(first, t, from.timeStride), at(to.first, add(start, t), row), row);
-        });
-      }
       const firstHead = k.let(mul(kv, i32(group)));
-      if (time === 1) {
-        const rowsOf = (of: typeof q) => (member: Index) =>
-          k.let(of.row(b, k.let(add(firstHead, member))));
-        decode(k, {
-          ...{ width, group, scale, keys, values, scratch: args.scratch },
-          ...{ count: k.let(add(start, i32(1))), query: rowsOf(q), output: rowsOf(output) },
-        });
-        return;
-      }
-      k.for(0, group, 1, (member) => {
-        const h = k.let(add(firstHead, member));
-        const [queries, out] = [k.let(q.row(b, h)), k.let(output.row(b, h))];
-        k.for(0, time, FLASH_QUERIES, (firstQuery) => {
-          flash(k, {
-            ...{ width, scale, time, capacity, start, firstQuery, scratch: args.scratch },
-            ...{ k: keys, v: values },
-            q: { first: queries, stride: q.timeStride },
-            output: { first: out, stride: output.timeStride },
+      const sources = ([[key, keys], [v, values]] as const).map(([from, to]) =>
+        [k.let(from.row(b, kv)), from.timeStride, to.first] as const
+      );
+      const write = (t: Index, to: Index) => {
+        for (const [first, stride, rows] of sources) {
+          k.copy(at(first, t, stride), at(rows, to, row), row);
+        }
+      };
+      const oneByOne = () =>
+        k.for(0, time, 1, (t) => {
+          const position = k.let(add(start, t));
+          write(t, ring ? k.let(rem(position, i32(capacity))) : position);
+          const rowsOf = (of: typeof q) => (member: Index) =>
+            k.let(at(of.row(b, k.let(add(firstHead, member))), t, of.timeStride));
+          decode(k, {
+            ...{ width, group, scale, keys, values, scratch: args.scratch },
+            count: k.let(min(add(position, i32(1)), i32(capacity))),
+            ...{ query: rowsOf(q), output: rowsOf(output) },
           });
         });
-      });
+      const together = () => {
+        k.for(0, time, 1, (t) => write(t, add(start, t)));
+        k.for(0, group, 1, (member) => {
+          const h = k.let(add(firstHead, member));
+          const [queries, out] = [k.let(q.row(b, h)), k.let(output.row(b, h))];
+          k.for(0, time, FLASH_QUERIES, (firstQuery) => {
+            flash(k, {
+              ...{ width, scale, time, capacity, start, firstQuery, scratch: args.scratch },
+              ...{ k: keys, v: values },
+              q: { first: queries, stride: q.timeStride },
+              output: { first: out, stride: output.timeStride },
+            });
+          });
+        });
+      };
+      if (time === 1 || time > capacity) oneByOne();
+      else if (!ring) together();
+      // While the ring is not full, nothing is overwritten and every query sees all before it.
+      else k.if(lessThan(i32(capacity - time), start), oneByOne, together);
     });
   });
 }

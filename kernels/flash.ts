@@ -8,6 +8,7 @@
  * FlashAttention) in powers of 2.
  */
 
+import { downTo, eachTile, LANES, packTile, QUERY_LANES, TILE_ROW } from "./attention_tiles.ts";
 import {
   add,
   type Block,
@@ -26,7 +27,6 @@ import {
   splat,
   sub,
   toF32,
-  vector,
 } from "./language.ts";
 import { exp2, log } from "./math.ts";
 import { accumulate, eachRowTile, loadTile, ROWS, storeTile, tileOf } from "./products.ts";
@@ -43,10 +43,6 @@ import {
   zeros,
 } from "./vectors.ts";
 
-/** Queries of a tile: the lanes of two vectors. Bytes of a row of a tile. */
-export const LANES = 8;
-export const TILE_ROW = LANES * F32;
-
 /** Tiles of queries that one work item takes through the keys together. */
 const TILES = 4;
 
@@ -54,28 +50,17 @@ const TILES = 4;
 const keyBlock = (width: number) => width <= 64 ? 96 : 48;
 
 /**
- * Runs `body` for tiles of so many rows from `begin` to `end`, where rows lie below a `limit`. Only
- * the tile that meets the limit has fewer rows; others may reach beyond `end`.
+ * The running maximum of a query that has seen no key yet: less than any score, and unlike −∞
+ * still a number when a score of −∞, that of a hidden key, is subtracted.
  */
-export function eachTile(
-  k: Block,
-  begin: Index | number,
-  end: Index | number,
-  limit: { readonly first: Index; readonly rows: number },
-  body: (row: Index, rows: number) => void,
-): void {
-  k.for(begin, end, ROWS, (row) => {
-    const rest = limit.rows % ROWS;
-    if (rest === 0) return body(row, ROWS);
-    const beyond = lessThan(i32(limit.rows - ROWS), add(limit.first, row));
-    k.if(beyond, () => body(row, rest), () => body(row, ROWS));
-  });
-}
+const LOWEST = -3.4028234663852886e38;
 
 /** What one work item of attention reads and writes. */
 export interface FlashItem {
   readonly width: number;
   readonly scale: number;
+  /** Latest keys that a query sees, its own included; every earlier one where it is missing. */
+  readonly window?: number;
   /** Queries, and rows that exist of keys and values. */
   readonly time: number;
   readonly capacity: number;
@@ -104,7 +89,7 @@ export const flashScratch = (width: number) =>
 
 /** One work item: a block of queries of one head against all keys up to their positions. */
 export function flash(k: Block, item: FlashItem): void {
-  const { width, time, start, firstQuery } = item;
+  const { width, time, start, firstQuery, window } = item;
   const block = keyBlock(width);
   const tile = tileBytes(width);
   const scratch = (bytes: number) => k.let(offset(item.scratch, bytes));
@@ -122,12 +107,16 @@ export function flash(k: Block, item: FlashItem): void {
     k.zero(at(outputs, index, tile), tile);
     const state = k.let(at(running, index, 2 * TILE_ROW));
     for (const half of [0, VECTOR]) {
-      k.store(constant("f32x4", -Infinity), state, half);
+      k.store(constant("f32x4", LOWEST), state, half);
       k.store(constant("f32x4", 0), state, TILE_ROW + half);
     }
   });
 
-  k.for(0, keys, block, (firstKey) => {
+  // The block with the first key that the first query sees.
+  const begin = window === undefined
+    ? i32(0)
+    : k.let(downTo(block, max(add(add(start, firstQuery), i32(1 - window)), i32(0))));
+  k.for(begin, keys, block, (firstKey) => {
     const keyRows = k.let(at(item.k.first, firstKey, item.k.stride));
     const valueRows = k.let(at(item.v.first, firstKey, item.v.stride));
     const inBlock = k.let(min(sub(keys, firstKey), i32(block)));
@@ -135,9 +124,13 @@ export function flash(k: Block, item: FlashItem): void {
       // Positions of the tile's first query and of the key after its last, inside the block.
       const own = k.let(sub(add(start, firstOf(index)), firstKey));
       const count = k.let(min(inBlock, add(own, i32(LANES))));
-      k.if(lessThan(i32(0), count), () => {
+      // Keys of the block before this one are those that no query of the tile sees.
+      const low = window === undefined
+        ? i32(0)
+        : k.let(downTo(ROWS, max(add(own, i32(1 - window)), i32(0))));
+      k.if(lessThan(low, count), () => {
         const tileQueries = k.let(at(queries, index, tile));
-        eachTile(k, 0, count, { first: firstKey, rows: item.capacity }, (row, rows) => {
+        eachTile(k, low, count, { first: firstKey, rows: item.capacity }, (row, rows) => {
           const sums = tileOf(k, rows);
           accumulate(k, sums, {
             a: k.let(at(keyRows, row, item.k.stride)),
@@ -150,19 +143,20 @@ export function flash(k: Block, item: FlashItem): void {
           storeTile(k, sums, k.let(at(scores, row, TILE_ROW)), TILE_ROW);
         });
         hideFuture(k, scores, own, count);
+        if (window !== undefined) hidePast(k, scores, own, window, { low, count });
         const state = k.let(at(running, index, 2 * TILE_ROW));
-        const shrink = weigh(k, scores, count, state);
+        const shrink = weigh(k, scores, { low, count }, state);
         const out = k.let(at(outputs, index, tile));
         eachRowTile(k, width, (row, rows) => {
           const to = k.let(at(out, row, TILE_ROW));
           const sums = loadTile(k, rows, 2, to, TILE_ROW, (value, v) => mul(value, shrink[v]));
           accumulate(k, sums, {
-            a: k.let(at(valueRows, row, F32)),
+            a: k.let(at(at(valueRows, low, item.v.stride), row, F32)),
             aRow: F32,
             aStep: item.v.stride,
-            b: scores,
+            b: k.let(at(scores, low, TILE_ROW)),
             bStep: TILE_ROW,
-            count,
+            count: window === undefined ? count : k.let(sub(count, low)),
           });
           storeTile(k, sums, to, TILE_ROW);
         });
@@ -175,42 +169,6 @@ export function flash(k: Block, item: FlashItem): void {
     finishTile(k, item, firstOf(index), out, state);
   });
 }
-
-/**
- * Writes eight rows, times a factor, transposed: [width][8]. Rows beyond the last repeat it. `each`
- * sees what was read of four rows, before the factor.
- */
-export function packTile(
-  k: Block,
-  rows: Rows,
-  width: number,
-  time: number,
-  first: Index,
-  to: Pointer,
-  { factor, each }: {
-    readonly factor?: number;
-    readonly each?: (half: number, lanes: readonly V4[], place: Index) => void;
-  },
-): void {
-  for (const half of [0, 1]) {
-    const four = Array.from({ length: 4 }, (_, i) => {
-      const row = min(add(first, i32(half * 4 + i)), i32(time - 1));
-      return k.let(at(rows.first, row, rows.stride));
-    });
-    k.for(0, width, 4, (place) => {
-      const read = four.map((row) => k.let(load("f32x4", at(row, place, F32))));
-      each?.(half, read, place);
-      const out = k.let(at(to, place, TILE_ROW));
-      transpose(k, read).forEach((lanes, i) => {
-        const value = factor === undefined ? lanes : mul(lanes, constant("f32x4", factor));
-        k.store(value, out, i * TILE_ROW + half * VECTOR);
-      });
-    });
-  }
-}
-
-/** Lanes that are positions of a tile's queries. */
-const QUERY_LANES = [vector(0, 1, 2, 3), vector(4, 5, 6, 7)] as const;
 
 /** −∞ for keys after the query. `own` is the place of the tile's first query in the block. */
 function hideFuture(k: Block, scores: Pointer, own: Index, count: Index): void {
@@ -225,20 +183,45 @@ function hideFuture(k: Block, scores: Pointer, own: Index, count: Index): void {
   });
 }
 
+/** −∞ for keys before the query's window. `own` is the place of the tile's first query. */
+function hidePast(
+  k: Block,
+  scores: Pointer,
+  own: Index,
+  window: number,
+  { low, count }: KeyRange,
+): void {
+  k.for(low, k.let(min(add(own, i32(LANES - window)), count)), 1, (key) => {
+    const row = k.let(at(scores, key, TILE_ROW));
+    const last = k.let(splat(toF32(add(sub(key, own), i32(window - 1)))));
+    QUERY_LANES.forEach((query, v) => {
+      const score = load("f32x4", row, v * VECTOR);
+      const hidden = lessThan(last, query);
+      k.store(select(hidden, constant("f32x4", -Infinity), score), row, v * VECTOR);
+    });
+  });
+}
+
+/** Keys of a block, by their places: the first, and the one after the last. */
+interface KeyRange {
+  readonly low: Index;
+  readonly count: Index;
+}
+
 /**
  * Turns a block's scores into weights 2^(score − maximum) and brings the running maxima and sums up
  * to date; returns what earlier outputs are to be multiplied with.
  */
-function weigh(k: Block, scores: Pointer, count: Index, state: Pointer): V4[] {
+function weigh(k: Block, scores: Pointer, { low, count }: KeyRange, state: Pointer): V4[] {
   const before = [0, 1].map((v) => k.let(load("f32x4", state, v * VECTOR)));
   const top = before.map((x) => variable(k, x));
-  k.for(0, count, 1, (key) => {
+  k.for(low, count, 1, (key) => {
     const row = k.let(at(scores, key, TILE_ROW));
     top.forEach((x, v) => k.set(x, max(x, load("f32x4", row, v * VECTOR))));
   });
   const shrink = before.map((x, v) => k.let(exp2(k.let(sub(x, top[v])), k)));
   const total = zeros(k, 2);
-  k.for(0, count, 1, (key) => {
+  k.for(low, count, 1, (key) => {
     const row = k.let(at(scores, key, TILE_ROW));
     total.forEach((sum, v) => {
       const score = load("f32x4", row, v * VECTOR);

@@ -103,11 +103,11 @@ function compute(node: Node, x: readonly Value[], inputs: Inputs): readonly Floa
     case "embedding_gradient":
       return [embeddingGradient(x[0], x[1], shape)];
     case "attention":
-      return attention(x[0], x[1], x[2], op.scale);
+      return attention(x[0], x[1], x[2], op);
     case "attention_gradient":
-      return attentionGradient(x, op.scale);
+      return attentionGradient(x, op);
     case "cached_attention":
-      return cachedAttention(x, op.scale);
+      return cachedAttention(x, op);
     case "wkv6":
       return wkv6(x);
     case "wkv6_gradient":

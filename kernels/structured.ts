@@ -45,7 +45,9 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
     case "cached_attention": {
       const [q, k, v] = views.map(layout);
       const kvHeads = node.inputs[1].shape[2];
-      const shape = { batch, time, heads, kvHeads, width, scale: node.op.scale, q, k, v };
+      const { scale, window } = node.op;
+      const limit = window === undefined ? {} : { window };
+      const shape = { batch, time, heads, kvHeads, width, scale, ...limit, q, k, v };
       if (node.op.kind === "attention") return attention(shape);
       if (node.op.kind === "attention_gradient") {
         return attentionGradient({ ...shape, dOutput: layout(views[5]) });

@@ -12,7 +12,6 @@ import {
   eachPlace,
   F32,
   type Pointer,
-  type Rows,
   sums,
   variable,
   VECTOR,

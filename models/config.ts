@@ -1,13 +1,24 @@
 /** What a model is made of, as plain data. */
 
-/** Llama 3's stretching of the rotary wavelengths. */
-export interface RopeScaling {
-  readonly type: "llama3";
-  readonly factor: number;
-  readonly lowFreqFactor: number;
-  readonly highFreqFactor: number;
-  readonly originalMaxPositionEmbeddings: number;
-}
+/** How rotary wavelengths are stretched for longer contexts (rotary.ts has the formulas). */
+export type RopeScaling =
+  | { readonly type: "linear"; readonly factor: number }
+  | {
+    readonly type: "llama3";
+    readonly factor: number;
+    readonly lowFreqFactor: number;
+    readonly highFreqFactor: number;
+    readonly originalMaxPositionEmbeddings: number;
+  }
+  | {
+    readonly type: "yarn";
+    readonly factor: number;
+    readonly originalMaxPositionEmbeddings: number;
+    readonly betaFast: number;
+    readonly betaSlow: number;
+    readonly truncate: boolean;
+    readonly attentionFactor: number;
+  };
 
 /** Sizes of a decoder; the names follow Hugging Face's config.json. */
 export interface DecoderConfig {
@@ -26,12 +37,16 @@ export interface DecoderConfig {
   readonly attentionBias: boolean;
   /** Bias of the output projection. */
   readonly attentionOutputBias: boolean;
+  /** RMSNorm of every query (receptance) and key head before it is turned. */
+  readonly attentionQkNorm: boolean;
   readonly mlpBias: boolean;
 }
 
 /** Softmax attention, kept as the teacher has it. */
 export interface AttentionSpec {
   readonly kind: "attention";
+  /** Latest keys that a query sees, its own included; all earlier ones where it is missing. */
+  readonly window?: number;
 }
 
 /** LoRA ranks of a RAD-RWKV6 mixer. */

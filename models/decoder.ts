@@ -38,7 +38,7 @@ export function mixerParameters(
 export function mixerForward(mixer: MixerSpec, input: MixerInput): MixerOutput {
   switch (mixer.kind) {
     case "attention":
-      return attentionForward(input);
+      return attentionForward(mixer, input);
     case "radRwkv6":
       return radRwkv6Forward(mixer, input);
     case "radRwkv7":
@@ -57,7 +57,7 @@ export function mixerStateShapes(
 ): Readonly<Record<string, Shape>> {
   switch (mixer.kind) {
     case "attention":
-      return attentionStateShapes(config, batch, capacity);
+      return attentionStateShapes(config, mixer, batch, capacity);
     case "radRwkv6":
       return radRwkv6StateShapes(config, mixer, batch);
     case "radRwkv7":

@@ -4,12 +4,15 @@ import * as g from "../graph/build.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { DecoderConfig } from "./config.ts";
 import type { MixerInput } from "./mixer.ts";
-import { type Initial, type Parameter, zeros } from "./parameter.ts";
+import { type Initial, ones, type Parameter, zeros } from "./parameter.ts";
 
 /** Deviation of freshly drawn projections: transformers' initializer_range. */
 export const projection: Initial = { kind: "normal", deviation: 0.02 };
 
-/** Parameters of the four projections, named under `self_attn.`. */
+/** The norms of query (receptance) and key heads, where a family has them. */
+const NORMS = { q_proj: "q_norm.weight", k_proj: "k_norm.weight" } as const;
+
+/** Parameters of the four projections and their norms, named under `self_attn.`. */
 export function projectionParameters(config: DecoderConfig, prefix: string): Parameter[] {
   const { hiddenSize, attentionHeads, keyValueHeads, headDim } = config;
   const wide = attentionHeads * headDim;
@@ -25,10 +28,16 @@ export function projectionParameters(config: DecoderConfig, prefix: string): Par
     ...matrix("k_proj", narrow, hiddenSize, config.attentionBias),
     ...matrix("v_proj", narrow, hiddenSize, config.attentionBias),
     ...matrix("o_proj", hiddenSize, wide, config.attentionOutputBias),
+    ...(config.attentionQkNorm ? Object.values(NORMS) : []).map((name): Parameter => (
+      { name: `${prefix}${name}`, shape: [headDim], initial: ones, mixer: true }
+    )),
   ];
 }
 
-/** x through a projection, as heads: [batch, time, heads, headDim]. */
+/**
+ * x through a projection, as heads: [batch, time, heads, headDim]. Queries (receptance) and keys
+ * are normed head by head where the teacher's family does that (Qwen3), in every mixer.
+ */
 export function projectHeads(
   { config, x, weight }: MixerInput,
   name: "q_proj" | "k_proj" | "v_proj",
@@ -36,7 +45,9 @@ export function projectHeads(
   const [batch, time] = x.shape;
   const bias = config.attentionBias ? weight(`${name}.bias`) : undefined;
   const y = g.linear(x, weight(`${name}.weight`), bias);
-  return g.reshape(y, [batch, time, y.shape[2] / config.headDim, config.headDim]);
+  const heads = g.reshape(y, [batch, time, y.shape[2] / config.headDim, config.headDim]);
+  if (!config.attentionQkNorm || name === "v_proj") return heads;
+  return g.rmsNorm(heads, weight(NORMS[name]), config.rmsNormEps);
 }
 
 /** Heads through the output projection: [batch, time, hidden]. */

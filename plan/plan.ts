@@ -65,7 +65,7 @@ function flagTexts(
 export function mixerText(mixer: MixerSpec): string {
   switch (mixer.kind) {
     case "attention":
-      return "attention";
+      return mixer.window === undefined ? "attention" : `attention (window ${mixer.window})`;
     case "radRwkv6": {
       const { tokenShift, gate, ranks } = mixer;
       const flags = [tokenShift ? "token shift" : "no token shift", ...flagTexts(mixer)];

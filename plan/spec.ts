@@ -4,6 +4,7 @@ import type { ConvertingMixer, Mixer, Rank } from "../dsl/mixers.ts";
 import type { Problem } from "../dsl/problem.ts";
 import type { ConvertedConfig, ModelConfig } from "../formats/hf_config/config.ts";
 import {
+  type AttentionSpec,
   type DecoderConfig,
   type MixerSpec,
   type ModelSpec,
@@ -25,11 +26,21 @@ function storedRank(
   return written ?? tensors.get(`${mixerPrefix(layer)}${name}`)?.shape[1] ?? 1;
 }
 
+/** The attention of a layer, which may have a window. */
+function attentionSpec(
+  { slidingWindow, slidingLayers }: ModelConfig,
+  layer: number,
+): AttentionSpec {
+  return slidingWindow !== null && slidingLayers.includes(layer)
+    ? { kind: "attention", window: slidingWindow }
+    : { kind: "attention" };
+}
+
 /** What a checkpoint is, from its config and the shapes of its tensors. */
 export function checkpointSpec(config: ModelConfig, tensors: TensorShapes): ModelSpec {
   const layers = Array.from({ length: config.layers }, (_, layer) => layer);
   if (config.modelType !== "rwkv6qwen2" && config.modelType !== "rwkv7qwen2") {
-    return { config, mixers: layers.map(() => ({ kind: "attention" })) };
+    return { config, mixers: layers.map((layer) => attentionSpec(config, layer)) };
   }
   const flags = {
     rope: config.useRope,
@@ -38,7 +49,7 @@ export function checkpointSpec(config: ModelConfig, tensors: TensorShapes): Mode
     gate: config.gateRankType,
   };
   const mixers = layers.map((layer): MixerSpec => {
-    if (config.attentionLayers.includes(layer)) return { kind: "attention" };
+    if (config.attentionLayers.includes(layer)) return attentionSpec(config, layer);
     const rank = (name: string, written: number | null) =>
       storedRank(tensors, layer, name, written);
     const gate = rank("g1", config.loraRankGate);
@@ -112,10 +123,20 @@ export function studentSpec(teacher: ModelSpec, mixers: readonly Mixer[]): Model
   };
 }
 
+/** A mixer without the ranks of what its flags leave out: mixers of one text are the same. */
+function identity(mixer: Exclude<MixerSpec, { kind: "attention" }>): string {
+  const unused = [
+    ...(mixer.gate === 2 ? [] : ["gate"]),
+    ...(mixer.kind === "radRwkv6" && !mixer.tokenShift ? ["tokenShift"] : []),
+  ];
+  const ranks = Object.entries(mixer.ranks).filter(([name]) => !unused.includes(name)).sort();
+  return JSON.stringify(Object.entries({ ...mixer, ranks }).sort());
+}
+
 /** What a student's config.json cannot say: converted layers that differ from one another. */
 export function configProblems({ mixers }: ModelSpec): Problem[] {
   const converted = mixers.flatMap((mixer, layer) =>
-    mixer.kind === "attention" ? [] : [{ layer, kind: mixer.kind, text: JSON.stringify(mixer) }]
+    mixer.kind === "attention" ? [] : [{ layer, kind: mixer.kind, text: identity(mixer) }]
   );
   const [first] = converted;
   const kind = converted.find(({ kind }) => kind !== first.kind);
@@ -139,6 +160,9 @@ export function studentConfig(teacher: ModelConfig, student: ModelSpec): ModelCo
   const mixer = student.mixers.find((m) => m.kind !== "attention");
   if (mixer === undefined) return teacher;
   const config: DecoderConfig & ModelConfig = teacher;
+  const kept = student.mixers.map((m) => m.kind === "attention");
+  const attentionLayers = kept.flatMap((isKept, layer) => isKept ? [layer] : []);
+  const slidingLayers = teacher.slidingLayers.filter((layer) => kept[layer]);
   const shared = {
     ...config,
     torchDtype: "float32",
@@ -152,7 +176,9 @@ export function studentConfig(teacher: ModelConfig, student: ModelSpec): ModelCo
     loraRankIclr: null,
     loraRankValueResidualMix: null,
     loraRankGate: mixer.gate === 2 ? mixer.ranks.gate : null,
-    attentionLayers: student.mixers.flatMap((m, layer) => m.kind === "attention" ? [layer] : []),
+    attentionLayers,
+    slidingWindow: slidingLayers.length === 0 ? null : teacher.slidingWindow,
+    slidingLayers,
   } as const satisfies ConvertedConfig;
   switch (mixer.kind) {
     case "radRwkv6":

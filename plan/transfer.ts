@@ -12,24 +12,25 @@ export interface Transfer {
   readonly from?: string;
 }
 
-const PROJECTIONS: Readonly<Record<Projection, string>> = {
-  receptance: "q_proj",
-  key: "k_proj",
-  value: "v_proj",
-  output: "o_proj",
+/** The tensors of a projection; those of the norm that follows it, if one does, are part of it. */
+const PROJECTIONS: Readonly<Record<Projection, readonly string[]>> = {
+  receptance: ["q_proj", "q_norm"],
+  key: ["k_proj", "k_norm"],
+  value: ["v_proj"],
+  output: ["o_proj"],
 };
 
 /** Whether a recipe asks for a projection to be initialised anew. */
 function isReinitialised(name: string, mixers: readonly Mixer[]): boolean {
-  const match = /^model\.layers\.(\d+)\.self_attn\.([a-z]_proj)\./.exec(name);
+  const match = /^model\.layers\.(\d+)\.self_attn\.([a-z]_(?:proj|norm))\./.exec(name);
   if (match === null) return false;
   const mixer = mixers[Number(match[1])];
   return mixer.kind !== "attention" &&
-    mixer.reinitialise.some((projection) => PROJECTIONS[projection] === match[2]);
+    mixer.reinitialise.some((projection) => PROJECTIONS[projection].includes(match[2]));
 }
 
 /**
- * What every parameter of the student starts as: q, k, v, o and their biases, MLPs, norms,
+ * What every parameter of the student starts as: q, k, v, o with their biases and norms, MLPs, norms,
  * embeddings and head from the teacher; only a mixer's own parameters are new.
  */
 export function transfers(

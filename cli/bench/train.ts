@@ -22,7 +22,7 @@ export function trainBench(flags: BenchFlags, { print, say }: Output): Promise<O
   return withDevice(flags, say, async (device) => {
     const { shape, mixer, steps, vs } = flags;
     if (vs !== undefined && mixer !== "rwkv7") {
-      throw new UsageError(`--vs: expected --mixer rwkv7, which PyTorch is measured with`);
+      throw new UsageError("--vs: expected --mixer rwkv7, which PyTorch is measured with");
     }
     const stage = flags.stage === "1" ? 1 : 2;
     const measure = () => benchTrain(device, { shape, mixer, stage, steps }, flags.profile);

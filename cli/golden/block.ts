@@ -75,6 +75,7 @@ function mixer(block: Block, spec: MixerSpec, layer: number): Computed {
     tieWordEmbeddings: false,
     attentionBias: has("param.q_proj.bias"),
     attentionOutputBias: has("param.o_proj.bias"),
+    attentionQkNorm: has("param.q_norm.weight"),
     mlpBias: false,
   };
   const positions = Array.from({ length: time }, (_, i) => i);

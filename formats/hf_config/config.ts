@@ -2,39 +2,32 @@
 import { join } from "node:path";
 import { FormatError, show } from "../error.ts";
 import { type JsonObject, readJsonObject } from "../json.ts";
-import type { DecoderConfig } from "./decoder.ts";
 import type { Family } from "./family.ts";
 import { topFields } from "./fields.ts";
-import { llama, type LlamaConfig } from "./llama.ts";
-import { qwen2, type Qwen2Config } from "./qwen2.ts";
-import { rwkv6qwen2, type Rwkv6Qwen2Config } from "./rwkv6qwen2.ts";
-import { rwkv7qwen2, type Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
+import { llama } from "./llama.ts";
+import { mistral } from "./mistral.ts";
+import { qwen2 } from "./qwen2.ts";
+import { qwen3 } from "./qwen3.ts";
+import { rwkv6qwen2 } from "./rwkv6qwen2.ts";
+import { rwkv7qwen2 } from "./rwkv7qwen2.ts";
 
 export type { DecoderConfig, TorchDtype } from "./decoder.ts";
-export type { LlamaConfig } from "./llama.ts";
-export type { Qwen2Config } from "./qwen2.ts";
 export type { RopeScaling } from "./rope.ts";
 export type { ConvertedConfig, GateRankType } from "./converted.ts";
 export type { Rwkv6Qwen2Config } from "./rwkv6qwen2.ts";
 export type { Rwkv7Qwen2Config } from "./rwkv7qwen2.ts";
 
+/** The known families: a new one is a file and a line here. */
+const FAMILIES = { qwen2, qwen3, llama, mistral, rwkv6qwen2, rwkv7qwen2 } as const;
+
 /** The config of any family that is read, told apart by `modelType`. */
-export type ModelConfig = Qwen2Config | LlamaConfig | Rwkv6Qwen2Config | Rwkv7Qwen2Config;
+export type ModelConfig = ReturnType<typeof FAMILIES[keyof typeof FAMILIES]["read"]>;
 
 /** The families that are read. */
 export type ModelType = ModelConfig["modelType"];
 
 /** The largest config.json that is read. */
 export const CONFIG_LIMIT = 10_000_000;
-
-type FamilyOf<C> = C extends DecoderConfig & { readonly modelType: string } ? Family<C> : never;
-
-const FAMILIES: { readonly [T in ModelType]: FamilyOf<Extract<ModelConfig, { modelType: T }>> } = {
-  qwen2,
-  llama,
-  rwkv6qwen2,
-  rwkv7qwen2,
-};
 
 /** Every `model_type` that is read. */
 export const MODEL_TYPES: readonly ModelType[] = Object.freeze(

@@ -3,6 +3,7 @@ import type { JsonObject } from "../json.ts";
 import { type DecoderConfig, readCommon, writeCommon } from "./decoder.ts";
 import type { Family } from "./family.ts";
 import type { Fields } from "./fields.ts";
+import { layersFrom, readSlidingWindow, writeSlidingWindow } from "./sliding_window.ts";
 
 /** 0: no gate, 1: a full-rank one, 2: a low-rank one. */
 export type GateRankType = 0 | 1 | 2;
@@ -57,6 +58,7 @@ export function convertedFamily<T extends string>(
     architecture,
     read(fields) {
       const common = readCommon(fields, { maxPositionEmbeddings: 32768 });
+      const attentionLayers = readAttentionLayers(fields, common.layers);
       const useTokenshift = fields.flag("use_tokenshift", tokenshift ? undefined : false);
       if (useTokenshift && !tokenshift) {
         fields.problem("use_tokenshift", "false", `${modelType} has no token shift`);
@@ -65,8 +67,10 @@ export function convertedFamily<T extends string>(
       return {
         modelType,
         ...common,
+        ...readSlidingWindow(fields, common.layers, others(attentionLayers, common.layers)),
         attentionBias: fields.flag("attention_bias", true),
         attentionOutputBias: fields.flag("attention_output_bias", false),
+        attentionQkNorm: fields.flag("attention_qk_norm", false),
         mlpBias: fields.flag("mlp_bias", false),
         useRope: fields.flag("use_rope"),
         useTokenshift,
@@ -78,7 +82,7 @@ export function convertedFamily<T extends string>(
         loraRankIclr: rank("loraRankIclr"),
         loraRankValueResidualMix: rank("loraRankValueResidualMix"),
         loraRankGate: rank("loraRankGate"),
-        attentionLayers: readAttentionLayers(fields, common.layers),
+        attentionLayers,
       };
     },
     write(config) {
@@ -86,6 +90,8 @@ export function convertedFamily<T extends string>(
         ...writeCommon(config),
         attention_bias: config.attentionBias,
         attention_output_bias: config.attentionOutputBias,
+        // A key of ours, for teachers that norm queries and keys: `q_norm` and `k_norm` stay.
+        ...(config.attentionQkNorm ? { attention_qk_norm: true } : {}),
         ...(config.mlpBias ? { mlp_bias: true } : {}),
         use_rope: config.useRope,
         use_tokenshift: config.useTokenshift,
@@ -94,6 +100,7 @@ export function convertedFamily<T extends string>(
         gate_rank_type: config.gateRankType,
         ...writeRanks(config, hasRank),
         ...writeAttentionLayers(config),
+        ...writeSlidingWindow(config, config.layers, others(config.attentionLayers, config.layers)),
       };
     },
   };
@@ -121,9 +128,11 @@ function readAttentionLayers(fields: Fields, layers: number): readonly number[] 
   return fits ? [...list] : [];
 }
 
-function lastLayers(count: number, layers: number): readonly number[] {
-  return Array.from({ length: count }, (_, i) => layers - count + i);
-}
+const lastLayers = (count: number, layers: number) => layersFrom(layers - count, layers);
+
+/** The layers that are not listed. */
+const others = (listed: readonly number[], layers: number) =>
+  layersFrom(0, layers).filter((layer) => !listed.includes(layer));
 
 function writeAttentionLayers({ attentionLayers, layers }: ConvertedConfig): JsonObject {
   const count = attentionLayers.length;

@@ -2,6 +2,7 @@
 import type { JsonObject } from "../json.ts";
 import type { Fields } from "./fields.ts";
 import { readRope, type RopeScaling, writeRope } from "./rope.ts";
+import type { SlidingWindow } from "./sliding_window.ts";
 
 /** Deeper models are taken for damage: ten times the deepest. */
 const LAYER_LIMIT = 4096;
@@ -12,7 +13,7 @@ export type TorchDtype = "float64" | "float32" | "float16" | "bfloat16";
 const TORCH_DTYPES: readonly TorchDtype[] = ["float64", "float32", "float16", "bfloat16"];
 
 /** A decoder-only transformer with RMSNorm, gated SiLU MLPs and grouped-query heads. */
-export interface DecoderConfig {
+export interface DecoderConfig extends SlidingWindow {
   readonly vocabSize: number;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -31,6 +32,8 @@ export interface DecoderConfig {
   readonly attentionBias: boolean;
   /** Whether the output projection has one. */
   readonly attentionOutputBias: boolean;
+  /** Whether every query and key head goes through an RMSNorm before it is turned. */
+  readonly attentionQkNorm: boolean;
   readonly mlpBias: boolean;
   readonly bosTokenId: number | null;
   /** Every token that ends a text; may be empty. */
@@ -41,21 +44,29 @@ export interface DecoderConfig {
 /** What families differ in when a key is absent. */
 export interface DecoderDefaults {
   readonly maxPositionEmbeddings: number;
+  /** Without it as many as attention heads. */
+  readonly keyValueHeads?: number;
+  /** Without it hidden_size / num_attention_heads. */
+  readonly headDim?: number;
 }
 
 /** A DecoderConfig without what families call by different keys. */
 export type CommonConfig = Omit<
   DecoderConfig,
-  "attentionBias" | "attentionOutputBias" | "mlpBias"
+  "attentionBias" | "attentionOutputBias" | "attentionQkNorm" | "mlpBias" | keyof SlidingWindow
 >;
 
 /** Reads the keys that all families share. */
 export function readCommon(fields: Fields, defaults: DecoderDefaults): CommonConfig {
   const attentionHeads = fields.size("num_attention_heads");
-  const keyValueHeads = fields.size("num_key_value_heads", attentionHeads);
+  // Unlike a file without the key, one that says null has as many as heads.
+  const unsaid = fields.json.num_key_value_heads === undefined && defaults.keyValueHeads;
+  const keyValueHeads = fields.size("num_key_value_heads", unsaid || attentionHeads);
   const hiddenSize = fields.size("hidden_size");
-  const headDim = fields.size("head_dim", Math.max(1, Math.floor(hiddenSize / attentionHeads)));
-  if (!fields.has("head_dim") && hiddenSize % attentionHeads !== 0) {
+  const wholeHead = Math.max(1, Math.floor(hiddenSize / attentionHeads));
+  const headDim = fields.size("head_dim", defaults.headDim ?? wholeHead);
+  const derived = !fields.has("head_dim") && defaults.headDim === undefined;
+  if (derived && hiddenSize % attentionHeads !== 0) {
     fields.problem("hidden_size", `a multiple of ${attentionHeads} heads, or a head_dim`);
   } else if (headDim % 2 !== 0) {
     fields.problem(
@@ -103,18 +114,6 @@ function readTorchDtype(fields: Fields): TorchDtype | null {
   const dtype = TORCH_DTYPES.find((known) => known === name);
   if (dtype === undefined) fields.problem(key, `one of ${TORCH_DTYPES.join(", ")}`);
   return dtype ?? null;
-}
-
-/** Sliding windows, which the keys of several families can ask for, are not implemented. */
-export function refuseSlidingWindow(fields: Fields, layers: number): void {
-  const { use_sliding_window, sliding_window, max_window_layers, layer_types } = fields.json;
-  const some = typeof max_window_layers !== "number" || max_window_layers < layers;
-  if (use_sliding_window === true && typeof sliding_window === "number" && some) {
-    fields.problem("use_sliding_window", "false", "attention windows are not implemented");
-  }
-  if (Array.isArray(layer_types) && layer_types.some((type) => type !== "full_attention")) {
-    fields.problem("layer_types", '"full_attention" for every layer', "others are not implemented");
-  }
 }
 
 /** The keys that all families share, as transformers 4 and 5 both read them. */

@@ -76,9 +76,14 @@ export class Fields {
   }
 
   /** One of the values. */
-  oneOf<T extends string | number>(key: string, values: readonly T[], fallback?: T): T {
+  oneOf<T extends string | number>(
+    key: string,
+    values: readonly T[],
+    fallback?: T,
+    advice?: string,
+  ): T {
     const expected = `one of ${values.map(show).join(", ")}`;
-    return this.#read(key, expected, values[0], fallback, (v) => values.includes(v as T));
+    return this.#read(key, expected, values[0], fallback, (v) => values.includes(v as T), advice);
   }
 
   /** A token id, if there is one. */
@@ -114,10 +119,11 @@ export class Fields {
     placeholder: T,
     fallback: T | undefined,
     fits: (value: unknown) => boolean,
+    advice?: string,
   ): T {
     const value = this.#value(key) ?? fallback;
     if (value !== undefined && fits(value)) return value as T;
-    this.problem(key, expected);
+    this.problem(key, expected, advice);
     return placeholder;
   }
 }

@@ -386,7 +386,7 @@ const SPOILT_NEW: readonly Spoilt[] = [
   [
     "family",
     (r) => r.teacher.config.model_type = "qwen9",
-    'teacher.config.model_type: expected "qwen2" or "llama", found "qwen9"; did you mean "qwen2"?',
+    'teacher.config.model_type: expected "qwen2", "qwen3" or "llama", found "qwen9"; did you mean "qwen2"?',
   ],
   [
     "heads",

@@ -15,6 +15,7 @@ import {
   newModel,
   pipe,
   pretrain,
+  radRwkv6,
   radRwkv7,
   type Recipe,
   recipe,
@@ -84,6 +85,11 @@ export function wrongRecipes(base: Recipe): void {
   pipe(base, withContext("512"));
   // @ts-expect-error unknown flag
   pipe(base, withFlags({ ropes: true }));
+  pipe(base, withFlags({ tokenShift: false }));
+  // @ts-expect-error RAD-RWKV7 has no token shift
+  radRwkv7({ tokenShift: false });
+  // @ts-expect-error RAD-RWKV6 has no value residual
+  radRwkv6({ ranks: { valueResidual: 8 } });
   // @ts-expect-error a count is not a selector
   pipe(base, withHybrid(4));
   // @ts-expect-error a function makes stages

@@ -2,10 +2,9 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { join } from "node:path";
 import {
   configJson,
-  type LlamaConfig,
+  MODEL_TYPES,
   type ModelConfig,
   parseConfig,
-  type Qwen2Config,
   readConfig,
   type Rwkv6Qwen2Config,
   type Rwkv7Qwen2Config,
@@ -45,7 +44,7 @@ const RWKV7: JsonObject = {
 
 Deno.test("reads Qwen2 as transformers 5 writes it", () => {
   const config: ModelConfig = parseConfig(fixture("qwen2_transformers5"));
-  const expected: Qwen2Config = {
+  const expected: ModelConfig = {
     modelType: "qwen2",
     vocabSize: 151936,
     hiddenSize: 896,
@@ -61,6 +60,9 @@ Deno.test("reads Qwen2 as transformers 5 writes it", () => {
     tieWordEmbeddings: true,
     attentionBias: true,
     attentionOutputBias: false,
+    attentionQkNorm: false,
+    slidingWindow: null,
+    slidingLayers: [],
     mlpBias: false,
     bosTokenId: 151643,
     eosTokenIds: [151645, 151643],
@@ -71,7 +73,7 @@ Deno.test("reads Qwen2 as transformers 5 writes it", () => {
 });
 
 Deno.test("reads Llama 3 as transformers 5 writes it", () => {
-  const expected: LlamaConfig = {
+  const expected: ModelConfig = {
     modelType: "llama",
     vocabSize: 128256,
     hiddenSize: 2048,
@@ -93,21 +95,140 @@ Deno.test("reads Llama 3 as transformers 5 writes it", () => {
     tieWordEmbeddings: true,
     attentionBias: false,
     attentionOutputBias: false,
+    attentionQkNorm: false,
+    slidingWindow: null,
+    slidingLayers: [],
     mlpBias: false,
     bosTokenId: 128000,
     eosTokenIds: [128001],
     torchDtype: "bfloat16",
   };
   const config = parseConfig(fixture("llama3_transformers5"));
-  assertEquals(config, expected as ModelConfig);
+  assertEquals(config, expected);
   // And as transformers 4 writes it.
   const { rope_parameters, dtype, ...rest } = fixture("llama3_transformers5");
   const { rope_theta, ...rope_scaling } = rope_parameters;
   const older = { ...rest, rope_theta, rope_scaling, torch_dtype: `torch.${dtype}` };
   assertEquals(parseConfig(older), config);
   delete rope_scaling.original_max_position_embeddings;
-  const scaling = parseConfig(older).ropeScaling;
-  assertEquals(scaling?.originalMaxPositionEmbeddings, 131072);
+  const original = () => {
+    const scaling = parseConfig(older).ropeScaling;
+    return scaling?.type === "llama3" && scaling.originalMaxPositionEmbeddings;
+  };
+  assertEquals(original(), 131072);
+  // At the top it counts before what the scaling says.
+  older.original_max_position_embeddings = 4096;
+  rope_scaling.original_max_position_embeddings = 8192;
+  assertEquals(original(), 4096);
+});
+
+/** A golden checkpoint's config, as transformers 5.18 wrote it. */
+const golden = (name: string) =>
+  JSON.parse(
+    Deno.readTextFileSync(
+      new URL(`../models/fixtures/golden/${name}/config.json`, import.meta.url),
+    ),
+  );
+
+Deno.test("reads Qwen3 and Mistral as transformers 5 writes them", () => {
+  const facts = ({ modelType, headDim, slidingWindow, slidingLayers, ...rest }: ModelConfig) => ({
+    modelType,
+    headDim,
+    slidingWindow,
+    slidingLayers,
+    biases: [rest.attentionBias, rest.attentionOutputBias, rest.mlpBias],
+    norm: rest.attentionQkNorm,
+  });
+  assertEquals(facts(parseConfig(golden("tiny-qwen3"))), {
+    modelType: "qwen3",
+    headDim: 12,
+    slidingWindow: null,
+    slidingLayers: [],
+    biases: [false, false, false],
+    norm: true,
+  });
+  assertEquals(facts(parseConfig(golden("tiny-qwen3-window"))), {
+    modelType: "qwen3",
+    headDim: 12,
+    slidingWindow: 7,
+    slidingLayers: [0, 2],
+    biases: [true, true, false],
+    norm: true,
+  });
+  assertEquals(facts(parseConfig(golden("tiny-mistral"))), {
+    modelType: "mistral",
+    headDim: 12,
+    slidingWindow: 8,
+    slidingLayers: [0, 1, 2],
+    biases: [false, false, false],
+    norm: false,
+  });
+});
+
+Deno.test("sliding windows: which layers, and the defaults of transformers 5.18", () => {
+  const windows = (keys: JsonObject) => {
+    const { slidingWindow, slidingLayers } = parseConfig({ ...SMALL, ...keys });
+    return [slidingWindow, slidingLayers];
+  };
+  const use = { use_sliding_window: true };
+  assertEquals(windows({ ...use, sliding_window: 8, max_window_layers: 1 }), [8, [1, 2]]);
+  assertEquals(windows({ ...use, max_window_layers: 0 }), [4096, [0, 1, 2]]);
+  // 28 layers are whole where the file does not say how many.
+  assertEquals(windows(use), [null, []]);
+  assertEquals(windows({ ...use, max_window_layers: 0, num_hidden_layers: 1 }), [4096, [0]]);
+  assertEquals(windows({ ...use, sliding_window: null, max_window_layers: 0 }), [null, []]);
+  assertEquals(windows({ sliding_window: 8, max_window_layers: 0 }), [null, []]);
+  const layer_types = ["full_attention", "sliding_attention", "full_attention"];
+  assertEquals(windows({ ...use, sliding_window: 8, layer_types }), [8, [1]]);
+  assertEquals(
+    windows({ ...use, layer_types: layer_types.fill("full_attention"), max_window_layers: 0 }),
+    [null, []],
+  );
+  const mistral = (keys: JsonObject) =>
+    windows({ model_type: "mistral", num_key_value_heads: 2, ...keys });
+  assertEquals(mistral({ sliding_window: 16 }), [16, [0, 1, 2]]);
+  assertEquals(mistral({ sliding_window: null }), [null, []]);
+  assertEquals(mistral({}), [4096, [0, 1, 2]]);
+  const hybrid = (keys: JsonObject) =>
+    windows({ ...RWKV7, attention_layers: [0, 2], ...use, sliding_window: 8, ...keys });
+  assertEquals(hybrid({ max_window_layers: 0 }), [8, [0, 2]]);
+  const types = ["full_attention", "linear_attention", "sliding_attention"];
+  assertEquals(hybrid({ layer_types: types }), [8, [2]]);
+});
+
+Deno.test("scalings: linear and YaRN, in both forms, with transformers' defaults", () => {
+  const scaling = (keys: JsonObject) =>
+    parseConfig({ ...SMALL, max_position_embeddings: 256, ...keys }).ropeScaling;
+  const linear = { type: "linear" as const, factor: 2.5 };
+  assertEquals(scaling({ rope_scaling: linear }), linear);
+  assertEquals(scaling({ rope_parameters: { rope_type: "linear", factor: 2.5 } }), linear);
+  const yarn = {
+    type: "yarn" as const,
+    factor: 4,
+    originalMaxPositionEmbeddings: 64,
+    betaFast: 32,
+    betaSlow: 1,
+    truncate: true,
+    attentionFactor: 0.1 * Math.log(4) + 1,
+  };
+  const original_max_position_embeddings = 64;
+  const given = { rope_type: "yarn", factor: 4, original_max_position_embeddings };
+  assertEquals(scaling({ rope_parameters: given }), yarn);
+  const { factor: _, ...without } = given;
+  assertEquals(scaling({ rope_scaling: without }), yarn, "the ratio of the lengths");
+  const own = { beta_fast: 8, beta_slow: 2, truncate: false, attention_factor: 1.5 };
+  assertEquals(scaling({ rope_scaling: { ...given, ...own } }), {
+    ...yarn,
+    ...{ betaFast: 8, betaSlow: 2, truncate: false, attentionFactor: 1.5 },
+  });
+  const scales = { mscale: 0.707, mscale_all_dim: 1 };
+  const sharper = scaling({ rope_scaling: { ...given, ...scales } });
+  assertEquals(sharper, {
+    ...yarn,
+    attentionFactor: (0.0707 * Math.log(4) + 1) / (0.1 * Math.log(4) + 1),
+  });
+  const zero = { ...scales, mscale_all_dim: 0 };
+  assertEquals(scaling({ rope_scaling: { ...given, ...zero } }), yarn, "0 is absence");
 });
 
 Deno.test("reads the shared models", () => {
@@ -153,6 +274,12 @@ Deno.test("defaults are those of each family", () => {
   const nulls = { head_dim: null, num_key_value_heads: null, rope_scaling: null, dtype: null };
   assertEquals(parseConfig({ ...SMALL, ...nulls }), qwen2);
   assertEquals(parseConfig({ ...SMALL, head_dim: 16 }).headDim, 16);
+  const qwen3 = parseConfig({ ...SMALL, model_type: "qwen3" });
+  assertEquals([qwen3.headDim, qwen3.keyValueHeads, qwen3.attentionBias], [128, 4, false]);
+  const mistral: JsonObject = { ...SMALL, model_type: "mistral", num_attention_heads: 16 };
+  const { keyValueHeads, headDim, maxPositionEmbeddings } = parseConfig(mistral);
+  assertEquals([keyValueHeads, headDim, maxPositionEmbeddings], [8, 2, 131072]);
+  assertEquals(parseConfig({ ...mistral, num_key_value_heads: null }).keyValueHeads, 16);
 });
 
 Deno.test("writes what it reads, for every family", () => {
@@ -166,6 +293,15 @@ Deno.test("writes what it reads, for every family", () => {
     { ...RWKV7, attention_layers: [0, 2], mlp_bias: true },
     { ...RWKV7, num_attention_layers: 2, eos_token_id: [1, 2] },
     { ...SMALL, attention_bias: false, attention_output_bias: true },
+    ...["tiny-qwen3", "tiny-qwen3-window", "tiny-mistral", "tiny-qwen2-window"].map(golden),
+    ...["tiny-llama3-bands", "tiny-llama-yarn", "tiny-llama-linear"].map(golden),
+    { ...golden("tiny-mistral"), sliding_window: null },
+    { ...RWKV7, attention_qk_norm: true, attention_bias: false },
+    {
+      ...RWKV7,
+      ...{ attention_layers: [0, 2], use_sliding_window: true, sliding_window: 8 },
+      layer_types: ["full_attention", "linear_attention", "sliding_attention"],
+    },
   ];
   for (const json of configs) {
     const config = parseConfig(json);
@@ -197,6 +333,22 @@ Deno.test("writes every key that other readers ask for, with its value", () => {
   });
   const auto_map = { AutoConfig: "configuration_rwkv7qwen2.RWKV7Qwen2Config" };
   assertEquals(configJson(parseConfig(rwkv7), { auto_map }).auto_map, auto_map);
+});
+
+Deno.test("writes the windows and norms of a converted model", () => {
+  const written = configJson(parseConfig({
+    ...RWKV7,
+    ...{ attention_qk_norm: true, num_attention_layers: 2 },
+    ...{ use_sliding_window: true, sliding_window: 8, max_window_layers: 2 },
+  }));
+  const { attention_qk_norm, use_sliding_window, sliding_window, max_window_layers } = written;
+  assertEquals(
+    [attention_qk_norm, use_sliding_window, sliding_window, max_window_layers],
+    [true, true, 8, 2],
+  );
+  assertEquals(written.layer_types, ["linear_attention", "full_attention", "sliding_attention"]);
+  const plain = Object.keys(configJson(parseConfig(RWKV7)));
+  assertEquals(plain.filter((key) => /window|layer_types|qk_norm/.test(key)), []);
 });
 
 Deno.test("hybrids: the last layers by their number, others by a list", () => {
@@ -231,11 +383,31 @@ Deno.test("what has no key is not written", () => {
   const llama = parseConfig({ ...SMALL, model_type: "llama" });
   assertThrows(() => configJson({ ...llama, attentionBias: true }), RangeError, "all attention");
   assertThrows(() => configJson({ ...parseConfig(SMALL), mlpBias: true }), RangeError, "MLPs");
+  for (
+    const [model_type, change, message] of [
+      ["qwen2", { attentionQkNorm: true }, "does not norm"],
+      ["llama", { attentionQkNorm: true }, "does not norm"],
+      ["llama", { slidingWindow: 8, slidingLayers: [0] }, "no attention windows"],
+      ["qwen3", { attentionQkNorm: false }, "norms its queries"],
+      ["qwen3", { attentionBias: true }, "all attention projections or in none"],
+      ["qwen3", { mlpBias: true }, "MLPs"],
+      ["mistral", { attentionQkNorm: true }, "does not norm"],
+      ["mistral", { attentionBias: true }, "no biases"],
+      ["mistral", { slidingWindow: 8, slidingLayers: [0] }, "every layer or in none"],
+    ] as const
+  ) {
+    const config = parseConfig({ ...SMALL, model_type, num_key_value_heads: 2 });
+    assertThrows(() => configJson({ ...config, ...change } as ModelConfig), RangeError, message);
+  }
 });
 
 for (
   const [what, keys, expected] of [
-    ["another family", { model_type: "gpt2" }, "model_type: expected one of"],
+    [
+      "another family",
+      { model_type: "gpt2" },
+      `model_type: expected one of ${MODEL_TYPES.join(", ")}, found "gpt2"`,
+    ],
     ["a family of Object", { model_type: "constructor" }, 'found "constructor"'],
     ["no family", { model_type: null }, "found null; other architectures are not implemented"],
     ["no vocabulary", { vocab_size: null }, "vocab_size: expected a positive integer, found null"],
@@ -258,9 +430,25 @@ for (
     ["another dtype", { torch_dtype: "float8" }, "torch_dtype: expected one of float64"],
     ["quantised weights", { quantization_config: {} }, "use the checkpoint before quantisation"],
     [
-      "another scaling",
-      { rope_scaling: { type: "yarn" } },
-      'rope_scaling.type: expected one of "d',
+      "a scaling that depends on the text",
+      { rope_scaling: { type: "dynamic", factor: 2 } },
+      'rope_scaling.type: expected one of "default", "linear", "llama3", "yarn", found "dynamic"; ' +
+      "dynamic and longrope turn by angles",
+    ],
+    [
+      "angles by layer",
+      { rope_parameters: { full_attention: { rope_theta: 1e4 } } },
+      "rope_parameters.full_attention: expected nothing",
+    ],
+    [
+      "linear scaling without a factor",
+      { rope_scaling: { type: "linear" } },
+      "rope_scaling.factor: expected a positive number",
+    ],
+    [
+      "YaRN between no turns",
+      { rope_scaling: { type: "yarn", factor: 2, beta_fast: 1, beta_slow: 2 } },
+      "rope_scaling.beta_fast: expected more than the beta_slow of 2",
     ],
     ["scaling as text", { rope_scaling: "llama3" }, "rope_scaling: expected an object"],
     [
@@ -279,11 +467,34 @@ for (
       "partial_rotary_factor: expected 1",
     ],
     [
-      "attention windows",
-      { use_sliding_window: true, sliding_window: 4096, max_window_layers: 2 },
-      "attention windows are not implemented",
+      "a window of nothing",
+      { use_sliding_window: true, sliding_window: 0 },
+      "sliding_window: expected a positive integer, found 0",
     ],
-    ["window layers", { layer_types: ["sliding_attention"] }, "layer_types: expected"],
+    [
+      "attention windows of llama",
+      { model_type: "llama", use_sliding_window: true, sliding_window: 8, max_window_layers: 2 },
+      "use_sliding_window: expected false, found true; llama has no attention windows",
+    ],
+    [
+      "windows that nobody turned on",
+      { layer_types: ["full_attention", "full_attention", "sliding_attention"] },
+      "use_sliding_window: expected true, with a sliding_window, found nothing",
+    ],
+    ["too few kinds of layers", { layer_types: ["full_attention"] }, "for each of the 3 layers"],
+    [
+      "other kinds of layers",
+      { layer_types: ["full_attention", "linear_attention", "full_attention"] },
+      "layer_types: expected",
+    ],
+    [
+      "layers of mistral that contradict its window",
+      {
+        ...{ model_type: "mistral", num_key_value_heads: 2, sliding_window: null },
+        layer_types: ["full_attention", "sliding_attention", "full_attention"],
+      },
+      'layer_types: expected "full_attention" for every layer',
+    ],
   ] as ReadonlyArray<readonly [string, JsonObject, string]>
 ) {
   Deno.test(`refuses ${what}`, () => {

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { MODEL_TYPES } from "../../formats/hf_config/config.ts";
 import { FormatError } from "../../formats/error.ts";
 import { changedCheckpoint, type CheckpointFiles } from "../support/checkpoint.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
@@ -70,7 +71,7 @@ Deno.test("checkpoints: weights are read as f32, whatever they are stored as", a
 Deno.test("checkpoints: everything that does not fit is named", () => {
   assertEquals(
     refusal(STORIES, ({ config }) => config.model_type = "gpt2"),
-    '/config.json: model_type: expected one of qwen2, llama, rwkv6qwen2, rwkv7qwen2, found "gpt2"; ' +
+    `/config.json: model_type: expected one of ${MODEL_TYPES.join(", ")}, found "gpt2"; ` +
       "other architectures are not implemented",
   );
   const wide = refusal(STORIES, ({ config }) => config.head_dim = 260);

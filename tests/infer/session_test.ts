@@ -160,6 +160,33 @@ Deno.test("caches: they grow past 256 and 512 tokens, and keep what they hold", 
   });
 });
 
+Deno.test("caches of windows: they grow up to the window, then turn round", async () => {
+  await withCpu({ threads: 2 }, async (device) => {
+    const text = ids(530);
+    for (const [window, other] of [[5, radRwkv7()], [100, radRwkv7()], [300, ATTENTION]] as const) {
+      const model = randomModel(device, [{ kind: "attention", window }, other]);
+      const expected = await parallel(model, text);
+      for (const parts of [[250, ...ones(12), 249, ...ones(6)], [90, 16, 1, 255, 1]]) {
+        await assertSame(model, text, expected, parts, `window ${window}`);
+      }
+      model.free();
+    }
+  });
+});
+
+Deno.test("decoding: every mixer with normed queries and keys", async () => {
+  await withCpu({ threads: 2 }, async (device) => {
+    const text = ids(20);
+    const kinds: readonly MixerSpec[] = [ATTENTION, radRwkv6(), radRwkv7()];
+    for (const mixers of [...kinds.map((mixer) => [mixer]), kinds]) {
+      const model = randomModel(device, mixers, { attentionQkNorm: true, attentionBias: false });
+      const name = mixers.map(({ kind }) => kind).join();
+      await assertSame(model, text, await parallel(model, text), ones(text.length), name);
+      model.free();
+    }
+  });
+});
+
 Deno.test("sessions: texts side by side do not know of one another", async () => {
   await withCpu({ threads: 2 }, async (device) => {
     const model = randomModel(device, [radRwkv7(), ATTENTION, radRwkv6()]);
@@ -209,6 +236,11 @@ Deno.test("sessions: a mixer's state does not grow, a cache does", async () => {
     const bytes = (tokens: number) => stateBytes({ config, mixers: cached }, 3, tokens);
     // Keys and values of 2 heads of 8 in f32, and 4 matrices of 8 × 8, of 3 texts.
     assertEquals(bytes(100), 3 * (2 * 100 * 2 * 8 * 4 + 4 * 8 * 8 * 4));
+    const windowed: MixerSpec[] = [{ kind: "attention", window: 30 }];
+    const [early, late] = [20, 1e6].map((tokens) =>
+      stateBytes({ config, mixers: windowed }, 1, tokens)
+    );
+    assertEquals([early, late], [20, 30].map((rows) => 2 * rows * 2 * 8 * 4));
     // Of RAD-RWKV6 also the input of the token before, where there is a token shift.
     const shifted = (tokenShift: boolean) =>
       stateBytes({ config, mixers: [radRwkv6({ tokenShift })] }, 1, 100);

@@ -18,6 +18,9 @@ const TOLERANCE = 4e-6;
 /** batch, time, heads, key/value heads, width. */
 type Size = readonly [number, number, number, number, number];
 
+/** What shapes and operations say of a window. */
+const limit = (window?: number) => window === undefined ? {} : { window };
+
 interface Problem {
   readonly shape: AttentionShape;
   /** In memory, as the layouts say. */
@@ -26,7 +29,12 @@ interface Problem {
   readonly v: Float32Array;
 }
 
-function problem([batch, time, heads, kvHeads, width]: Size, layout = 0, spread = 1): Problem {
+function problem(
+  [batch, time, heads, kvHeads, width]: Size,
+  layout = 0,
+  spread = 1,
+  window?: number,
+): Problem {
   const source = random(batch + 7 * time + 91 * heads + 1013 * width + layout);
   const q = headLayouts([batch, time, heads, width])[layout];
   const kv = headLayouts([batch, time, kvHeads, width])[layout];
@@ -34,7 +42,7 @@ function problem([batch, time, heads, kvHeads, width]: Size, layout = 0, spread 
     new Float32Array(reach(of)).map(() => source.uniform(-spread, spread));
   const scale = 1 / Math.sqrt(width);
   return {
-    shape: { batch, time, heads, kvHeads, width, scale, q, k: kv, v: kv },
+    shape: { batch, time, heads, kvHeads, width, scale, ...limit(window), q, k: kv, v: kv },
     ...{ q: fill(q), k: fill(kv), v: fill(kv) },
   };
 }
@@ -86,7 +94,7 @@ function backward(
 
 function check(p: Problem): void {
   const given = values(p);
-  const [output, norms] = reference.attention(...given, p.shape.scale);
+  const [output, norms] = reference.attention(...given, p.shape);
   const found = forward(p);
   assertClose("output", found[0], output, TOLERANCE);
   assertClose("log-sum-exp", found[1], norms, TOLERANCE);
@@ -99,9 +107,9 @@ function check(p: Problem): void {
     { shape: [batch, heads, time], data: norms },
     { shape: given[0].shape, data: gather(dOutput, p.shape.q) },
   ];
-  const expected = reference.attentionGradient(whole, p.shape.scale);
+  const expected = reference.attentionGradient(whole, p.shape);
   // With one key there is nothing to weigh: all but dv is 0, up to the rounding of do·v.
-  const size = time === 1 ? 1 : 0;
+  const size = time === 1 || p.shape.window === 1 ? 1 : 0;
   backward(p, [output, norms, dOutput], p.shape.q).forEach((gradient, i) => {
     assertClose(["dq", "dk", "dv"][i], [...gradient, size], [...expected[i], size], TOLERANCE);
   });
@@ -126,6 +134,47 @@ for (const size of SIZES) {
   });
 }
 
+// Windows of one key, within a tile, a block and beyond, of sizes that divide nothing.
+for (
+  const [size, window] of [
+    [[1, 1, 1, 1, 8], 1],
+    [[2, 33, 4, 2, 20], 1],
+    [[1, 48, 2, 1, 24], 6],
+    [[1, 97, 2, 1, 64], 7],
+    [[1, 130, 2, 1, 32], 8],
+    [[1, 200, 1, 1, 8], 9],
+    [[1, 230, 2, 1, 128], 47],
+    [[1, 200, 1, 1, 16], 95],
+    [[1, 300, 1, 1, 8], 100],
+    [[1, 55, 2, 1, 128], 54],
+    [[1, 20, 2, 2, 8], 500],
+  ] as ReadonlyArray<readonly [Size, number]>
+) {
+  Deno.test(`attention [${size}] of window ${window} and its gradient agree with f64 loops`, () => {
+    check(problem(size, 0, 1, window));
+  });
+}
+
+Deno.test("attention with a window over everything is the one without, to the bit", () => {
+  const p = problem([1, 70, 2, 1, 12]);
+  const all = problem([1, 70, 2, 1, 12], 0, 1, 70);
+  const [output, norms] = forward(p);
+  assertEquals(forward(all), [output, norms]);
+  const given = [output, norms, output];
+  assertEquals(backward(all, given, p.shape.q), backward(p, given, p.shape.q));
+});
+
+Deno.test("attention with a window costs the pairs that it sees", () => {
+  const { shape } = problem([1, 100, 2, 1, 8]);
+  const pairs = 100 * 101 / 2;
+  assertEquals(attention(shape).flops, 4 * 2 * 8 * pairs);
+  assertEquals(attentionGradient(shape).flops, 10 * 2 * 8 * pairs);
+  const windowed = 10 * 11 / 2 + 90 * 10;
+  assertEquals(attention({ ...shape, window: 10 }).flops, 4 * 2 * 8 * windowed);
+  assertEquals(attentionGradient({ ...shape, window: 10 }).flops, 10 * 2 * 8 * windowed);
+  assertEquals(cachedAttention({ ...shape, window: 10, capacity: 10 }).flops, 4 * 2 * 8 * 1000);
+});
+
 for (const layout of [1, 2]) {
   Deno.test(`attention of layout ${layout} and its gradient`, () => {
     check(problem([2, 19, 4, 2, 12], layout));
@@ -134,7 +183,7 @@ for (const layout of [1, 2]) {
 
 Deno.test("attention with scores of hundreds neither overflows nor loses its largest", () => {
   const p = problem([1, 60, 2, 1, 16], 0, 30);
-  const [output, norms] = reference.attention(...values(p), p.shape.scale);
+  const [output, norms] = reference.attention(...values(p), p.shape);
   const found = forward(p);
   // A score of some hundreds is known to 2^-24 of itself, and so is the logarithm of a weight.
   assertClose("output", found[0], output, 1e-4);
@@ -161,7 +210,7 @@ Deno.test("attention's gradient is the slope of its output", () => {
     const slope = value.data.map((x, j) => {
       const [above, below] = [1e-4, -1e-4].map((by) => {
         const moved = given.with(i, { shape: value.shape, data: value.data.with(j, x + by) });
-        const [y] = reference.attention(moved[0], moved[1], moved[2], p.shape.scale);
+        const [y] = reference.attention(moved[0], moved[1], moved[2], p.shape);
         return y.reduce((sum, value, at) => sum + value * dOutput[at], 0);
       });
       return (above - below) / 2e-4;
@@ -208,7 +257,14 @@ function cached(
   ];
 }
 
-const CACHED: readonly { size: Size; capacity: number; starts: readonly number[] }[] = [
+interface Cached {
+  readonly size: Size;
+  readonly capacity: number;
+  readonly starts: readonly number[];
+  readonly window?: number;
+}
+
+const CACHED: readonly Cached[] = [
   { size: [1, 1, 1, 1, 8], capacity: 1, starts: [0] },
   { size: [2, 1, 6, 2, 12], capacity: 70, starts: [0, 68] },
   { size: [2, 1, 7, 1, 64], capacity: 201, starts: [200, 127] },
@@ -217,11 +273,20 @@ const CACHED: readonly { size: Size; capacity: number; starts: readonly number[]
   { size: [2, 5, 4, 2, 12], capacity: 61, starts: [0, 56] },
   { size: [2, 37, 2, 1, 32], capacity: 150, starts: [3, 113] },
   { size: [1, 100, 2, 2, 64], capacity: 230, starts: [129] },
+  // Rings of a window: before they are full, as they become it, and after.
+  { size: [2, 1, 6, 2, 12], capacity: 70, starts: [0, 69], window: 70 },
+  { size: [3, 1, 7, 1, 64], capacity: 65, starts: [65, 64, 1000], window: 65 },
+  { size: [3, 5, 4, 2, 12], capacity: 61, starts: [0, 56, 57], window: 61 },
+  { size: [2, 37, 2, 1, 32], capacity: 40, starts: [3, 4], window: 40 },
+  { size: [2, 37, 3, 1, 8], capacity: 1, starts: [0, 7], window: 1 },
+  { size: [1, 100, 2, 2, 16], capacity: 30, starts: [129], window: 30 },
+  { size: [1, 5, 2, 2, 16], capacity: 30, starts: [20], window: 40 },
 ];
 
-for (const { size, capacity, starts } of CACHED) {
-  Deno.test(`cached attention [${size}] from ${starts} in ${capacity}`, () => {
-    const p = problem(size);
+for (const { size, capacity, starts, window } of CACHED) {
+  const what = window === undefined ? "" : `, window ${window}`;
+  Deno.test(`cached attention [${size}] from ${starts} in ${capacity}${what}`, () => {
+    const p = problem(size, 0, 1, window);
     const { keys, values: cachedValues } = caches(p, capacity, starts);
     const [batch, , , kvHeads, width] = size;
     const cacheShape = [batch, kvHeads, capacity, width];
@@ -230,7 +295,7 @@ for (const { size, capacity, starts } of CACHED) {
       { shape: cacheShape, data: Float64Array.from(keys) },
       { shape: cacheShape, data: Float64Array.from(cachedValues) },
       { shape: [batch], data: Float64Array.from(starts) },
-    ], p.shape.scale);
+    ], p.shape);
     const found = cached(p, capacity, starts);
     assertClose("output", found[0], expected[0], TOLERANCE);
     assertEquals(found[1], Float32Array.from(expected[1]));
@@ -248,7 +313,7 @@ Deno.test("cached attention of layout 2", () => {
     { shape: cacheShape, data: Float64Array.from(keys) },
     { shape: cacheShape, data: Float64Array.from(cachedValues) },
     { shape: [2], data: Float64Array.of(31, 2) },
-  ], p.shape.scale);
+  ], p.shape);
   assertClose("output", cached(p, 40, [31, 2])[0], expected, TOLERANCE);
 });
 
@@ -302,4 +367,7 @@ Deno.test("attention says what it cannot take", () => {
   assertThrows(() => attention({ ...shape, width: 6 }), Error, "found 6, 2 and 2");
   assertThrows(() => attentionGradient({ ...shape, heads: 3 }), Error, "found 8, 3 and 2");
   assertThrows(() => cachedAttention({ ...shape, capacity: 1 }), Error, "at most 1 tokens");
+  const ring = { ...shape, window: 3 };
+  assertThrows(() => cachedAttention({ ...ring, capacity: 4 }), Error, "at most 3 rows, found 4");
+  assertThrows(() => attention({ ...shape, window: 0 }), Error, "1 key or more, found 0");
 });

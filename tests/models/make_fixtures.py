@@ -15,7 +15,8 @@ import shutil
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "golden")
 manifest = {"cases": {}}
@@ -303,3 +304,31 @@ rad_rwkv6("rad_rwkv6_h", **(size | {"H": 4, "K": 2, "N": 16, "T": 34}), rope=Tru
 with open(f"{OUT}/manifest.json", "w") as f:
     json.dump(manifest, f, indent=1)
     f.write("\n")
+
+# Families, with random numbers of their own.
+torch.manual_seed(21)
+
+
+def family(name, kind, config):
+    """A checkpoint whose attention depends on positions and norms, with a text longer than its window."""
+    model = kind(config).double()
+    for key, p in model.named_parameters():
+        if "norm" in key:
+            p.data = 1 + rand(*p.shape, scale=0.2)
+    checkpoint(name, model, config, 30)
+
+
+wide = dict(vocab_size=40, hidden_size=32, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+            initializer_range=0.3, attn_implementation="eager")
+# Pairs of wavelengths 6 (kept), 20 and 63 (between) and 199 (stretched).
+bands = dict(rope_type="llama3", rope_theta=100.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+yarn = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=64, beta_fast=8.0, beta_slow=1.0)
+family("tiny-qwen3", Qwen3ForCausalLM, Qwen3Config(**wide, head_dim=12))
+family("tiny-qwen3-window", Qwen3ForCausalLM, Qwen3Config(**wide, head_dim=12, attention_bias=True, tie_word_embeddings=True,
+       use_sliding_window=True, sliding_window=7, layer_types=["sliding_attention", "full_attention", "sliding_attention"]))
+family("tiny-mistral", MistralForCausalLM, MistralConfig(**wide, head_dim=12, sliding_window=8))
+narrow = wide | dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
+family("tiny-qwen2-window", Qwen2ForCausalLM, Qwen2Config(**narrow, use_sliding_window=True, sliding_window=5, max_window_layers=1))
+family("tiny-llama3-bands", LlamaForCausalLM, LlamaConfig(**narrow, max_position_embeddings=256, rope_parameters=bands))
+family("tiny-llama-yarn", LlamaForCausalLM, LlamaConfig(**narrow, head_dim=16, max_position_embeddings=256, rope_parameters=yarn))
+family("tiny-llama-linear", LlamaForCausalLM, LlamaConfig(**narrow, rope_parameters=dict(rope_type="linear", rope_theta=100.0, factor=2.5)))

@@ -47,6 +47,14 @@ Deno.test("parameters: attention, with and without each bias", () => {
   assertEquals(mixer(ATTENTION, output), { ...PROJECTIONS, "o_proj.bias": [24] });
 });
 
+Deno.test("parameters: norms of query and key heads are part of every mixer's projections", () => {
+  const norms = { "q_norm.weight": [8], "k_norm.weight": [8] };
+  const normed = { attentionQkNorm: true };
+  assertEquals(mixer(ATTENTION, normed), { ...PROJECTIONS, ...norms });
+  const recurrent = radRwkv7({ gate: 0, groupNorm: false });
+  assertEquals(mixer(recurrent, normed), { ...RAD_RWKV7, ...norms });
+});
+
 Deno.test("parameters: RAD-RWKV7, each flag on its own", () => {
   assertEquals(mixer(radRwkv7({ gate: 0, groupNorm: false })), RAD_RWKV7);
   const norm = { "ln_x.weight": [32], "ln_x.bias": [32] };

@@ -84,6 +84,36 @@ Deno.test("conversion: projections are drawn anew where the recipe asks for it, 
   );
 });
 
+Deno.test("conversion: norms of queries and keys are part of their projections", () => {
+  const config = parseConfig({
+    ...{ model_type: "qwen3", vocab_size: 50, hidden_size: 24, intermediate_size: 40, head_dim: 8 },
+    ...{ num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
+  });
+  const { transfers, config: converted } = conversionOf(
+    withSurgery([
+      layers.all.to(radRwkv7()),
+      layers.only(1).to(radRwkv7({ reinitialise: ["key"] })),
+    ]),
+    { config, spec: checkpointSpec(config, new Map()) },
+  );
+  const norms = transfers.filter(({ parameter }) => parameter.name.includes("_norm.")).map(
+    ({ parameter, from }) => [parameter.name, from !== undefined],
+  );
+  assertEquals(norms, [
+    ["model.layers.0.self_attn.q_norm.weight", true],
+    ["model.layers.0.self_attn.k_norm.weight", true],
+    ["model.layers.1.self_attn.q_norm.weight", true],
+    ["model.layers.1.self_attn.k_norm.weight", false],
+  ]);
+  assertEquals([converted.modelType, converted.attentionQkNorm], ["rwkv7qwen2", true]);
+  const rwkv6 = conversionOf(withSurgery([layers.all.to(radRwkv6())]), {
+    config,
+    spec: checkpointSpec(config, new Map()),
+  });
+  assertEquals([rwkv6.config.modelType, rwkv6.config.attentionQkNorm], ["rwkv6qwen2", true]);
+  assertEquals(rwkv6.transfers.filter(({ from }) => from?.includes("_norm.weight")).length, 4);
+});
+
 Deno.test("conversion: a teacher that is a student already keeps its mixers", () => {
   const first = convert(layers.only(0, 1).to(radRwkv7()));
   const config: ModelConfig = first.config;

@@ -124,3 +124,21 @@ Deno.test("plan: a mixer in a few words", () => {
     "RAD-RWKV6 (no token shift, no rope, no groupnorm, balanced, gate 2; ranks 6/7)",
   );
 });
+
+Deno.test("plan: a window bounds a layer's state, and is told", () => {
+  const config = parseConfig({
+    ...{ model_type: "mistral", vocab_size: 50, hidden_size: 32, intermediate_size: 40 },
+    ...{ num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
+    sliding_window: 4096,
+  });
+  const teacher = { config, spec: checkpointSpec(config, new Map()) };
+  const conversion = conversionOf(RECIPE, teacher);
+  const plan = planOf(RECIPE, conversion.student, () => [], { ...teacher, conversion });
+  assertEquals(plan.layers.map(({ from, to }) => [from, to.split(" ")[0]]), [
+    ["attention (window 4096)", "kept"],
+    ["attention (window 4096)", "RAD-RWKV7"],
+  ]);
+  // Keys and values of 2 heads of 8, f32, 4,096 tokens.
+  assertEquals(plan.layers[0].stateBytes, 2 * 2 * 8 * 4 * 4096);
+  assertEquals(plan.teacher?.stateBytesAt32K, 2 * 2 * 2 * 8 * 4 * 4096);
+});

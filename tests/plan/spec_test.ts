@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
+import { keepAttention, radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import { configJson, parseConfig } from "../../formats/hf_config/config.ts";
 import { radRwkv6Ranks, radRwkv7Ranks } from "../../models/config.ts";
 import type { Mixer } from "../../dsl/mixers.ts";
@@ -22,6 +22,33 @@ const TEACHER = checkpointSpec(CONFIG, new Map());
 
 Deno.test("spec: a decoder's layers are attention", () => {
   assertEquals(TEACHER.mixers, Array(3).fill({ kind: "attention" }));
+});
+
+Deno.test("spec: windows are those of the layers that the config names, before and after", () => {
+  const config = parseConfig({
+    ...{ ...JSON_CONFIG, model_type: "qwen3", use_sliding_window: true, sliding_window: 16 },
+    layer_types: ["sliding_attention", "full_attention", "sliding_attention"],
+  });
+  const teacher = checkpointSpec(config, new Map());
+  const windowed = { kind: "attention" as const, window: 16 };
+  assertEquals(teacher.mixers, [windowed, { kind: "attention" }, windowed]);
+  const [rwkv, kept] = [radRwkv7(), keepAttention()];
+  for (
+    const { mixers, slidingLayers, slidingWindow } of [
+      { mixers: [rwkv, kept, kept], slidingLayers: [2], slidingWindow: 16 },
+      { mixers: [kept, rwkv, kept], slidingLayers: [0, 2], slidingWindow: 16 },
+      { mixers: [rwkv, kept, rwkv], slidingLayers: [], slidingWindow: null },
+    ]
+  ) {
+    const student = studentSpec(teacher, mixers);
+    const written = studentConfig(config, student);
+    assertEquals([written.slidingLayers, written.slidingWindow], [slidingLayers, slidingWindow]);
+    const read = parseConfig(configJson(written));
+    assertEquals(read, written);
+    const { config: readConfig, mixers: readMixers } = checkpointSpec(read, new Map());
+    assertEquals(readMixers, student.mixers);
+    assertEquals(readConfig.attentionQkNorm, true);
+  }
 });
 
 Deno.test("spec: ranks are automatic where the recipe does not say them", () => {

@@ -59,6 +59,7 @@ export function smallConfig(changes: Partial<DecoderConfig> = {}): DecoderConfig
     tieWordEmbeddings: false,
     attentionBias: true,
     attentionOutputBias: false,
+    attentionQkNorm: false,
     mlpBias: false,
     ...changes,
   };

@@ -1,12 +1,14 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { withHybrid } from "../../dsl/compose.ts";
+import { extend, withHybrid } from "../../dsl/compose.ts";
+import { radRwkv6 } from "../../dsl/mixers.ts";
 import { recipe } from "../../dsl/recipe.ts";
 import { constant } from "../../dsl/schedules.ts";
-import { only } from "../../dsl/selectors.ts";
+import { layers, only } from "../../dsl/selectors.ts";
 import { fromJson, hash } from "../../dsl/serialise.ts";
 import { text } from "../../dsl/sources.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
+import { teacher } from "../../dsl/teachers.ts";
 import { match } from "../../dsl/trains.ts";
 import { evaluate } from "../../infer/evaluate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
@@ -180,6 +182,42 @@ Deno.test("a hybrid keeps the teacher's attention where it is told to", async ()
     }
     // Half of the state is a cache: keys and values of 8 numbers a token.
     assertEquals(report.student.stateBytesAt1K, 512 + 2 * 8 * 4 * 1024);
+  });
+});
+
+Deno.test("RAD-RWKV6, whole and as a hybrid: its folder is what was trained, and a teacher again", async () => {
+  await withFolder(async (folder, device) => {
+    const whole = minuteRecipe(folder, { surgery: [layers.all.to(radRwkv6())] });
+    await run(device, whole);
+    const { spec, config } = inspectCheckpoint(whole.output);
+    assertEquals(config.modelType, "rwkv6qwen2");
+    assertEquals(spec.mixers.map(({ kind }) => kind), ["radRwkv6", "radRwkv6"]);
+    const changes = ["time_maa_w1", "time_decay_w1", "gate.weight", "q_proj.weight"];
+    const after = weightsOf(whole.output);
+    for (const name of changes) {
+      const values = after.get(`model.layers.1.self_attn.${name}`);
+      assert(values !== undefined && values.every(Number.isFinite));
+      assert(values.some((x) => x !== 0), `${name} has learnt`);
+    }
+    const flags = { rope: true, tokenShift: false, groupNorm: true, gate: 2 } as const;
+    const hybrid = minuteRecipe(folder, {
+      surgery: [layers.first(1).to(radRwkv6(flags))],
+      stages: [align(steps(2)), distill(steps(2))],
+    });
+    const { student } = await run(device, extend(hybrid, { output: join(folder, "hybrid") }));
+    const written = inspectCheckpoint(join(folder, "hybrid"));
+    assertEquals(written.spec.mixers.map(({ kind }) => kind), ["radRwkv6", "attention"]);
+    assertEquals(student.stateBytesAt1K, 512 + 2 * 8 * 4 * 1024);
+    // A student can be trained on, with nothing left to convert.
+    const more = extend(whole, {
+      teacher: teacher(join(folder, "hybrid")),
+      surgery: [layers.only(1).to(radRwkv6(flags))],
+      stages: [align(steps(1))],
+      output: join(folder, "more"),
+    });
+    await run(device, more);
+    const { mixers } = inspectCheckpoint(join(folder, "more")).spec;
+    assertEquals(mixers.map(({ kind }) => kind), ["radRwkv6", "radRwkv6"]);
   });
 });
 

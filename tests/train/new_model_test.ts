@@ -15,6 +15,7 @@ import {
   sentences,
   steps,
   TEACHER_CONFIG,
+  weightsOf,
   withFolder,
   writeTeacher,
 } from "./support.ts";
@@ -35,6 +36,19 @@ function newRecipe(folder: string, changes: Partial<NewModelOptions> = {}): Reci
     heldOut: 0.1,
   });
 }
+
+Deno.test("a new qwen3 has norms of queries and keys, and no biases", async () => {
+  await withFolder(async (folder, device) => {
+    const { vocab_size: _, ...config } = { ...TEACHER_CONFIG, vocab_size: 0 };
+    const written = newRecipe(folder, { config: { ...config, model_type: "qwen3" } });
+    await run(device, { ...written, stages: [pretrain(steps(2))] });
+    const { config: read } = inspectCheckpoint(written.output);
+    assertEquals([read.modelType, read.attentionQkNorm, read.headDim], ["qwen3", true, 8]);
+    const names = [...weightsOf(written.output).keys()];
+    assert(names.includes("model.layers.1.self_attn.k_norm.weight"));
+    assert(names.every((name) => !name.endsWith(".bias")));
+  });
+});
 
 Deno.test("a new model is made from text alone, tokenizer included, and can be converted", async () => {
   await withFolder(async (folder, device) => {

@@ -17,8 +17,19 @@ const sizes: readonly (readonly [number, number, number, number, number, number]
   [3, 40, 4, 2, 16, 1],
 ];
 
+/** The same with a window at the end, of all sizes between tiles and blocks. */
+const windows: readonly (readonly [...typeof sizes[number], number])[] = [
+  [1, 7, 1, 1, 8, 1, 2],
+  [2, 19, 4, 2, 12, 1, 5],
+  [1, 40, 2, 1, 16, 2, 8],
+  [1, 130, 2, 1, 8, 6, 33],
+  [1, 110, 1, 1, 64, 1, 96],
+  [1, 20, 1, 1, 8, 1, 20],
+];
+
 /** Positions before the new tokens for every sequence, time, heads, kv heads, width, capacity. */
-const cached: readonly (readonly [readonly number[], number, number, number, number, number])[] = [
+type Cached = readonly [readonly number[], number, number, number, number, number];
+const cached: readonly Cached[] = [
   [[0], 1, 1, 1, 8, 1],
   [[4], 1, 4, 2, 8, 9],
   [[0, 7], 1, 3, 1, 16, 8],
@@ -28,30 +39,41 @@ const cached: readonly (readonly [readonly number[], number, number, number, num
   [[2], 3, 3, 3, 128, 6],
 ];
 
+/** The same with a window at the end: rings, full and not, and caches that are less. */
+const rings: readonly (readonly [...Cached, number])[] = [
+  [[4, 0, 5], 1, 4, 2, 8, 5, 5],
+  [[1000], 1, 3, 1, 16, 70, 70],
+  [[0], 9, 2, 1, 8, 4, 4],
+  [[0, 3, 30], 5, 2, 2, 12, 8, 8],
+  [[2], 3, 2, 1, 8, 6, 9],
+];
+
 /** Attention over a whole sequence, and over a cache. */
 export const attentionCases: readonly OpCase[] = [
-  ...sizes.flatMap(([batch, time, heads, kvHeads, width, range]) => {
+  ...[...sizes, ...windows].flatMap(([batch, time, heads, kvHeads, width, range, window]) => {
     const inputs = {
       q: real([batch, time, heads, width], -range, range),
       k: real([batch, time, kvHeads, width], -range, range),
       v: real([batch, time, kvHeads, width]),
     };
     const scale = 1 / Math.sqrt(width);
-    const name = `attention [${batch}, ${time}, ${heads}/${kvHeads}, ${width}]`;
+    const limit = window === undefined ? "" : `, window ${window}`;
+    const name = `attention [${batch}, ${time}, ${heads}/${kvHeads}, ${width}]${limit}`;
     return [
-      opCase(name, inputs, ({ q, k, v }) => g.attention(q, k, v, scale)),
+      opCase(name, inputs, ({ q, k, v }) => g.attention(q, k, v, scale, window)),
       opCase(
         `${name}, log-sum-exp`,
         inputs,
-        ({ q, k, v }) => outputsOf(g.attention(q, k, v, scale).node),
+        ({ q, k, v }) => outputsOf(g.attention(q, k, v, scale, window).node),
         [],
       ),
     ];
   }),
-  ...cached.map(([start, time, heads, kvHeads, width, capacity]) => {
+  ...[...cached, ...rings].map(([start, time, heads, kvHeads, width, capacity, window]) => {
     const batch = start.length;
+    const limit = window === undefined ? "" : `, window ${window}`;
     return opCase(
-      `cached_attention [${batch}, ${time}, ${heads}/${kvHeads}, ${width}] after ${start}`,
+      `cached_attention [${batch}, ${time}, ${heads}/${kvHeads}, ${width}] after ${start}${limit}`,
       {
         q: real([batch, time, heads, width]),
         k: real([batch, time, kvHeads, width]),
@@ -62,7 +84,7 @@ export const attentionCases: readonly OpCase[] = [
       },
       ({ q, k, v, keys, values, start }) => {
         const scale = 1 / Math.sqrt(width);
-        const result = g.cachedAttention(q, k, v, keys, values, start, scale);
+        const result = g.cachedAttention(q, k, v, keys, values, start, scale, window);
         return [result.output, result.keys, result.values];
       },
       [],
