@@ -24,6 +24,7 @@ const CONFIG: DecoderConfig = {
   tieWordEmbeddings: false,
   attentionBias: true,
   attentionOutputBias: false,
+  attentionQkNorm: false,
   mlpBias: false,
 };
 const ATTENTION: MixerSpec = { kind: "attention" };
