@@ -2,7 +2,7 @@
 
 import type { Device, ProfileRow } from "../devices/device.ts";
 import { createStore, layoutOf } from "../devices/store.ts";
-import { align, distill } from "../dsl/stages.ts";
+import { align, distill, finetune } from "../dsl/stages.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
@@ -14,15 +14,15 @@ export interface TrainBenchOptions {
   readonly shape: ShapeName;
   /** What every layer of the student has. */
   readonly mixer: BenchMixer;
-  /** 1 aligns, 2 distils. */
-  readonly stage: 1 | 2;
+  /** 1 aligns, 2 distils, 3 learns from the text alone. */
+  readonly stage: 1 | 2 | 3;
   readonly steps: number;
 }
 
 /** What was measured. */
 export interface TrainBench {
   readonly shape: ShapeName;
-  readonly stage: 1 | 2;
+  readonly stage: 1 | 2 | 3;
   /** From the fastest step, as the peers are measured. */
   readonly tokensPerSecond: number;
   readonly medianTokensPerSecond: number;
@@ -33,6 +33,8 @@ export interface TrainBench {
   readonly bytes: number;
   readonly profile?: readonly ProfileRow[];
 }
+
+const STAGES = { 1: align, 2: distill, 3: finetune } as const;
 
 /** Runs a training step several times. With `profile` one more step is timed launch by launch. */
 export async function benchTrain(
@@ -50,7 +52,7 @@ export async function benchTrain(
   const options = { batch, context, tokens: batch * context };
   const trainer = await createTrainer({
     device,
-    stage: stage === 1 ? align(options) : distill(options),
+    stage: STAGES[stage](options),
     student,
     values: (name) => initialValues(parameters.get(name)!, 2),
     teacher: { spec: teacher, store: teacherStore },

@@ -1,46 +1,101 @@
 /** `deno task plan`: what a recipe will do, layer by layer and stage by stage. */
 
+import { join } from "node:path";
+import { stageSpeeds } from "../bench/stage_speed.ts";
 import { costOf } from "../devices/null.ts";
-import type { Device } from "../devices/device.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
-import { stepsOf } from "../dsl/stages.ts";
+import type { StageKind } from "../dsl/stages.ts";
+import type { Checkpoint } from "../dsl/teachers.ts";
+import { FormatError } from "../formats/error.ts";
 import * as g from "../graph/build.ts";
-import { parseConfig } from "../formats/hf_config/config.ts";
+import { CONFIG_LIMIT, type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
+import { readJsonObject } from "../formats/json.ts";
+import { hubSettings } from "../hub/settings.ts";
+import { checkWidths } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
-import { mixerForward, mixerParameters, mixerPrefix, modelParameters } from "../models/decoder.ts";
+import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts";
+import { stageBudget } from "../plan/budget.ts";
 import { conversionOf } from "../plan/conversion.ts";
-import { count, type Plan, planOf } from "../plan/plan.ts";
+import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
+import { knownConfig } from "../plan/known_configs.ts";
+import { planOf } from "../plan/plan.ts";
+import { PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
 import { checkpointSpec } from "../plan/spec.ts";
-import { stageGraph, stageProblems, trainedParameters } from "../train/stage_graph.ts";
+import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
+import { stageSize } from "../train/stage_size.ts";
 import { existingTokenizer } from "../train/tokenizer_files.ts";
 import { inspectTeacher } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { clock } from "./progress.ts";
+import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
+import { planText } from "./plan_text.ts";
 import { loadRecipe } from "./recipe_module.ts";
-import { bytesText, countText, table } from "./table.ts";
-
-/** Bytes that AdamW holds for a trained parameter: weight, gradient and two moments in f32. */
-const TRAINED_BYTES = 16;
-/** Share of the speed of matrix products that a whole training step reaches (bench/RESULTS.md). */
-const EFFICIENCY = 0.55;
 
 /** Tokens of the text that a layer's FLOPs are an average over. */
 const LONG = 32768;
 
-/** What a stage costs. */
-interface StageCost {
-  readonly flops: number;
-  /** The student, what is trained of it with gradients and moments, the teacher, activations. */
-  readonly bytes: number;
-  /** On this machine, by the speed of its matrix products. */
-  readonly seconds: number;
+const HERE = "this machine";
+
+const FLAGS = {
+  on: optional(text("FLEET", `what it is planned for: ${FLEETS_TEXT}`), HERE),
+  price: absent(
+    real("DOLLARS", "of an hour of one device", "a price from 0", (price) => price >= 0),
+    "the fleet's",
+  ),
+  config: absent(path("FILE", "config.json to plan for in place of the teacher's"), "none"),
+  ...deviceFlags,
+};
+
+/** A teacher whose weights need not be there. */
+interface TeacherConfig {
+  readonly config: ModelConfig;
+  readonly spec: ModelSpec;
+}
+
+function configOnly(config: ModelConfig, file: string): TeacherConfig {
+  checkWidths(file, config);
+  return { config, spec: checkpointSpec(config, new Map()) };
+}
+
+function exists(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/**
+ * The teacher: of `--config`; of its folder, where config.json may be alone; of the cache; known by
+ * its name; or, last, the config on the hub.
+ */
+async function teacherOf(teacher: Checkpoint, file: string | undefined): Promise<TeacherConfig> {
+  const { location, revision } = teacher;
+  const own = join(location, "config.json");
+  const weights = ["model.safetensors", "model.safetensors.index.json"];
+  const alone = exists(own) && !weights.some((name) => exists(join(location, name)));
+  const read = file ?? (alone ? own : undefined);
+  if (read !== undefined) {
+    return configOnly(parseConfig(readJsonObject(read, CONFIG_LIMIT), read), read);
+  }
+  const known = revision === undefined ? knownConfig(location) : undefined;
+  if (known === undefined) return await inspectTeacher(teacher);
+  try {
+    return await inspectTeacher(teacher, () => ({ ...hubSettings(), offline: true }));
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return configOnly(parseConfig(known, location), location);
+  }
 }
 
 /** The teacher and the student of a recipe. */
-async function modelsOf(recipe: Recipe) {
+export async function modelsOf(recipe: Recipe, file?: string) {
   if (recipe.teacher.kind === "new") {
+    if (file !== undefined) {
+      throw new UsageError("--config: expected a recipe with a teacher, found a new model");
+    }
     const { config, tokenizer } = recipe.teacher;
     const vocab_size = tokenizer.kind === "byteLevelBpe"
       ? tokenizer.pieces
@@ -48,29 +103,9 @@ async function modelsOf(recipe: Recipe) {
     const whole = parseConfig({ vocab_size, ...config }, "teacher.config");
     return { student: checkpointSpec(whole, new Map()), from: undefined };
   }
-  const teacher = await inspectTeacher(recipe.teacher);
+  const teacher = await teacherOf(recipe.teacher, file);
   const conversion = conversionOf(recipe, teacher);
   return { student: conversion.student, from: { ...teacher, conversion } };
-}
-
-/** GFLOPS of a matrix product on a device, from the fastest of a few runs. */
-async function matmulSpeed(device: Device): Promise<number> {
-  const n = 512;
-  const memory = { a: device.allocate(4 * n * n), b: device.allocate(4 * n * n) };
-  const result = device.allocate(4 * n * n);
-  const product = g.matmul(g.input("a", [n, n]), g.input("b", [n, n]), { transposeB: true });
-  const executable = device.compile([product], { inputs: memory, results: [result] });
-  let best = Infinity;
-  const one = new Float32Array(1);
-  for (let run = 0; run < 12; run++) {
-    const start = performance.now();
-    executable.run();
-    await device.read(result, one);
-    best = Math.min(best, (performance.now() - start) / 1000);
-  }
-  executable.free();
-  [memory.a, memory.b, result].forEach(device.free);
-  return 2 * n ** 3 / best;
 }
 
 /** FLOPs of a token in every layer's mixer, forward, as an average over a long text. */
@@ -105,98 +140,70 @@ function mixerFlops({ config, mixers }: ModelSpec): number[] {
   });
 }
 
-function stageCosts(
-  recipe: Recipe,
-  student: ModelSpec,
-  teacher: ModelSpec | undefined,
-  speed: number,
-): StageCost[] {
-  const models = [student, ...(teacher === undefined ? [] : [teacher])];
-  const held = 4 * models.reduce((sum, spec) => sum + count(modelParameters(spec)), 0);
-  return recipe.stages.map((stage) => {
-    // One sequence is enough to count: everything but the optimizer grows with the batch.
-    const rows = stage.batch / stage.accumulate;
-    const one = { ...stage, batch: 1, accumulate: 1 };
-    const graph = stageGraph(one, student, teacher);
-    const cost = costOf(graph.results);
-    const flops = cost.flops * stage.batch * stepsOf(stage);
-    const bytes = held + TRAINED_BYTES * count(graph.trained) + 4 * count(graph.frozen) +
-      cost.arenaBytes * rows;
-    return { flops, bytes, seconds: flops / (EFFICIENCY * speed) };
-  });
+/** What the flags name; this machine's speed is measured for the stages at hand. */
+async function fleetFor(
+  flags: FlagValues<typeof FLAGS>,
+  kinds: readonly StageKind[],
+  { mixers }: ModelSpec,
+  say: (line: string) => void,
+): Promise<Fleet> {
+  if (flags.on !== HERE) {
+    const fleet = fleetOf(flags.on);
+    if (fleet === undefined) {
+      throw new UsageError(`--on: expected ${FLEETS_TEXT}, found ${JSON.stringify(flags.on)}`);
+    }
+    return { ...fleet, price: flags.price ?? fleet.price };
+  }
+  const mixer = mixers.some(({ kind }) => kind === "radRwkv6") ? "rwkv6" : "rwkv7";
+  const speed = await withDevice(flags, say, (device) => stageSpeeds(device, kinds, mixer));
+  return {
+    name: HERE,
+    devices: 1,
+    computes: "f32",
+    speed: { align: NaN, distill: NaN, finetune: NaN, pretrain: NaN, ...speed },
+    memory: Deno.systemMemoryInfo().total,
+    price: flags.price ?? 0,
+    holdsModels: true,
+  };
+}
+
+/** The hours that the paper reports for the same teacher, stages and fleet. */
+function publishedHours({ teacher, stages }: Recipe, fleet: Fleet): readonly number[] | undefined {
+  const run = PUBLISHED.find((run) =>
+    teacher.kind === "checkpoint" && run.teacher === teacher.location
+  );
+  const same = stages.map(({ kind }) => kind).join() === "align,distill,finetune";
+  return same && fleet.name === PUBLISHED_FLEET ? run?.hours : undefined;
 }
 
 /** The command. */
 export const plan = command({
   name: "plan",
-  summary: "shows what a recipe will do: every layer's fate, parameters, bytes, FLOPs and time",
-  arguments: { RECIPE: "a recipe module (.ts, .js) or a recipe as JSON" },
-  flags: deviceFlags,
+  summary: "shows what a recipe will do and take: every layer's fate, bytes, FLOPs, time, money",
+  arguments: { RECIPE: "a recipe module (.ts, .js; FILE#NAME for another export) or JSON" },
+  flags: FLAGS,
   run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
     const recipe = await loadRecipe(RECIPE);
-    const { student, from } = await modelsOf(recipe);
+    const { student, from } = await modelsOf(recipe, flags.config);
     const problems = stageProblems(recipe.stages, student, from?.spec);
     if (problems.length > 0) throw new RecipeError(problems);
     const trained = (i: number) => trainedParameters(recipe.stages[i], student, from?.spec);
     const planned = planOf(recipe, student, trained, from);
-    const speed = await withDevice(flags, say, matmulSpeed);
-    const costs = stageCosts(recipe, student, from?.spec, speed);
-    const flops = mixerFlops(student);
-    print(planText(planned, flops, costs, speed));
-    const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: flops[i] }));
-    const stages = planned.stages.map((stage, i) => ({ ...stage, ...costs[i] }));
-    return { report: { ...planned, layers, stages, matmulGflops: speed / 1e9 } };
+    const fleet = await fleetFor(flags, recipe.stages.map(({ kind }) => kind), student, say);
+    const budgets = recipe.stages.map((stage) =>
+      stageBudget(stageSize(stage, student, from?.spec, fleet.holdsModels), fleet)
+    );
+    const layerFlops = mixerFlops(student);
+    const published = publishedHours(recipe, fleet);
+    print(planText({ plan: planned, layerFlops, budgets, fleet, published }));
+    const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: layerFlops[i] }));
+    const stages = planned.stages.map((stage, i) => ({
+      ...stage,
+      ...budgets[i],
+      ...(published === undefined ? {} : { publishedHours: published[i] }),
+    }));
+    return { report: { ...planned, layers, stages, fleet } };
   },
 });
-
-function planText(
-  plan: Plan,
-  flops: readonly number[],
-  costs: readonly StageCost[],
-  speed: number,
-): string {
-  const layers = table([
-    ["layer", "from", "to", "parameters", "copied", "bytes", "FLOPs/token", "state at 32K"],
-    ...plan.layers.map(({ layer, from, to, parameters, copied, stateBytes }, i) => [
-      `${layer}`,
-      from,
-      to,
-      countText(parameters),
-      countText(copied),
-      bytesText(4 * parameters),
-      countText(Math.round(flops[i])),
-      bytesText(stateBytes),
-    ]),
-  ]);
-  const stages = table([
-    ["stage", "kind", "steps", "tokens", "context", "batch", "trains", "FLOPs", "memory", "time"],
-    ...plan.stages.map((stage, i) => [
-      stage.name,
-      stage.kind,
-      `${stage.steps}`,
-      countText(stage.tokens),
-      `${stage.context}`,
-      `${stage.batch}`,
-      countText(stage.trained),
-      countText(costs[i].flops),
-      bytesText(costs[i].bytes),
-      clock(costs[i].seconds),
-    ]),
-  ]);
-  const { teacher } = plan;
-  const whole = [
-    `student: ${countText(plan.parameters)} parameters, ${bytesText(plan.weightBytes)} in f32, ` +
-    `state at 32K ${bytesText(plan.stateBytesAt32K)}`,
-    ...(teacher === undefined ? [] : [
-      `teacher: ${countText(teacher.parameters)} parameters, ` +
-      `state at 32K ${bytesText(teacher.stateBytesAt32K)}`,
-    ]),
-    `training: ${countText(costs.reduce((sum, cost) => sum + cost.flops, 0))} FLOPs, ` +
-    clock(costs.reduce((sum, cost) => sum + cost.seconds, 0)),
-    `times are for this machine: ${(speed / 1e9).toFixed(0)} GFLOPS in matrix products, ` +
-    `${Math.round(100 * EFFICIENCY)} % of that in a step`,
-  ];
-  return `${layers}\n${stages}\n${whole.join("\n")}\n`;
-}
 
 if (import.meta.main) await main(plan);

@@ -1,7 +1,7 @@
 /** What a recipe will do, before it does it: layers, parameters, bytes. Pure. */
 
 import type { Recipe } from "../dsl/recipe.ts";
-import { stepsOf } from "../dsl/stages.ts";
+import { type StageKind, stepsOf } from "../dsl/stages.ts";
 import type { ModelConfig } from "../formats/hf_config/config.ts";
 import type { MixerSpec, ModelSpec } from "../models/config.ts";
 import { mixerPrefix, mixerStateShapes, modelParameters } from "../models/decoder.ts";
@@ -23,7 +23,7 @@ export interface LayerPlan {
 /** What one stage will train. */
 export interface StagePlan {
   readonly name: string;
-  readonly kind: string;
+  readonly kind: StageKind;
   readonly steps: number;
   readonly tokens: number;
   readonly context: number;

@@ -26,7 +26,11 @@ const layerOf = (name: string): number | undefined => {
 };
 
 /** The parameters that a stage reads: in stage 1 only the mixers of layers that learn there. */
-function stageParameters(stage: Stage, student: ModelSpec, teacher?: ModelSpec): Parameter[] {
+export function stageParameters(
+  stage: Stage,
+  student: ModelSpec,
+  teacher?: ModelSpec,
+): Parameter[] {
   const all = modelParameters(student);
   if (stage.kind !== "align") return all;
   return all.filter(({ name, mixer }) => mixer && isAligned(student, teacher, layerOf(name)!));

@@ -9,7 +9,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   forward: ["CHECKPOINT", "--ids", "--out"],
   golden: ["DIR", "--only"],
   convert: ["RECIPE", "--out", "--resume", "--seed"],
-  plan: ["RECIPE"],
+  plan: ["RECIPE", "--on", "--price", "--config"],
   bench: ["WHAT", "--shape", "--stage"],
 };
 

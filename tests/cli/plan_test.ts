@@ -23,12 +23,16 @@ Deno.test("plan: layers, stages, sums, as people and as programs read them", asy
   const head = "layer +from +to +parameters +copied +bytes +FLOPs/token +state at 32K";
   assertMatch(people.stdout, new RegExp(`^${head}$`, "m"));
   assertMatch(people.stdout, /^1 +attention +RAD-RWKV7 \(rope, groupnorm, gate 2; .*512 B$/m);
-  assertMatch(people.stdout, /^align +align +5 +160 +16 +2 +[\d.]+ K +[\d.]+ [MG] +.* 0:00$/m);
+  assertMatch(people.stdout, /^align +align +5 +160 +16 +2 +[\d.]+ K +[\d.]+ [MG] +0:\d\d$/m);
   assertMatch(people.stdout, /^distill +distill +7 +224 +16 +2 +/m);
   assertMatch(people.stdout, /^student: [\d.]+ K parameters, .* in f32, state at 32K 1\.0 KiB$/m);
   assertMatch(people.stdout, /^teacher: [\d.]+ K parameters, state at 32K 4\.0 MiB$/m);
   assertMatch(people.stdout, /^training: [\d.]+ [MG] FLOPs, \d:\d\d$/m);
-  assertMatch(people.stdout, /GFLOPS in matrix products, 55 % of that in a step$/m);
+  assertMatch(
+    people.stdout,
+    /^times are for this machine, .*: align [\d.]+ [MG]FLOP\/s, distill /m,
+  );
+  assertMatch(people.stdout, /^distill +[\d.]+ KiB .* yes$/m);
 
   const report = jsonOf(json);
   assertEquals(report.layers.length, 2);
@@ -38,14 +42,74 @@ Deno.test("plan: layers, stages, sums, as people and as programs read them", asy
     assert(flopsPerToken > 2 * copied && flopsPerToken < 10 * parameters, `${flopsPerToken}`);
   }
   const [first, second] = report.stages;
-  assert(first.seconds > 0 && first.bytes > 16 * first.trained);
-  assert(second.bytes > 16 * second.trained && second.flops > first.flops);
+  for (const { seconds, memory, trained, fits, dollars } of [first, second]) {
+    assert(seconds > 0 && fits && dollars === 0);
+    assertEquals([memory.gradients, memory.optimizer], [4 * trained, 8 * trained]);
+    assert(memory.activations === memory.kept && memory.rematerialised <= memory.kept);
+  }
+  assert(second.flops > first.flops);
   assertEquals(report.parameters, second.trained);
   assertEquals(namesIn(own.folder), before);
 });
 
+Deno.test("plan: a teacher without weights, for a fleet, beside the paper's hours", async () => {
+  const on = (fleet: string, ...more: string[]) =>
+    plan("recipes/qrwkv7.ts", "--on", fleet, ...more);
+  const [people, json] = await Promise.all([
+    on("8x MI300X"),
+    on("h100", "--price", "2", "--json"),
+  ]);
+  assertEquals(people.code, 0, people.stderr);
+  const align = /^align +align +6103 +99\.99 M +512 +32 .* 0\.75 h +[+−±]\d+ % +\$\d+\.\d\d$/m;
+  assertMatch(people.stdout, align);
+  assertMatch(people.stdout, /the paper reports 7\.25 h, [+−±]\d+ %$/m);
+  assertMatch(
+    people.stdout,
+    /^8x MI300X: align .* fitted to the paper's hours .* an hour of a device/m,
+  );
+
+  const { teacher, parameters, stages, fleet } = jsonOf(json);
+  // The published checkpoint has 7,615,616,512 parameters.
+  assertEquals(teacher.parameters, 7_615_616_512);
+  assert(parameters > teacher.parameters);
+  assertEquals([fleet.name, fleet.devices, fleet.price], ["1x H100", 1, 2]);
+  const [, distill] = stages;
+  assertEquals(distill.fits, false);
+  assertMatch(distill.advice, /^it needs 2 of these devices/);
+  assert(Math.abs(distill.dollars - 2 * distill.seconds / 3600) < 1e-6);
+  assert(!("publishedHours" in distill));
+});
+
+Deno.test("plan: config.json alone is enough, of the teacher's folder or of --config", async () => {
+  using own = temporaryFolder();
+  const file = join(own.folder, "recipe.json");
+  Deno.writeTextFileSync(file, toJson(minuteRecipe(own.folder)));
+  const config = join(own.folder, "teacher", "config.json");
+  const other = join(own.folder, "other.json");
+  const json = JSON.parse(Deno.readTextFileSync(config));
+  Deno.writeTextFileSync(other, JSON.stringify({ ...json, num_hidden_layers: 3 }));
+  const whole = jsonOf(await plan(file, "--on", "H100", "--json"));
+  Deno.removeSync(join(own.folder, "teacher", "model.safetensors"));
+  assertEquals(jsonOf(await plan(file, "--on", "H100", "--json")), whole);
+  const deeper = jsonOf(await plan(file, "--on", "H100", "--config", other, "--json"));
+  assertEquals(deeper.layers.length, 3);
+});
+
+Deno.test("plan refuses a fleet that there is not, and a config for a new model", async () => {
+  const [fleet, config] = await Promise.all([
+    plan("recipes/quickstart.ts", "--on", "8x TPU"),
+    plan("recipes/teacher.ts", "--config", "assets/teacher/config.json"),
+  ]);
+  assertRefused(
+    fleet,
+    '--on: expected "this machine", or "N x" and one of MI300X, H100,',
+    '"8x TPU"',
+  );
+  assertRefused(config, "--config: expected a recipe with a teacher, found a new model");
+});
+
 Deno.test("plan: a new model", async () => {
-  const report = jsonOf(await plan("recipes/teacher.ts", "--json"));
+  const report = jsonOf(await plan("recipes/teacher.ts", "--on", "H100", "--json"));
   assert(report.layers.every(({ from }: { from: string }) => from === "new"));
   assert(report.parameters > 9e5 && report.parameters < 1.1e6);
   assertEquals(report.teacher, undefined);

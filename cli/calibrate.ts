@@ -1,0 +1,90 @@
+/** `deno task calibrate`: what plans say of the paper's own runs, and the efficiencies that fit. */
+
+import { stageBudget } from "../plan/budget.ts";
+import { DEVICES, EFFICIENCY, fleetOf } from "../plan/fleets.ts";
+import { fittedEfficiency, PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
+import { stageSize } from "../train/stage_size.ts";
+import { command, main } from "./command.ts";
+import { modelsOf } from "./plan.ts";
+import { dollarsText, residualText } from "./plan_text.ts";
+import { loadRecipe } from "./recipe_module.ts";
+import { countText, table } from "./table.ts";
+
+/** The recipes of the published runs, by size. */
+const RECIPES = new URL("../recipes/qrwkv7.ts", import.meta.url).href;
+
+const hoursText = (hours: number) => hours.toFixed(2);
+
+/** The command. */
+export const calibrate = command({
+  name: "calibrate",
+  summary: `plans the paper's runs on ${PUBLISHED_FLEET} beside its hours, and fits efficiencies`,
+  arguments: {},
+  flags: {},
+  run: async (_, { print }) => {
+    const fleet = fleetOf(PUBLISHED_FLEET)!;
+    // Before anything is counted: a recipe has seconds to load, and counting lets nobody else work.
+    const recipes = await Promise.all(
+      PUBLISHED.map(({ size }) => loadRecipe(`${RECIPES}#${size}`)),
+    );
+    const models = await Promise.all(recipes.map((recipe) => modelsOf(recipe)));
+    const runs = PUBLISHED.map(({ size, hours }, run) => {
+      const recipe = recipes[run];
+      const { student, from } = models[run];
+      const stages = recipe.stages.map((stage, i) => {
+        const budget = stageBudget(stageSize(stage, student, from?.spec, false), fleet);
+        return { kind: stage.kind, publishedHours: hours[i], ...budget };
+      });
+      return { size, stages };
+    });
+    const row = DEVICES.find(({ name }) => fleet.name.endsWith(name))!;
+    const peak = fleet.devices * row.peak.bf16;
+    const kinds = runs[0].stages.map(({ kind }, i) => ({
+      kind,
+      assumed: EFFICIENCY[kind],
+      fitted: fittedEfficiency(
+        runs.map(({ stages }) => ({ flops: stages[i].flops, hours: stages[i].publishedHours })),
+        peak,
+      ),
+    }));
+    const line = (
+      size: string,
+      name: string,
+      parts: readonly { flops: number; seconds: number; publishedHours: number; dollars: number }[],
+    ) => {
+      const sum = (of: (part: typeof parts[number]) => number) =>
+        parts.reduce((total, part) => total + of(part), 0);
+      const [seconds, published] = [sum((p) => p.seconds), sum((p) => p.publishedHours)];
+      return [
+        `${size} ${name}`,
+        countText(sum((p) => p.flops)),
+        hoursText(seconds / 3600),
+        hoursText(published),
+        residualText(seconds / 3600, published),
+        dollarsText(sum((p) => p.dollars)),
+        dollarsText(published * fleet.devices * fleet.price),
+      ];
+    };
+    print(table([
+      ["run", "FLOPs", "hours", "paper", "residual", "cost", "paper's hours cost"],
+      ...runs.flatMap(({ size, stages }) => [
+        ...stages.map((stage) => line(size, stage.kind, [stage])),
+        line(size, "in all", stages),
+      ]),
+    ]));
+    const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+    print(`\n${
+      table([
+        ["stage", "assumed", "fitted"],
+        ...kinds.map(({ kind, assumed, fitted }) => [kind, percent(assumed), percent(fitted)]),
+      ])
+    }`);
+    print(
+      `\nshares of ${countText(row.peak.bf16)}FLOP/s in bf16 a device; ` +
+        `${dollarsText(fleet.price)} an hour of one (${row.priceFrom})\n`,
+    );
+    return { report: { fleet, runs, efficiencies: kinds } };
+  },
+});
+
+if (import.meta.main) await main(calibrate);

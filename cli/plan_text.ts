@@ -1,0 +1,161 @@
+/** What `deno task plan` prints. */
+
+import type { StageBudget } from "../plan/budget.ts";
+import type { Fleet } from "../plan/fleets.ts";
+import type { Plan } from "../plan/plan.ts";
+import { clock } from "./progress.ts";
+import { bytesText, countText, table } from "./table.ts";
+
+/** What is planned, and what the paper says of the same. */
+export interface Planned {
+  readonly plan: Plan;
+  /** FLOPs of a token in each layer's mixer. */
+  readonly layerFlops: readonly number[];
+  readonly budgets: readonly StageBudget[];
+  readonly fleet: Fleet;
+  /** Hours that the paper reports for each stage. */
+  readonly published?: readonly number[];
+}
+
+/** Dollars as 12.34, or 1,234 where cents do not matter. */
+export function dollarsText(dollars: number): string {
+  return dollars < 100
+    ? `$${dollars.toFixed(2)}`
+    : `$${Math.round(dollars).toLocaleString("en-US")}`;
+}
+
+/** Seconds as a clock, or as hours from ten minutes on a fleet. */
+export function timeText(seconds: number): string {
+  return seconds < 3600 ? clock(seconds) : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+/** A relative difference as +12 %. */
+export function residualText(found: number, expected: number): string {
+  const percent = Math.round(100 * (found / expected - 1));
+  return `${percent > 0 ? "+" : percent < 0 ? "−" : "±"}${Math.abs(percent)} %`;
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+function layerTable({ layers }: Plan, flops: readonly number[]): string {
+  return table([
+    ["layer", "from", "to", "parameters", "copied", "bytes", "FLOPs/token", "state at 32K"],
+    ...layers.map(({ layer, from, to, parameters, copied, stateBytes }, i) => [
+      `${layer}`,
+      from,
+      to,
+      countText(parameters),
+      countText(copied),
+      bytesText(4 * parameters),
+      countText(Math.round(flops[i])),
+      bytesText(stateBytes),
+    ]),
+  ]);
+}
+
+function stageTable({ plan, budgets, fleet, published }: Planned): string {
+  const hours = published === undefined ? [] : ["paper", "residual"];
+  return table([
+    [
+      ...["stage", "kind", "steps", "tokens", "context", "batch", "trains", "FLOPs", "time"],
+      ...hours,
+      ...(fleet.price > 0 ? ["cost"] : []),
+    ],
+    ...plan.stages.map((stage, i) => {
+      const { flops, seconds, dollars } = budgets[i];
+      return [
+        stage.name,
+        stage.kind,
+        `${stage.steps}`,
+        countText(stage.tokens),
+        `${stage.context}`,
+        `${stage.batch}`,
+        countText(stage.trained),
+        countText(flops),
+        timeText(seconds),
+        ...(published === undefined
+          ? []
+          : [`${published[i]} h`, residualText(seconds, 3600 * published[i])]),
+        ...(fleet.price > 0 ? [dollarsText(dollars)] : []),
+      ];
+    }),
+  ]);
+}
+
+function memoryTable({ plan, budgets, fleet }: Planned): string {
+  return table([
+    [
+      fleet.devices === 1 ? "memory" : "memory of a device",
+      ...["weights", "gradients", "optimizer", "activations", "kept", "computed again"],
+      ...(fleet.devices === 1 ? [] : ["gathered"]),
+      ...["all", "fits"],
+    ],
+    ...plan.stages.map(({ name }, i) => {
+      const { memory, fits } = budgets[i];
+      return [
+        name,
+        bytesText(memory.weights),
+        bytesText(memory.gradients),
+        bytesText(memory.optimizer),
+        bytesText(memory.activations),
+        bytesText(memory.kept),
+        bytesText(memory.rematerialised),
+        ...(fleet.devices === 1 ? [] : [bytesText(memory.gathered)]),
+        bytesText(memory.total),
+        fits ? "yes" : "no",
+      ];
+    }),
+  ]);
+}
+
+/** On what the numbers rest. */
+function basis({ plan, fleet }: Planned): string[] {
+  const speeds = [...new Set(plan.stages.map(({ kind }) => kind))].map((kind) =>
+    `${kind} ${countText(fleet.speed[kind])}FLOP/s`
+  ).join(", ");
+  if (fleet.holdsModels) {
+    return [
+      `times are for this machine, from a few steps of a small model: ${speeds}; ` +
+      "reading the data and measuring the models come on top",
+    ];
+  }
+  return [
+    `${fleet.name}: ${speeds} a device, fitted to the paper's hours on 8x MI300X and assumed ` +
+    `elsewhere; ${dollarsText(fleet.price)} an hour of a device (--price)`,
+    "bf16 with f32 weights and moments in the optimizer, all sharded over the devices (FSDP, " +
+    "ZeRO stage 3)",
+  ];
+}
+
+/** The whole plan. */
+export function planText(planned: Planned): string {
+  const { plan, layerFlops, budgets, fleet, published } = planned;
+  const { teacher } = plan;
+  const seconds = sum(budgets.map((budget) => budget.seconds));
+  const money = fleet.price > 0 ? `, ${dollarsText(sum(budgets.map((b) => b.dollars)))}` : "";
+  const paper = published === undefined ? "" : `; the paper reports ${sum(published)} h, ` +
+    `${residualText(seconds, 3600 * sum(published))}`;
+  const lines = [
+    `student: ${countText(plan.parameters)} parameters, ${bytesText(plan.weightBytes)} in f32, ` +
+    `state at 32K ${bytesText(plan.stateBytesAt32K)}`,
+    ...(teacher === undefined ? [] : [
+      `teacher: ${countText(teacher.parameters)} parameters, ` +
+      `state at 32K ${bytesText(teacher.stateBytesAt32K)}`,
+    ]),
+    `training: ${countText(sum(budgets.map(({ flops }) => flops)))} FLOPs, ` +
+    `${timeText(seconds)}${money}${paper}`,
+    ...plan.stages.flatMap(({ name }, i) => {
+      const { advice, memory, bandwidthBound } = budgets[i];
+      return [
+        ...(advice === undefined ? [] : [
+          `${name}: needs ${bytesText(memory.total)} of the ${bytesText(fleet.memory)} of a ` +
+          `device: ${advice}`,
+        ]),
+        ...(bandwidthBound ? [`${name}: the memory's bandwidth decides its time`] : []),
+      ];
+    }),
+    ...basis(planned),
+  ];
+  const tables = [layerTable(plan, layerFlops), stageTable(planned), memoryTable(planned)];
+  return `${tables.join("\n")}\n${lines.join("\n")}\n`;
+}

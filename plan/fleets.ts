@@ -1,0 +1,122 @@
+/** What recipes run on: rows of numbers, and what is assumed where nothing was measured. */
+
+import type { StageKind } from "../dsl/stages.ts";
+
+/** What the tensors of a training step are stored and multiplied in. */
+export type ComputeType = "bf16" | "f32";
+
+/** One device of a kind that can be rented. */
+export interface DeviceRow {
+  readonly name: string;
+  /** FLOP/s of dense matrix products, as its maker states them. */
+  readonly peak: Readonly<Record<ComputeType, number>>;
+  /** Bytes a second of its memory. */
+  readonly bandwidth: number;
+  /** Bytes of memory. */
+  readonly memory: number;
+  /** Dollars an hour of one device, on demand. */
+  readonly price: number;
+  /** Where the price is from. */
+  readonly priceFrom: string;
+}
+
+/** Peaks, bandwidths and memory are from the makers' data sheets (SXM and OAM modules). */
+export const DEVICES: readonly DeviceRow[] = Object.freeze([
+  {
+    name: "MI300X",
+    peak: { bf16: 1307.4e12, f32: 163.4e12 },
+    bandwidth: 5.3e12,
+    memory: 192e9,
+    price: 3.49,
+    priceFrom: "RunPod's list, 2025; the paper's 72B for under $2,000 means less than $3.70",
+  },
+  {
+    name: "H100",
+    peak: { bf16: 989.4e12, f32: 66.9e12 },
+    bandwidth: 3.35e12,
+    memory: 80e9,
+    price: 2.99,
+    priceFrom: "Lambda's list for 8 x H100 SXM, 2025",
+  },
+  {
+    name: "H200",
+    peak: { bf16: 989.4e12, f32: 66.9e12 },
+    bandwidth: 4.8e12,
+    memory: 141e9,
+    price: 3.79,
+    priceFrom: "an assumption: what the larger memory costs beside an H100",
+  },
+  {
+    name: "A100",
+    peak: { bf16: 312e12, f32: 19.5e12 },
+    bandwidth: 2.039e12,
+    memory: 80e9,
+    price: 1.79,
+    priceFrom: "Lambda's list for 8 x A100 80 GB SXM, 2025",
+  },
+]);
+
+/**
+ * The share of the bf16 peak that a whole training step reaches, one number a stage. They are
+ * fitted to the hours of the paper on 8 x MI300X (plan/published.ts) by `deno task calibrate`, and
+ * are assumed for every other device: nothing was measured on those.
+ */
+export const EFFICIENCY: Readonly<Record<StageKind, number>> = Object.freeze({
+  align: 0.076,
+  distill: 0.161,
+  finetune: 0.195,
+  pretrain: 0.195,
+});
+
+/** What a plan is made for. */
+export interface Fleet {
+  /** As people call it: `8x MI300X`. */
+  readonly name: string;
+  readonly devices: number;
+  readonly computes: ComputeType;
+  /** FLOP/s that a training step reaches on one device, by stage. */
+  readonly speed: Readonly<Record<StageKind, number>>;
+  /** Bytes a second of a device's memory; undefined where the speed was measured with it. */
+  readonly bandwidth?: number;
+  /** Bytes of memory of one device. */
+  readonly memory: number;
+  /** Dollars an hour of one device; 0 for what is owned. */
+  readonly price: number;
+  /**
+   * Whether teacher and student are both held all the time, beside what a stage trains: a run on
+   * this machine measures them after every stage.
+   */
+  readonly holdsModels: boolean;
+}
+
+/** Devices of a fleet at most. */
+const DEVICE_LIMIT = 65_536;
+
+/** What `fleetOf` takes, for messages. */
+export const FLEETS_TEXT = `"this machine", or "N x" and one of ${
+  DEVICES.map(({ name }) => name).join(", ")
+}, as in "8x ${DEVICES[0].name}"`;
+
+/** Devices that are rented, by name: `8x MI300X`. Undefined for any other text. */
+export function fleetOf(text: string): Fleet | undefined {
+  const [, count = "1", name] = /^\s*(?:(\d+)\s*[x×]\s*)?([a-z]\w+)\s*$/i.exec(text) ?? [];
+  const row = DEVICES.find((row) => row.name.toLowerCase() === name?.toLowerCase());
+  const devices = Number(count);
+  if (row === undefined || devices < 1 || devices > DEVICE_LIMIT) return undefined;
+  const speed = (kind: StageKind) => EFFICIENCY[kind] * row.peak.bf16;
+  return {
+    name: `${devices}x ${row.name}`,
+    devices,
+    computes: "bf16",
+    speed: {
+      align: speed("align"),
+      distill: speed("distill"),
+      finetune: speed("finetune"),
+      pretrain: speed("pretrain"),
+    },
+    bandwidth: row.bandwidth,
+    memory: row.memory,
+    price: row.price,
+    holdsModels: false,
+  };
+}

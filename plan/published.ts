@@ -1,0 +1,33 @@
+/** What the paper reports of its own runs (RADLADS, arXiv 2505.03005): hours on 8 x MI300X. */
+
+/** One published conversion. */
+export interface PublishedRun {
+  /** What the recipes of recipes/qrwkv7.ts call it. */
+  readonly size: string;
+  readonly teacher: string;
+  /** Hours of stages 1, 2 and 3. */
+  readonly hours: readonly [align: number, distill: number, finetune: number];
+}
+
+/** The fleet of every published run. */
+export const PUBLISHED_FLEET = "8x MI300X";
+
+export const PUBLISHED: readonly PublishedRun[] = Object.freeze([
+  { size: "7B", teacher: "Qwen/Qwen2.5-7B-Instruct", hours: [0.75, 5.5, 1] },
+  { size: "32B", teacher: "Qwen/Qwen2.5-32B-Instruct", hours: [2.5, 27, 3] },
+  { size: "72B", teacher: "Qwen/Qwen2.5-72B-Instruct", hours: [7.5, 54, 6] },
+]);
+
+/**
+ * The efficiency that fits the published hours of a stage best: the geometric mean over the runs,
+ * which makes the residuals' logarithms sum to zero.
+ * @param runs FLOPs and hours of every run
+ * @param peak FLOP/s of the whole fleet
+ */
+export function fittedEfficiency(
+  runs: readonly { readonly flops: number; readonly hours: number }[],
+  peak: number,
+): number {
+  const logs = runs.map(({ flops, hours }) => Math.log(flops / (peak * hours * 3600)));
+  return Math.exp(logs.reduce((sum, log) => sum + log, 0) / logs.length);
+}

@@ -1,0 +1,19 @@
+import { assert, assertEquals } from "@std/assert";
+import { jsonOf, runTask } from "../support/task.ts";
+
+Deno.test("calibrate: the efficiencies that plans assume are those that fit the paper's hours", async () => {
+  const { runs, efficiencies } = jsonOf(await runTask("calibrate", "--json"));
+  for (const { kind, assumed, fitted } of efficiencies) {
+    assert(Math.abs(assumed - fitted) < 0.0006, `${kind}: ${assumed} is assumed, ${fitted} fits`);
+  }
+  const hoursOf = (stages: readonly { seconds: number; publishedHours: number }[]) => ({
+    found: stages.reduce((sum, { seconds }) => sum + seconds / 3600, 0),
+    paper: stages.reduce((sum, { publishedHours }) => sum + publishedHours, 0),
+  });
+  assertEquals(runs.map(({ size }: { size: string }) => size), ["7B", "32B", "72B"]);
+  for (const { size, stages } of runs) {
+    const { found, paper } = hoursOf(stages);
+    assert(Math.abs(found / paper - 1) < 0.1, `${size}: ${found} h, the paper ${paper} h`);
+    assert(stages.every(({ fits }: { fits: boolean }) => fits), `${size} fits, as it did`);
+  }
+});

@@ -1,0 +1,94 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { costOf } from "../../devices/null.ts";
+import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
+import {
+  type DecoderConfig,
+  type MixerSpec,
+  radRwkv6Ranks,
+  radRwkv7Ranks,
+} from "../../models/config.ts";
+import { stageSequenceCost } from "../../train/stage_cost.ts";
+import { stageGraph } from "../../train/stage_graph.ts";
+
+const CONFIG: DecoderConfig = {
+  vocabSize: 512,
+  hiddenSize: 64,
+  intermediateSize: 160,
+  layers: 9,
+  attentionHeads: 4,
+  keyValueHeads: 2,
+  headDim: 16,
+  rmsNormEps: 1e-6,
+  ropeTheta: 10000,
+  ropeScaling: null,
+  tieWordEmbeddings: false,
+  attentionBias: true,
+  attentionOutputBias: false,
+  attentionQkNorm: false,
+  mlpBias: false,
+};
+const ATTENTION: MixerSpec = { kind: "attention" };
+const RWKV7: MixerSpec = {
+  kind: "radRwkv7",
+  rope: true,
+  balanceState: false,
+  groupNorm: true,
+  gate: 2,
+  ranks: radRwkv7Ranks(64),
+};
+const RWKV6: MixerSpec = {
+  kind: "radRwkv6",
+  rope: false,
+  tokenShift: true,
+  balanceState: true,
+  groupNorm: false,
+  gate: 1,
+  ranks: radRwkv6Ranks(64),
+};
+
+const of = (mixers: readonly MixerSpec[]) => ({
+  config: { ...CONFIG, layers: mixers.length },
+  mixers,
+});
+const times = (count: number, mixer: MixerSpec) => Array<MixerSpec>(count).fill(mixer);
+
+const STUDENTS: Readonly<Record<string, readonly MixerSpec[]>> = {
+  "RAD-RWKV7": times(6, RWKV7),
+  "RAD-RWKV6": times(6, RWKV6),
+  "a hybrid whose last layers keep attention": [...times(5, RWKV7), ...times(2, ATTENTION)],
+  "a hybrid with attention between": [RWKV7, ATTENTION, RWKV7, RWKV7, ATTENTION, RWKV7, RWKV7],
+  "a hybrid whose first layer keeps attention": [ATTENTION, ...times(5, RWKV7)],
+};
+const options = { tokens: 1e6, context: 32, batch: 4 };
+const STAGES: Readonly<Record<string, Stage>> = {
+  align: align(options),
+  distill: distill(options),
+  "distill, computed again": distill({ ...options, rematerialise: true }),
+  "finetune of the mixers": finetune({ ...options, trains: "mixers" }),
+};
+
+for (const [what, mixers] of Object.entries(STUDENTS)) {
+  Deno.test(`stage cost: counted from a few layers as from all, ${what}`, () => {
+    const hybrid = mixers.includes(ATTENTION);
+    for (const [name, stage] of Object.entries(STAGES)) {
+      if (hybrid && stage.rematerialise) continue;
+      const student = of(mixers);
+      const teacher = of(mixers.map(() => ATTENTION));
+      const found = stageSequenceCost(stage, student, teacher);
+      const { results } = stageGraph({ ...stage, batch: 1 }, student, teacher);
+      const whole = costOf(results);
+      assertAlmostEquals(found.flops / whole.flops, 1, 0.002, `FLOPs of ${name}`);
+      const activations = found.activationBytes / whole.arenaBytes;
+      assert(activations > 0.75 && activations < 1.25, `${name}: ${activations} × the memory`);
+    }
+  });
+}
+
+Deno.test("stage cost: a model of a few layers is counted whole", () => {
+  const student = of(times(3, RWKV7));
+  const teacher = of(times(3, ATTENTION));
+  const { results } = stageGraph({ ...STAGES.distill, batch: 1 }, student, teacher);
+  const { flops, arenaBytes } = costOf(results);
+  const found = stageSequenceCost(STAGES.distill, student, teacher);
+  assertEquals(found, { flops, activationBytes: arenaBytes });
+});

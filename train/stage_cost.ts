@@ -1,0 +1,110 @@
+/** What a stage costs to compute, counted by the null device. */
+
+import { type Cost, costOf } from "../devices/null.ts";
+import type { Stage } from "../dsl/stages.ts";
+import type { DecoderConfig, MixerSpec, ModelSpec } from "../models/config.ts";
+import { stageGraph } from "./stage_graph.ts";
+
+/** What one sequence of a stage costs, forward and backward, without the optimizer. */
+export interface SequenceCost {
+  /** Floating-point operations, a multiplication and an addition counting as two. */
+  readonly flops: number;
+  /** Bytes of intermediate results, all f32. */
+  readonly activationBytes: number;
+}
+
+/** Layers of a kind that are put between the first and the last layer of a small model. */
+const FEW = 2;
+/** The same in a larger one: what it costs more is what these layers cost. */
+const MORE = 5;
+
+/** So few pieces that the head is nothing beside a layer. */
+const NO_VOCABULARY = 16;
+
+/** Tokens from which the head's cost a token is taken: it does not depend on the context. */
+const HEAD_TOKENS = 256;
+
+/** A layer of the student and the same layer of the teacher. */
+interface LayerPair {
+  readonly student: MixerSpec;
+  readonly teacher?: MixerSpec;
+}
+
+/** The graph of one sequence through some of the layers. */
+function count(
+  stage: Stage,
+  config: DecoderConfig,
+  pairs: readonly LayerPair[],
+  hasTeacher: boolean,
+): Cost {
+  const sized = { ...config, layers: pairs.length };
+  const student = { config: sized, mixers: pairs.map((pair) => pair.student) };
+  const teacher = hasTeacher
+    ? { config: sized, mixers: pairs.map((pair) => pair.teacher!) }
+    : undefined;
+  return costOf(stageGraph({ ...stage, batch: 1, accumulate: 1 }, student, teacher).results);
+}
+
+/** FLOPs of the head and its loss for one token, with gradients. */
+function headFlops(
+  stage: Stage,
+  config: DecoderConfig,
+  ends: readonly LayerPair[],
+  hasTeacher: boolean,
+): number {
+  // Stage 1 compares mixers: nothing comes to the head.
+  if (stage.kind === "align") return 0;
+  const short = { ...stage, context: HEAD_TOKENS };
+  const at = (vocabSize: number) => count(short, { ...config, vocabSize }, ends, hasTeacher).flops;
+  return (at(config.vocabSize) - at(NO_VOCABULARY)) / HEAD_TOKENS;
+}
+
+/**
+ * What one sequence of a stage costs. A model of a few layers is counted whole, with the memory
+ * that our program has for it. Of a deeper one every kind of layer is counted a few times at its
+ * real width, and the head apart, so that any depth takes seconds. FLOPs are those of the whole
+ * graph; the activations are those of the layers, without the head, whose logits are held by blocks.
+ */
+export function stageSequenceCost(
+  stage: Stage,
+  student: ModelSpec,
+  teacher?: ModelSpec,
+): SequenceCost {
+  const { config } = student;
+  const hasTeacher = teacher !== undefined;
+  const all = student.mixers.map((mixer, i): LayerPair => ({
+    student: mixer,
+    teacher: teacher?.mixers[i],
+  }));
+  // What comes after the last converted layer does not enter the loss of stage 1.
+  const isConverted = ({ student }: LayerPair) => student.kind !== "attention";
+  const pairs = stage.kind === "align" ? all.slice(0, all.findLastIndex(isConverted) + 1) : all;
+  // How far back gradients go then depends on where a layer is.
+  const uneven = typeof stage.trains !== "string" ||
+    stage.kind !== "align" && stage.trains === "mixers" && !all.every(isConverted);
+  if (uneven || pairs.length <= FEW + 2) {
+    const { flops, arenaBytes } = count(stage, config, all, hasTeacher);
+    return { flops, activationBytes: arenaBytes };
+  }
+  const [first, last] = [pairs[0], pairs[pairs.length - 1]];
+  const kinds = new Map<string, LayerPair[]>();
+  for (const pair of pairs.slice(1, -1)) {
+    const key = JSON.stringify(pair);
+    kinds.set(key, [...kinds.get(key) ?? [], pair]);
+  }
+  const bare = { ...config, vocabSize: NO_VOCABULARY };
+  const between = (pair: LayerPair, n: number) =>
+    count(stage, bare, [first, ...Array<LayerPair>(n).fill(pair), last], hasTeacher);
+  let flops = stage.context * headFlops(stage, config, [first, last], hasTeacher);
+  let [ends, layersBytes] = [0, 0];
+  [...kinds.values()].forEach((layers, kind) => {
+    const [few, more] = [between(layers[0], FEW), between(layers[0], MORE)];
+    const flopsOfLayer = (more.flops - few.flops) / (MORE - FEW);
+    const bytesOfLayer = Math.max(0, (more.arenaBytes - few.arenaBytes) / (MORE - FEW));
+    // The ends are counted once: with the first kind, and where they hold most.
+    flops += layers.length * flopsOfLayer + (kind === 0 ? few.flops - FEW * flopsOfLayer : 0);
+    ends = Math.max(ends, few.arenaBytes - FEW * bytesOfLayer);
+    layersBytes += layers.length * bytesOfLayer;
+  });
+  return { flops, activationBytes: ends + layersBytes };
+}
