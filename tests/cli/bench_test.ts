@@ -82,7 +82,10 @@ Deno.test("bench refuses what it cannot measure", async () => {
   const missing = bench("decode", "--checkpoint", "no/such/folder");
   const shape = bench("train", "--shape", "huge");
   assertRefused(await missing, /no\/such\/folder\/config\.json: expected .*check the path/);
-  assertRefused(await shape, /--shape: expected quickstart or tiny or small or smollm, found "huge"/);
+  assertRefused(
+    await shape,
+    /--shape: expected quickstart or tiny or small or smollm, found "huge"/,
+  );
   const peer = bench("train", "--mixer", "rwkv6", "--vs", "torch");
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");
 });
