@@ -1,5 +1,5 @@
 /** Type errors of a recipe, from `deno check`. */
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { RecipeModuleError } from "./error.ts";
 import { MOD } from "./graph.ts";
@@ -39,12 +39,19 @@ export async function typeProblems(
     }
     const output = await denoCheck(join(folder, names[names.length - 1]), where);
     const urls = names.map((name) => pathToFileURL(join(folder, name)).href);
+    const shown = modules.map(({ name, url }) => url.startsWith("file:") ? near(name) : name);
     const named = (text: string) =>
-      urls.reduce((rest, url, i) => rest.replaceAll(url, modules[i].name), text);
+      urls.reduce((rest, url, i) => rest.replaceAll(url, shown[i]), text);
     return read(named(output));
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** A path as it is from the current folder, where it is in that. */
+function near(path: string): string {
+  const short = relative(Deno.cwd(), path);
+  return short.startsWith("..") ? path : short;
 }
 
 /** What `deno check` says of a file; nothing if it finds nothing. */
