@@ -16,7 +16,7 @@ export const newRecipe = command({
   summary: `writes a commented recipe to begin with, ${FOLDER}/NAME.ts`,
   arguments: { NAME: "what the recipe is called: letters, digits, -, _ and ." },
   flags: {},
-  run: async ({ arguments: { NAME } }, { print }) => {
+  run: ({ arguments: { NAME } }, { print }) => {
     const name = NAME.replace(/\.ts$/, "");
     if (!/^[A-Za-z0-9_][\w.-]{0,99}$/.test(name)) {
       throw new UsageError(
@@ -31,7 +31,7 @@ export const newRecipe = command({
     writeFileAtomic(file, template(name, mod));
     const next = ["check", "plan", "convert"].map((task) => `deno task ${task} ${file}`);
     print(`${file}\nNext, after reading it:\n  ${next.join("\n  ")}\n`);
-    return { report: { file } };
+    return Promise.resolve({ report: { file } });
   },
 });
 
