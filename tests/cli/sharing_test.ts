@@ -67,6 +67,20 @@ Deno.test("new: a recipe that check has nothing against, and that is never overw
   });
 });
 
+Deno.test("new, check: a file stands where they write", async () => {
+  await withFiles({ "recipes": "", ".recipes": "", "r.ts": valid() }, async (path) => {
+    const [made, checked, below] = [
+      await runIn(path("."), "new", ["mine"]),
+      await runIn(path("."), "check", ["r.ts"]),
+      await runIn(path("."), "check", ["r.ts/x.ts"]),
+    ];
+    const found = "found a file where a folder should be; check the path";
+    assertRefused(made, `recipes/mine.ts: expected to write this file, ${found}`);
+    assertRefused(checked, `.recipes: expected to write this file, ${found}`);
+    assertRefused(below, `r.ts/x.ts: expected a file that can be read, ${found}`);
+  });
+});
+
 Deno.test("check: types, values and what does not fit the teacher, all with their paths", async () => {
   const wrong = `import { type Recipe } from "@suture/suture";
 import base from "./base.ts";
