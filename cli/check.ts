@@ -2,6 +2,7 @@
 import { describe, printable, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/serialise.ts";
+import type { Choice } from "../dsl/surgery.ts";
 import type { Checkpoint } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
 import { parseConfig } from "../formats/hf_config/config.ts";
@@ -99,8 +100,8 @@ async function fit(
   recipe: Recipe,
 ): Promise<{ problems: readonly Found[]; fits?: string }> {
   try {
-    const student = await studentOf(recipe);
-    if (student === undefined) {
+    const models = await modelsOf(recipe);
+    if (models === undefined) {
       const teacher = locationText(recipe.teacher as Checkpoint);
       return {
         problems: [],
@@ -109,7 +110,7 @@ async function fit(
         ),
       };
     }
-    const problems = stageProblems(recipe.stages, student);
+    const problems = stageProblems(recipe, models.student, models.teacher, models.choice);
     return { problems: problems.length === 0 ? [] : foundOf(new RecipeError(problems)) };
   } catch (error) {
     if (error instanceof RecipeError) return { problems: foundOf(error) };
@@ -118,21 +119,25 @@ async function fit(
   }
 }
 
-/** The model that a recipe makes, by config.json alone; nothing where that is not here. */
-async function studentOf(recipe: Recipe): Promise<ModelSpec | undefined> {
+/** What a recipe makes of what, by config.json alone; nothing where that is not here. */
+async function modelsOf(
+  recipe: Recipe,
+): Promise<
+  | { readonly student: ModelSpec; readonly teacher?: ModelSpec; readonly choice?: Choice }
+  | undefined
+> {
   const { teacher } = recipe;
   if (teacher.kind === "new") {
     const { tokenizer } = teacher;
     // A tokenizer file decides the size of the vocabulary, which no name of a tensor depends on.
     const vocab_size = tokenizer.kind === "byteLevelBpe" ? tokenizer.pieces : 1;
-    return checkpointSpec(
-      parseConfig({ vocab_size, ...teacher.config }, "teacher.config"),
-      new Map(),
-    );
+    const config = parseConfig({ vocab_size, ...teacher.config }, "teacher.config");
+    return { student: checkpointSpec(config, new Map()) };
   }
   const config = await teacherConfig(teacher);
   if (config === undefined) return undefined;
-  return conversionOf(recipe, { config, spec: checkpointSpec(config, new Map()) }).student;
+  const spec = checkpointSpec(config, new Map());
+  return { ...conversionOf(recipe, { config, spec }), teacher: spec };
 }
 
 if (import.meta.main) await main(check);

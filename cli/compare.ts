@@ -1,9 +1,8 @@
 /** `deno task compare`: runs several recipes and puts what they found out side by side. */
 
-import { basename, dirname, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { dotPlotSvg } from "../bench/dot_plot.ts";
 import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
-import type { Recipe } from "../dsl/recipe.ts";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
 import { runRecipe } from "../train/convert.ts";
 import { NotFiniteError } from "../train/finite.ts";
@@ -20,12 +19,13 @@ import {
   measureName,
   namesOf,
   plotOf,
+  sharedFolder,
   tableRows,
 } from "./compare/comparison.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, optional, path, seconds } from "./flags.ts";
+import { absent, optional, path, seconds, UsageError } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
-import { loadRecipes } from "./recipe_module.ts";
+import { loadRecipes, moduleTitle } from "./recipe_module.ts";
 import { commandLine } from "./command_line.ts";
 import { runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";
@@ -44,7 +44,8 @@ const FLAGS = {
 function check(recipes: readonly LocalRecipe[], names: readonly string[]): void {
   const problems: Problem[] = [];
   recipes.forEach(({ recipe, folderOf }, i) => {
-    const other = recipes.findIndex((one) => one.recipe.output === recipe.output);
+    const out = resolve(recipe.output);
+    const other = recipes.findIndex((one) => resolve(one.recipe.output) === out);
     const add = (found: readonly Problem[]) =>
       problems.push(...found.map((problem) => ({ ...problem, path: `[${i}].${problem.path}` })));
     if (other < i) {
@@ -53,7 +54,8 @@ function check(recipes: readonly LocalRecipe[], names: readonly string[]): void 
     }
     if (recipe.teacher.kind === "new") return;
     try {
-      add(stageProblems(recipe.stages, originOf(recipe, undefined, () => {}, folderOf).student));
+      const { student, teacher, hybrid } = originOf(recipe, undefined, () => {}, folderOf);
+      add(stageProblems(recipe, student, teacher?.spec, hybrid?.choice));
     } catch (error) {
       if (!(error instanceof RecipeError)) throw error;
       add(error.problems);
@@ -62,11 +64,12 @@ function check(recipes: readonly LocalRecipe[], names: readonly string[]): void 
   if (problems.length > 0) throw new RecipeError(problems, "the recipes");
 }
 
-/** The innermost folder that all outputs lie in. */
-function sharedFolder(recipes: readonly Recipe[]): string {
-  const [first, ...others] = recipes.map(({ output }) => dirname(output).split("/"));
-  const differs = first.findIndex((part, i) => others.some((parts) => parts[i] !== part));
-  return (differs === -1 ? first : first.slice(0, differs)).join("/");
+/** Where the tables go unless --out says otherwise. */
+function defaultPrefix(RECIPES: string, outputs: readonly string[]): string {
+  const folder = sharedFolder(outputs);
+  if (folder !== undefined) return join(folder, moduleTitle(RECIPES));
+  const list = outputs.map(printable).join(", ");
+  throw new UsageError(`--out: expected a prefix, found outputs that share no folder: ${list}`);
 }
 
 /** The command. */
@@ -82,8 +85,8 @@ export const compare = command({
     const recipes = locals.map(({ recipe }) => recipe);
     const names = namesOf(recipes);
     check(locals, names);
-    const title = basename(RECIPES).replace(/\.[^.]+$/, "");
-    const prefix = flags.out ?? join(sharedFolder(recipes), title);
+    const title = moduleTitle(RECIPES);
+    const prefix = flags.out ?? defaultPrefix(RECIPES, recipes.map(({ output }) => output));
     const line = commandLine("compare", [RECIPES], FLAGS, flags);
     const listen = () =>
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));

@@ -35,7 +35,9 @@ export function residualText(found: number, expected: number): string {
   return `${percent > 0 ? "+" : percent < 0 ? "−" : "±"}${Math.abs(percent)} %`;
 }
 
-const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+/** All of them together. */
+export const sum = (values: readonly number[]): number =>
+  values.reduce((total, value) => total + value, 0);
 
 function layerTable({ layers }: Plan, flops: readonly number[]): string {
   return table([

@@ -63,9 +63,13 @@ function weightFiles(folder: string, has: Has): string[] {
     : [...new Set(readIndex(join(folder, INDEX_FILE)).values())];
 }
 
-/** What a folder lacks of a checkpoint: nothing where it is whole. */
-export function missingFiles(folder: string): readonly string[] {
+/** What somebody needs of a model: all of it, or its tokenizer alone. */
+export type Needs = "checkpoint" | "tokenizer";
+
+/** What a folder lacks of what is needed: nothing where it is whole. */
+export function missingFiles(folder: string, needs: Needs): readonly string[] {
   const has = (file: string) => exists(join(folder, file));
+  if (needs === "tokenizer") return has(TOKENIZER_FILE) ? [] : [TOKENIZER_FILE];
   const lacks = missing(has);
   return lacks.length > 0 ? lacks : weightFiles(folder, has).filter((file) => !has(file));
 }

@@ -11,9 +11,10 @@ import { originOf } from "./origin.ts";
 import { checkOutput, earlierReport, recoverOutput, writeOutput } from "./output.ts";
 import { checkData, prepare } from "./preparation.ts";
 import type { Report } from "./report.ts";
-import { begun, resumed, type Run, type RunOptions, type RunOutcome } from "./run.ts";
+import type { Run, RunOptions, RunOutcome } from "./run.ts";
 import { openRunFolder, type RunState, storeTensors, TELEMETRY_FILE } from "./run_folder.ts";
 import { runStages, stageReports } from "./run_stages.ts";
+import { begun, resumed } from "./run_start.ts";
 import { stageProblems } from "./stage_graph.ts";
 import { keepTokenizer } from "./tokenizer_files.ts";
 
@@ -83,7 +84,8 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
     events.note("starts afresh; --resume would have gone on with the unfinished run of before");
   }
   const origin = originOf(recipe, resumes ? path : undefined, events.note, options.folderOf);
-  const problems = stageProblems(recipe.stages, origin.student, origin.teacher?.spec);
+  const { student, teacher, hybrid } = origin;
+  const problems = stageProblems(recipe, student, teacher?.spec, hybrid?.choice);
   if (problems.length > 0) throw new RecipeError(problems);
   if (!resumes) checkData(recipe, origin, events.progress);
 
