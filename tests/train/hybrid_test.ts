@@ -198,7 +198,7 @@ Deno.test("a hybrid of a converted teacher: its own mixers are left alone, resum
         layers.only(1, 2, 3).to(radRwkv7()),
         layers.only(1, 2, 3).to(keepAttention({ where: worst(1) })),
       ],
-      stages: [align(steps(4)), align(steps(2, { name: "more" })), distill(steps(3))],
+      stages: [align(steps(4)), align(steps(4, { name: "more" })), distill(steps(3))],
     });
     writeTeacher(join(folder, "teacher"), CONVERTED);
     const aligned = { ...recipe, stages: recipe.stages.slice(0, 2), output: join(folder, "short") };
@@ -217,7 +217,7 @@ Deno.test("a hybrid of a converted teacher: its own mixers are left alone, resum
     // In each stage of the alignment, and once the layers are known.
     const stopped = [];
     await go(device, recipe, { resume: false, listen: stopAt(2) });
-    for (const step of [2, 1]) {
+    for (const step of [3, 2]) {
       const outcome = await go(device, recipe, { listen: stopAt(step) });
       assert(outcome.kind === "stopped");
       stopped.push(outcome.name);

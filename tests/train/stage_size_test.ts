@@ -34,7 +34,7 @@ for (const [name, stage] of Object.entries(STAGES)) {
     const rows = stage.batch / stage.accumulate;
     const layers = rows * (stage.rematerialise ? activations.rematerialised : activations.kept);
     const share = (layers + head) / whole;
-    assert(share > 0.8 && share < 1.25, `${share} × ${whole}, of which ${head} are the head's`);
+    assert(share > 0.9 && share < 1.1, `${share} × ${whole}, of which ${head} are the head's`);
     assertEquals(head === 0, stage.kind === "align");
   });
 }
