@@ -4,6 +4,7 @@
  */
 import { dirname } from "node:path";
 import { systemError } from "./error.ts";
+import { removeFile } from "./files.ts";
 
 /** One file while it is being written. Dispose it: what was not committed is removed. */
 export class AtomicFile implements Disposable {
@@ -101,14 +102,6 @@ export function writeFileAtomic(
 /** `writeFileAtomic` for JSON: two spaces, a newline at the end. */
 export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
-}
-
-function removeFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
 
 /** Makes a rename last through a loss of power, where the system lets a folder be flushed. */

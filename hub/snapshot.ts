@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { FormatError } from "../formats/error.ts";
+import { exists } from "../formats/files.ts";
 import {
   CONFIG_LIMIT,
   type ModelConfig,
@@ -11,7 +12,7 @@ import {
 import { decodeUtf8, parseJson } from "../formats/json.ts";
 import { INDEX_FILE, readIndex, SINGLE_FILE } from "../formats/safetensors/checkpoint.ts";
 import { OTHER_TOKENIZER_FILES, TOKENIZER_FILE } from "../formats/tokenizer/files.ts";
-import { blobPath, exists, linkBlob, lockPath, snapshotFolder, writeRef } from "./cache.ts";
+import { blobPath, linkBlob, lockPath, snapshotFolder, writeRef } from "./cache.ts";
 import { download, type Patience, startHash } from "./download.ts";
 import { HubError } from "./error.ts";
 import { readRepository, type RemoteFile, type Repository } from "./repository.ts";

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash, toJson } from "../dsl/serialise.ts";
+import { isFolder } from "../formats/files.ts";
 import { measureInference, promptOf } from "./inference.ts";
 import { machineReport } from "./machine.ts";
 import { createMeasures } from "./measure.ts";
@@ -46,14 +47,6 @@ async function reportOf(run: Run, state: RunState): Promise<Report> {
     recipeHash: state.run,
     seed: recipe.seed,
   };
-}
-
-function isFolder(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
-  }
 }
 
 /** Where a run of a recipe that writes to `out` keeps what it needs until it is done. */
