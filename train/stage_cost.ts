@@ -63,7 +63,8 @@ function headFlops(
 /**
  * What one sequence of a stage costs. A model of a few layers is counted whole. Of a deeper one
  * every kind of layer is counted a few times at its real width, and the head apart, so that any
- * depth takes seconds. FLOPs are those of the whole graph; the activations are those of the layers, without the head, whose logits are held by blocks.
+ * depth takes seconds. FLOPs are those of the whole graph; the activations are those of the layers,
+ * without the head, whose logits are held by blocks.
  */
 export function stageSequenceCost(
   stage: Stage,
