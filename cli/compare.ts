@@ -1,12 +1,6 @@
 /** `deno task compare`: runs several recipes and puts what they found out side by side. */
 
-<<<<<<< HEAD
 import { basename, join, resolve } from "node:path";
-import { dotPlotSvg } from "../bench/dot_plot.ts";
-=======
-import { basename, dirname, join } from "node:path";
-import { dotPlotSvg } from "./draw/dot_plot.ts";
->>>>>>> main
 import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
 import { runRecipe } from "../train/convert.ts";
@@ -28,6 +22,7 @@ import {
   tableRows,
 } from "./compare/comparison.ts";
 import { deviceFlags, withDevice } from "./device.ts";
+import { dotPlotSvg } from "./draw/dot_plot.ts";
 import { absent, optional, path, seconds, UsageError } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { loadRecipes, moduleTitle } from "./recipe_module.ts";
