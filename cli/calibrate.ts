@@ -6,7 +6,7 @@ import { fittedEfficiency, PUBLISHED, PUBLISHED_FLEET } from "../plan/published.
 import { stageSize } from "../train/stage_size.ts";
 import { command, main } from "./command.ts";
 import { modelsOf } from "./plan.ts";
-import { dollarsText, residualText } from "./plan_text.ts";
+import { dollarsText, residualText, sum } from "./plan_text.ts";
 import { loadRecipe } from "./recipe_module.ts";
 import { countText, table } from "./table.ts";
 
@@ -52,16 +52,15 @@ export const calibrate = command({
       name: string,
       parts: readonly { flops: number; seconds: number; publishedHours: number; dollars: number }[],
     ) => {
-      const sum = (of: (part: typeof parts[number]) => number) =>
-        parts.reduce((total, part) => total + of(part), 0);
-      const [seconds, published] = [sum((p) => p.seconds), sum((p) => p.publishedHours)];
+      const total = (of: (part: typeof parts[number]) => number) => sum(parts.map(of));
+      const [seconds, published] = [total((p) => p.seconds), total((p) => p.publishedHours)];
       return [
         `${size} ${name}`,
-        countText(sum((p) => p.flops)),
+        countText(total((p) => p.flops)),
         hoursText(seconds / 3600),
         hoursText(published),
         residualText(seconds / 3600, published),
-        dollarsText(sum((p) => p.dollars)),
+        dollarsText(total((p) => p.dollars)),
         dollarsText(published * fleet.devices * fleet.price),
       ];
     };

@@ -6,7 +6,7 @@ import type { Checkpoint } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
 import { findCheckpoint, findConfig, locationText, parseLocation } from "../hub/find.ts";
 import { type HubSettings, hubSettings } from "../hub/settings.ts";
-import type { DownloadEvents } from "../hub/snapshot.ts";
+import type { DownloadEvents, Needs } from "../hub/snapshot.ts";
 import {
   type Checkpoint as InspectedCheckpoint,
   checkWidths,
@@ -30,16 +30,19 @@ export function downloadEvents(progress: Progress): DownloadEvents {
 
 /**
  * The folder of a checkpoint that a command line names.
+ * @param needs what of it must be there; by default all
  * @throws FormatError where there is none, with what to do.
  */
 export async function checkpointFolder(
   text: string,
   say: (line: string) => void,
+  needs?: Needs,
 ): Promise<string> {
   const progress = standardProgress(say);
   const location = parseLocation(text);
   try {
-    const { folder, commit } = await findCheckpoint(location, { events: downloadEvents(progress) });
+    const events = downloadEvents(progress);
+    const { folder, commit } = await findCheckpoint(location, { events, needs });
     if (commit !== undefined) say(`${locationText(location)} at commit ${commit}`);
     return folder;
   } finally {

@@ -1,9 +1,7 @@
 /** `deno task compare`: runs several recipes and puts what they found out side by side. */
 
-import { basename, dirname, join } from "node:path";
-import { dotPlotSvg } from "./draw/dot_plot.ts";
+import { basename, join, resolve } from "node:path";
 import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
-import type { Recipe } from "../dsl/recipe.ts";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
 import type { Problem as FileProblem } from "../formats/error.ts";
 import { isBegun, runRecipe } from "../train/convert.ts";
@@ -23,13 +21,15 @@ import {
   measureName,
   namesOf,
   plotOf,
+  sharedFolder,
   tableRows,
 } from "./compare/comparison.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, optional, path, seconds } from "./flags.ts";
+import { dotPlotSvg } from "./draw/dot_plot.ts";
+import { absent, optional, path, seconds, UsageError } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { shown } from "./recipe/error.ts";
-import { loadRecipes, RecipeModuleError, RECIPES } from "./recipe_module.ts";
+import { loadRecipes, moduleTitle, RecipeModuleError, RECIPES } from "./recipe_module.ts";
 import { commandLine } from "./command_line.ts";
 import { runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";
@@ -61,7 +61,8 @@ function check(
 ): void {
   const problems: Problem[] = [];
   recipes.forEach(({ recipe, folderOf }, i) => {
-    const other = recipes.findIndex((one) => one.recipe.output === recipe.output);
+    const out = resolve(recipe.output);
+    const other = recipes.findIndex((one) => resolve(one.recipe.output) === out);
     const add = (found: readonly Problem[]) =>
       problems.push(...found.map((problem) => ({ ...problem, path: `[${i}].${problem.path}` })));
     if (other < i) {
@@ -77,7 +78,8 @@ function check(
     }
     try {
       const origin = originOf(recipe, undefined, () => {}, folderOf);
-      add(stageProblems(recipe.stages, origin.student));
+      const { student, teacher, hybrid } = origin;
+      add(stageProblems(recipe, student, teacher?.spec, hybrid?.choice));
       if (begins) add(ofData(problemsOf(() => checkData(recipe, origin, onProgress))));
     } catch (error) {
       if (!(error instanceof RecipeError)) throw error;
@@ -87,11 +89,12 @@ function check(
   if (problems.length > 0) throw new RecipeError(problems, "the recipes");
 }
 
-/** The innermost folder that all outputs lie in. */
-function sharedFolder(recipes: readonly Recipe[]): string {
-  const [first, ...others] = recipes.map(({ output }) => dirname(output).split("/"));
-  const differs = first.findIndex((part, i) => others.some((parts) => parts[i] !== part));
-  return (differs === -1 ? first : first.slice(0, differs)).join("/");
+/** Where the tables go unless --out says otherwise. */
+function defaultPrefix(named: string, outputs: readonly string[]): string {
+  const folder = sharedFolder(outputs);
+  if (folder !== undefined) return join(folder, moduleTitle(named));
+  const list = outputs.map(printable).join(", ");
+  throw new UsageError(`--out: expected a prefix, found outputs that share no folder: ${list}`);
 }
 
 /** The command. */
@@ -111,8 +114,8 @@ export const compare = command({
     const recipes = locals.map(({ recipe }) => recipe);
     const names = namesOf(recipes);
     check(locals, names, progress.count);
-    const title = basename(named).replace(/\.[^.]+$/, "");
-    const prefix = flags.out ?? join(sharedFolder(recipes), title);
+    const title = moduleTitle(named);
+    const prefix = flags.out ?? defaultPrefix(named, recipes.map(({ output }) => output));
     const line = commandLine("compare", [named], FLAGS, flags);
     const listen = () =>
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));

@@ -1,7 +1,7 @@
 /** `deno task fetch`: downloads a model into the Hugging Face cache. */
 
 import { isModelName } from "../dsl/model_name.ts";
-import { exists } from "../hub/cache.ts";
+import { exists } from "../formats/files.ts";
 import { fetchModel, parseLocation } from "../hub/find.ts";
 import { downloadEvents } from "./checkpoints.ts";
 import { command, main } from "./command.ts";

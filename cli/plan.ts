@@ -18,7 +18,7 @@ import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts
 import { stageBudget } from "../plan/budget.ts";
 import { conversionOf } from "../plan/conversion.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
-import { planOf } from "../plan/plan.ts";
+import { LONG, planOf } from "../plan/plan.ts";
 import { PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
@@ -31,9 +31,6 @@ import { absent, type FlagValues, optional, path, real, text, UsageError } from 
 import { planText } from "./plan_text.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { knownTeacher } from "./teacher_config.ts";
-
-/** Tokens of the text that a layer's FLOPs are an average over. */
-const LONG = 32768;
 
 const HERE = "this machine";
 
@@ -185,7 +182,7 @@ export const plan = command({
   run: async ({ arguments: { RECIPE: named }, flags }, { print, say }) => {
     const recipe = await loadRecipe(named);
     const { student, from } = await modelsOf(recipe, flags.config);
-    const problems = stageProblems(recipe.stages, student, from?.spec);
+    const problems = stageProblems(recipe, student, from?.spec, from?.conversion.choice);
     if (problems.length > 0) throw new RecipeError(problems);
     const trained = (i: number) => trainedParameters(recipe.stages[i], student, from?.spec);
     const planned = planOf(recipe, student, trained, from);

@@ -37,7 +37,9 @@ export function residualText(found: number, expected: number): string {
   return `${percent > 0 ? "+" : percent < 0 ? "−" : "±"}${Math.abs(percent)} %`;
 }
 
-const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+/** All of them together. */
+export const sum = (values: readonly number[]): number =>
+  values.reduce((total, value) => total + value, 0);
 
 /** The flags of converting mixers, in brackets after their names. */
 const FLAGS = /(RAD-RWKV\d) \(([^)]*)\)/g;

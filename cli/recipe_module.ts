@@ -3,7 +3,7 @@
  * else's code: it is evaluated in a thread without any permission, with a limit on time and memory,
  * and only text comes out, which is read again as a stranger's.
  */
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { getHeapStatistics } from "node:v8";
 import { type Problem, RecipeError } from "../dsl/problem.ts";
@@ -111,6 +111,15 @@ export async function evaluateModules(
 function named(specifier: string): { readonly file: string; readonly name: string } {
   const [, file, name] = /^(.*\.(?:[mc]?[jt]s|json))#(.+)$/s.exec(specifier) ?? [];
   return file === undefined ? { file: specifier, name: "default" } : { file, name };
+}
+
+/** What a recipe is called after: its module's name, and behind it the export's if it has one. */
+export function moduleTitle(specifier: string): string {
+  const { file, name } = named(specifier);
+  const url = locate(file);
+  const path = url.protocol === "file:" ? fileURLToPath(url) : url.pathname;
+  const title = basename(path).replace(/\.[^.]+$/, "");
+  return name === "default" ? title : `${title}-${name}`;
 }
 
 /** The URL of a recipe. */

@@ -75,7 +75,7 @@ export const tokenize = command({
   flags: FLAGS,
   run: async ({ arguments: { "SOURCE...": sources }, flags }, { print, say }) => {
     const began = performance.now();
-    const folder = await checkpointFolder(flags.tokenizer, say);
+    const folder = await checkpointFolder(flags.tokenizer, say, "tokenizer");
     const tokenizer = loadTokenizer(folder);
     const files = inputFiles(sources, flags.field);
     const type = tokenTypeFor(tokenizer.vocabularySize);

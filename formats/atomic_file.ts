@@ -4,6 +4,7 @@
  */
 import { dirname } from "node:path";
 import { systemError } from "./error.ts";
+import { removeFile } from "./files.ts";
 
 /** One file while it is being written. Dispose it: what was not committed is removed. */
 export class AtomicFile implements Disposable {
@@ -112,14 +113,6 @@ function createFile(path: string): Deno.FsFile {
   }
   Deno.mkdirSync(dirname(path), { recursive: true });
   return create();
-}
-
-function removeFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
 
 /** Makes a rename last through a loss of power, where the system lets a folder be flushed. */

@@ -13,6 +13,7 @@
 import { dirname, join } from "node:path";
 import { isCommit } from "../dsl/model_name.ts";
 import { systemError } from "../formats/error.ts";
+import { exists, removeFile } from "../formats/files.ts";
 
 /** One model in a cache. */
 export interface CachedModel {
@@ -80,7 +81,7 @@ export function linkBlob(model: CachedModel, commit: string, name: string, hash:
   try {
     if (exists(path)) return;
     Deno.mkdirSync(dirname(path), { recursive: true });
-    removeLink(path);
+    removeFile(path);
     try {
       Deno.symlinkSync(`../../blobs/${hash}`, path, { type: "file" });
     } catch (error) {
@@ -91,26 +92,5 @@ export function linkBlob(model: CachedModel, commit: string, name: string, hash:
     // Another process was faster.
     if (error instanceof Deno.errors.AlreadyExists) return;
     throw systemError(path, "write", error);
-  }
-}
-
-/** Whether there is a file, at the end of the link if it is one. */
-export function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    if (error instanceof Deno.errors.NotADirectory) return false;
-    throw systemError(path, "read", error);
-  }
-}
-
-/** Removes a link to a blob that is gone. */
-function removeLink(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

@@ -7,7 +7,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { dirname } from "node:path";
 import { FormatError, systemError } from "../formats/error.ts";
-import { exists } from "./cache.ts";
+import { exists } from "../formats/files.ts";
 import { HubError } from "./error.ts";
 import type { RemoteFile } from "./repository.ts";
 import type { Request } from "./request.ts";

@@ -4,8 +4,9 @@ import { resolve } from "node:path";
 import { isModelName, isRevision } from "../dsl/model_name.ts";
 import type { Checkpoint } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
+import { exists } from "../formats/files.ts";
 import { type ModelConfig, readConfig } from "../formats/hf_config/config.ts";
-import { cachedCommit, exists, snapshotFolder } from "./cache.ts";
+import { cachedCommit, snapshotFolder } from "./cache.ts";
 import { PATIENCE, type Patience } from "./download.ts";
 import { HubError } from "./error.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
@@ -16,6 +17,7 @@ import {
   downloadSnapshot,
   missingFiles,
   type ModelId,
+  type Needs,
   type Snapshot,
 } from "./snapshot.ts";
 
@@ -34,6 +36,8 @@ export interface FindOptions {
   readonly settings?: () => HubSettings;
   readonly events: DownloadEvents;
   readonly patience?: Patience;
+  /** Default: the whole checkpoint. What is downloaded is always whole. */
+  readonly needs?: Needs;
 }
 
 /** `NAME@REVISION`, as command lines write it; a path with an @ that exists is a path. */
@@ -114,13 +118,13 @@ function hindrance(
  */
 export async function findCheckpoint(
   location: Location,
-  { settings: ask = hubSettings, events, patience = PATIENCE }: FindOptions,
+  { settings: ask = hubSettings, events, patience = PATIENCE, needs = "checkpoint" }: FindOptions,
 ): Promise<FoundCheckpoint> {
   const id = modelOf(location);
   if (id === undefined) return { folder: location.location };
   const settings = ask();
   const known = cached(settings, id);
-  const lacks = known === undefined ? [] : missingFiles(known.folder);
+  const lacks = known === undefined ? [] : missingFiles(known.folder, needs);
   if (known !== undefined && lacks.length === 0) return known;
   const hindered = hindrance(location, settings, true, lacks);
   if (hindered !== undefined) throw absent(location, settings, hindered);
@@ -150,7 +154,7 @@ export async function findConfig(
   const settings = ask();
   const known = cached(settings, id);
   if (known !== undefined) {
-    const lacks = missingFiles(known.folder);
+    const lacks = missingFiles(known.folder, "checkpoint");
     if (lacks.length === 0) return known;
     if (!lacks.includes(CONFIG_FILE)) {
       return { config: readConfig(known.folder), commit: known.commit };

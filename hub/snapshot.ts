@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { FormatError } from "../formats/error.ts";
+import { exists } from "../formats/files.ts";
 import {
   CONFIG_LIMIT,
   type ModelConfig,
@@ -11,7 +12,7 @@ import {
 import { decodeUtf8, parseJson } from "../formats/json.ts";
 import { INDEX_FILE, readIndex, SINGLE_FILE } from "../formats/safetensors/checkpoint.ts";
 import { OTHER_TOKENIZER_FILES, TOKENIZER_FILE } from "../formats/tokenizer/files.ts";
-import { blobPath, exists, linkBlob, lockPath, snapshotFolder, writeRef } from "./cache.ts";
+import { blobPath, linkBlob, lockPath, snapshotFolder, writeRef } from "./cache.ts";
 import { download, type Patience, startHash } from "./download.ts";
 import { HubError } from "./error.ts";
 import { readRepository, type RemoteFile, type Repository } from "./repository.ts";
@@ -63,9 +64,13 @@ function weightFiles(folder: string, has: Has): string[] {
     : [...new Set(readIndex(join(folder, INDEX_FILE)).values())];
 }
 
-/** What a folder lacks of a checkpoint: nothing where it is whole. */
-export function missingFiles(folder: string): readonly string[] {
+/** What somebody needs of a model: all of it, or its tokenizer alone. */
+export type Needs = "checkpoint" | "tokenizer";
+
+/** What a folder lacks of what is needed: nothing where it is whole. */
+export function missingFiles(folder: string, needs: Needs): readonly string[] {
   const has = (file: string) => exists(join(folder, file));
+  if (needs === "tokenizer") return has(TOKENIZER_FILE) ? [] : [TOKENIZER_FILE];
   const lacks = missing(has);
   return lacks.length > 0 ? lacks : weightFiles(folder, has).filter((file) => !has(file));
 }

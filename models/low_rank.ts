@@ -28,12 +28,17 @@ export function lowRank(
 /** 0 no gate, 1 σ(x·Wᵀ), 2 σ(x·g1)·g2. */
 export type GateType = 0 | 1 | 2;
 
-/** Parameters of a gate; `rank` is that of type 2. The first ones start as 0: a constant gate. */
+/**
+ * Parameters of a gate. The first ones start as 0: a constant gate.
+ * @param rank of type 2
+ * @param second how the second matrix of type 2 starts: as those of the mixer's other LoRAs
+ */
 export function gateParameters(
   { hiddenSize, attentionHeads, headDim }: DecoderConfig,
   prefix: string,
   gate: GateType,
   rank: number,
+  second: Initial,
 ): Parameter[] {
   const wide = attentionHeads * headDim;
   const own = (name: string, shape: readonly number[], initial: Initial): Parameter => ({
@@ -48,7 +53,7 @@ export function gateParameters(
     case 1:
       return [own("gate.weight", [wide, hiddenSize], zeros)];
     case 2:
-      return [own("g1", [hiddenSize, rank], zeros), own("g2", [rank, wide], lora)];
+      return [own("g1", [hiddenSize, rank], zeros), own("g2", [rank, wide], second)];
     default:
       return gate satisfies never;
   }

@@ -49,7 +49,7 @@ export function radRwkv6Parameters(
     own("time_decay", [1, 1, wide], decay),
     own("time_decay_w1", [hiddenSize, ranks.decay], zeros),
     own("time_decay_w2", [ranks.decay, wide], small),
-    ...gateParameters(config, prefix, gate, ranks.gate),
+    ...gateParameters(config, prefix, gate, ranks.gate, small),
     ...(groupNorm ? [own("ln_x.weight", [wide], ones), own("ln_x.bias", [wide], zeros)] : []),
   ];
 }

@@ -48,7 +48,7 @@ export function radRwkv7Parameters(
     ...pair("a", ranks.iclr),
     own("v0", row, ones),
     ...pair("v", ranks.valueResidual),
-    ...gateParameters(config, prefix, gate, ranks.gate),
+    ...gateParameters(config, prefix, gate, ranks.gate, lora),
     own("k_k", row, { kind: "constant", value: 0.85 }),
     own("k_a", row, ones),
     own("r_k", [heads, headDim], zeros),

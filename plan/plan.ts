@@ -88,7 +88,8 @@ export function mixerText(mixer: MixerSpec): string {
   }
 }
 
-const LONG = 32768;
+/** Tokens of a long text: after them a state is weighed, and FLOPs are an average over them. */
+export const LONG = 32768;
 
 function layerState({ config, mixers }: ModelSpec, layer: number): number {
   const shapes = Object.values(mixerStateShapes(config, mixers[layer], 1, LONG));

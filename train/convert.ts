@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash, toJson } from "../dsl/serialise.ts";
+import { isFolder } from "../formats/files.ts";
 import { measureInference, promptOf } from "./inference.ts";
 import { machineReport } from "./machine.ts";
 import { createMeasures } from "./measure.ts";
@@ -11,9 +12,10 @@ import { originOf } from "./origin.ts";
 import { checkOutput, earlierReport, recoverOutput, writeOutput } from "./output.ts";
 import { checkData, prepare } from "./preparation.ts";
 import type { Report } from "./report.ts";
-import { begun, resumed, type Run, type RunOptions, type RunOutcome } from "./run.ts";
+import type { Run, RunOptions, RunOutcome } from "./run.ts";
 import { openRunFolder, type RunState, storeTensors, TELEMETRY_FILE } from "./run_folder.ts";
 import { runStages, stageReports } from "./run_stages.ts";
+import { begun, resumed } from "./run_start.ts";
 import { stageProblems } from "./stage_graph.ts";
 import { keepTokenizer } from "./tokenizer_files.ts";
 
@@ -45,14 +47,6 @@ async function reportOf(run: Run, state: RunState): Promise<Report> {
     recipeHash: state.run,
     seed: recipe.seed,
   };
-}
-
-function isFolder(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch {
-    return false;
-  }
 }
 
 /** Where a run of a recipe that writes to `out` keeps what it needs until it is done. */
@@ -91,7 +85,8 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
     events.note("starts afresh; --resume would have gone on with the unfinished run of before");
   }
   const origin = originOf(recipe, resumes ? path : undefined, events.note, options.folderOf);
-  const problems = stageProblems(recipe.stages, origin.student, origin.teacher?.spec);
+  const { student, teacher, hybrid } = origin;
+  const problems = stageProblems(recipe, student, teacher?.spec, hybrid?.choice);
   if (problems.length > 0) throw new RecipeError(problems);
   if (!resumes) checkData(recipe, origin, events.progress);
 

@@ -5,6 +5,7 @@ import type { Device } from "../devices/device.ts";
 import type { Samples, Source } from "../dsl/sources.ts";
 import { openBinidx, type TokenFile, tokenTypeFor } from "../formats/binidx.ts";
 import { writeBinidx } from "../formats/binidx_write.ts";
+import { isFile } from "../formats/files.ts";
 import { appended, type Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { loadCheckpoint } from "../infer/load.ts";
 import { joinStreams, type TokenStream } from "./data.ts";
@@ -65,21 +66,13 @@ async function sampled(source: Samples, options: CorpusOptions): Promise<Int32Ar
   }
 }
 
-function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
-}
-
 /** The prefix of a source's token file, which is made where it is not there yet. */
 async function tokenised(source: Source, index: number, options: CorpusOptions): Promise<string> {
   if (source.kind === "binidx") return source.prefix;
   const { tokenizer, vocabSize, folder, name, onProgress } = options;
   const prefix = join(folder, `${name}-${index}`);
   // The index is renamed into place last: with it both files are whole.
-  if (exists(`${prefix}.idx`)) return prefix;
+  if (isFile(`${prefix}.idx`)) return prefix;
   const documents = source.kind === "samples"
     ? await sampled(source, options)
     : encoded(source, tokenizer, onProgress);

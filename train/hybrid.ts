@@ -5,7 +5,6 @@
 
 import type { Device } from "../devices/device.ts";
 import { storeBindings } from "../devices/store.ts";
-import { RecipeError } from "../dsl/problem.ts";
 import type { Choice } from "../dsl/surgery.ts";
 import { mixerPrefix } from "../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
@@ -15,7 +14,7 @@ import { HELD_OUT_LIMIT } from "./measure.ts";
 import type { KeptAttention, LayerError } from "./report.ts";
 import type { Run } from "./run.ts";
 import type { RunState } from "./run_folder.ts";
-import { alignmentGraph, stageProblems, TEACHER_PREFIX } from "./stage_graph.ts";
+import { alignmentGraph, TEACHER_PREFIX } from "./stage_graph.ts";
 import type { StoredModel } from "./trainer.ts";
 
 /** What the errors are measured of. */
@@ -102,7 +101,7 @@ export async function becomeHybrid(run: Run, layers: readonly number[]): Promise
 
 /**
  * Measures the layers at the end of stage 1 and makes the hybrid, which is then the run's student.
- * @throws NotFiniteError; RecipeError where a later stage would have nothing to train.
+ * @throws NotFiniteError
  */
 export async function keepWorst(run: Run, state: RunState): Promise<RunState> {
   const { recipe, options: { device, events }, origin, preparation, folder } = run;
@@ -123,8 +122,6 @@ export async function keepWorst(run: Run, state: RunState): Promise<RunState> {
     );
   }
   const kept: KeptAttention = { layers: worstOf(errors, origin.hybrid!.choice), errors };
-  const problems = stageProblems(recipe.stages, origin.hybrid!.keeping(kept.layers).student);
-  if (problems.length > 0) throw new RecipeError(problems);
   await becomeHybrid(run, kept.layers);
   const next = { ...state, kept, elapsed: run.elapsed() };
   folder.log(state.stage, { step: 0, keptAttention: kept });

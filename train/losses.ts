@@ -42,7 +42,8 @@ export interface LayerLoss {
 
 /**
  * Whether a layer has something to learn in stage 1: those that keep their attention have not, nor
- * have those that a converted teacher had converted already.
+ * have those that a converted teacher had converted already: their mixer is the teacher's own, the
+ * same object (`studentSpec`), which an equal one that starts afresh is not.
  */
 export const isAligned = (student: ModelSpec, teacher: ModelSpec | undefined, layer: number) =>
   student.mixers[layer].kind !== "attention" && student.mixers[layer] !== teacher?.mixers[layer];

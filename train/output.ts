@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
 import { FormatError, systemError } from "../formats/error.ts";
+import { isFile } from "../formats/files.ts";
 import { configJson, type ModelConfig } from "../formats/hf_config/config.ts";
 import { readJsonObject } from "../formats/json.ts";
 import type { Dtype } from "../formats/dtype.ts";
@@ -40,14 +41,6 @@ export interface Output {
 const MARK = "report.json";
 /** Bytes of the largest report that is read. */
 const REPORT_LIMIT = 10_000_000;
-
-function isFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
-}
 
 /** Where an earlier result stands while a new one takes its place. */
 const oldFolder = (folder: string) => `${folder}.old`;

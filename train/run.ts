@@ -1,18 +1,15 @@
-/** A run: what it is told, what it shares, and where it is. */
+/** A run: what it is told, what it shares, and what comes of it. */
 
 import type { Device } from "../devices/device.ts";
 import type { Recipe } from "../dsl/recipe.ts";
-import { hash } from "../dsl/serialise.ts";
-import { FormatError } from "../formats/error.ts";
-import { becomeHybrid } from "./hybrid.ts";
 import type { Measures } from "./measure.ts";
 import type { Origin } from "./origin.ts";
 import type { OutputDtype } from "./output.ts";
 import type { Preparation } from "./preparation.ts";
 import type { KeptAttention, Report, StageReport } from "./report.ts";
-import type { RunFolder, RunState } from "./run_folder.ts";
+import type { RunFolder } from "./run_folder.ts";
 import type { FolderOf } from "./sources.ts";
-import { BEGINNING, type StepEvent } from "./stage.ts";
+import type { StepEvent } from "./stage.ts";
 
 /** What happens during a run, for whoever watches. */
 export interface RunEvents {
@@ -77,45 +74,4 @@ export interface Run {
   readonly measures: Measures;
   /** Seconds of the whole run, earlier calls included. */
   readonly elapsed: () => number;
-}
-
-/** The state after an earlier call, the student's weights in place; undefined where there is none. */
-export async function resumed(run: Run): Promise<RunState | undefined> {
-  const { recipe, folder, preparation, options } = run;
-  const state = folder.state();
-  if (state === undefined) return undefined;
-  if (state.tokens.join() !== preparation.tokens.join()) {
-    throw new FormatError({
-      file: folder.path,
-      expected: `the ${state.tokens.join(", ")} tokens that the run began with`,
-      found: preparation.tokens.join(", "),
-      advice: "token files have changed: run it without --resume, which starts afresh",
-    });
-  }
-  if (state.kept !== undefined) await becomeHybrid(run, state.kept.layers);
-  folder.loadStage(preparation.student.store);
-  folder.trimLog(state);
-  const { stage, progress: { step } } = state;
-  const where = stage === recipe.stages.length
-    ? "after the last stage"
-    : `in stage ${stage + 1} of ${recipe.stages.length}, after step ${step}`;
-  options.events.note(`resumed ${where}`);
-  return state;
-}
-
-/** The first state of a run, the student's weights in place. */
-export async function begun(run: Run): Promise<RunState> {
-  const { recipe, origin, folder, preparation: { student, tokens } } = run;
-  origin.initialise((name, values) => student.store.write(name, values), recipe.seed);
-  const state: RunState = {
-    run: hash(recipe),
-    tokens,
-    stage: 0,
-    progress: BEGINNING,
-    elapsed: run.elapsed(),
-    trainings: [],
-    measures: [],
-  };
-  await folder.saveStage(state, student.store);
-  return state;
 }

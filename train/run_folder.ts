@@ -7,6 +7,7 @@
 import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../formats/atomic_file.ts";
 import { FormatError, systemError } from "../formats/error.ts";
+import { exists, removeFile } from "../formats/files.ts";
 import { LOCK_FILE, lockFolder } from "../formats/folder_lock.ts";
 import { openSafetensors, type TensorStore } from "../formats/safetensors/store.ts";
 import { type TensorSource, writeSafetensors } from "../formats/safetensors/write.ts";
@@ -114,7 +115,7 @@ function loadStore(file: TensorStore, store: Store, prefix = ""): void {
 /** Makes a folder and those above it; returns those that were made, the innermost first. */
 function makeFolders(path: string): string[] {
   const made: string[] = [];
-  for (let at = path; !exists(at); at = dirname(at)) made.push(at);
+  for (let at = path; dirname(at) !== at && !exists(at); at = dirname(at)) made.push(at);
   try {
     Deno.mkdirSync(path, { recursive: true });
   } catch (error) {
@@ -122,15 +123,6 @@ function makeFolders(path: string): string[] {
     throw systemError(path, "write", error);
   }
   return made;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return dirname(path) === path;
-  }
 }
 
 function removeEmptyFolders(paths: readonly string[]): void {
@@ -227,14 +219,6 @@ export function openRunFolder(path: string): RunFolder {
     },
     [Symbol.dispose]: release,
   };
-}
-
-function removeFile(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
 
 function readLines(path: string): string[] {

@@ -3,13 +3,14 @@
 import { type Cost, costOf } from "../devices/null.ts";
 import type { Stage } from "../dsl/stages.ts";
 import type { DecoderConfig, MixerSpec, ModelSpec } from "../models/config.ts";
+import { isAligned } from "./losses.ts";
 import { stageGraph } from "./stage_graph.ts";
 
 /** What one sequence of a stage costs, forward and backward, without the optimizer. */
 export interface SequenceCost {
   /** Floating-point operations, a multiplication and an addition counting as two. */
   readonly flops: number;
-  /** Bytes of intermediate results, all f32. */
+  /** Bytes of intermediate results of the layers, all f32; those of the head are apart. */
   readonly activationBytes: number;
 }
 
@@ -19,7 +20,7 @@ const FEW = 2;
 const MORE = 5;
 
 /** So few pieces that the head is nothing beside a layer. */
-const NO_VOCABULARY = 16;
+export const NO_VOCABULARY = 16;
 
 /** Tokens from which the head's cost a token is taken: it does not depend on the context. */
 const HEAD_TOKENS = 256;
@@ -60,10 +61,10 @@ function headFlops(
 }
 
 /**
- * What one sequence of a stage costs. A model of a few layers is counted whole, with the memory
- * that our program has for it. Of a deeper one every kind of layer is counted a few times at its
- * real width, and the head apart, so that any depth takes seconds. FLOPs are those of the whole
- * graph; the activations are those of the layers, without the head, whose logits are held by blocks.
+ * What one sequence of a stage costs. A model of a few layers is counted whole. Of a deeper one
+ * every kind of layer is counted a few times at its real width, and the head apart, so that any
+ * depth takes seconds. FLOPs are those of the whole graph; the activations are those of the layers,
+ * without the head, whose logits are held by blocks.
  */
 export function stageSequenceCost(
   stage: Stage,
@@ -76,23 +77,26 @@ export function stageSequenceCost(
     student: mixer,
     teacher: teacher?.mixers[i],
   }));
-  // What comes after the last converted layer does not enter the loss of stage 1.
+  // What comes after the last aligned layer does not enter the loss of stage 1.
+  const aligns = (_: LayerPair, layer: number) => isAligned(student, teacher, layer);
+  const pairs = stage.kind === "align" ? all.slice(0, all.findLastIndex(aligns) + 1) : all;
   const isConverted = ({ student }: LayerPair) => student.kind !== "attention";
-  const pairs = stage.kind === "align" ? all.slice(0, all.findLastIndex(isConverted) + 1) : all;
   // How far back gradients go then depends on where a layer is.
   const uneven = typeof stage.trains !== "string" ||
     stage.kind !== "align" && stage.trains === "mixers" && !all.every(isConverted);
+  const bare = { ...config, vocabSize: NO_VOCABULARY };
   if (uneven || pairs.length <= FEW + 2) {
-    const { flops, arenaBytes } = count(stage, config, all, hasTeacher);
-    return { flops, activationBytes: arenaBytes };
+    const layers = count(stage, bare, all, hasTeacher);
+    const whole = stage.kind === "align" ? layers : count(stage, config, all, hasTeacher);
+    return { flops: whole.flops, activationBytes: layers.arenaBytes };
   }
   const [first, last] = [pairs[0], pairs[pairs.length - 1]];
   const kinds = new Map<string, LayerPair[]>();
   for (const pair of pairs.slice(1, -1)) {
-    const key = JSON.stringify(pair);
+    // An equal mixer that starts afresh is aligned, other than the teacher's own.
+    const key = JSON.stringify([pair, pair.student === pair.teacher]);
     kinds.set(key, [...kinds.get(key) ?? [], pair]);
   }
-  const bare = { ...config, vocabSize: NO_VOCABULARY };
   const between = (pair: LayerPair, n: number) =>
     count(stage, bare, [first, ...Array<LayerPair>(n).fill(pair), last], hasTeacher);
   let flops = stage.context * headFlops(stage, config, [first, last], hasTeacher);

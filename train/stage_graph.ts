@@ -1,7 +1,9 @@
 /** A stage as a graph: what a device computes for a part of a batch. */
 
 import type { Problem } from "../dsl/problem.ts";
+import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import type { Stage } from "../dsl/stages.ts";
+import type { Choice } from "../dsl/surgery.ts";
 import { isTrained } from "../dsl/trains.ts";
 import * as g from "../graph/build.ts";
 import { gradients } from "../graph/gradient.ts";
@@ -52,21 +54,56 @@ export function trainedParameters(
   );
 }
 
-/** Stages that would train nothing. */
+/**
+ * Layers of a choice without which a stage would train nothing: as many as the choice has, and all
+ * in which it trains something. Undefined where it always has something left.
+ */
+function neededLayers(
+  stage: Stage,
+  student: ModelSpec,
+  teacher: ModelSpec,
+  { layers, count }: Choice,
+): readonly number[] | undefined {
+  const keeping = (kept: readonly number[]): ModelSpec => ({
+    ...student,
+    mixers: student.mixers.map((mixer, i) => kept.includes(i) ? teacher.mixers[i] : mixer),
+  });
+  const trained = (spec: ModelSpec) => trainedParameters(stage, spec, teacher);
+  const layersOf = (spec: ModelSpec) => new Set(trained(spec).map(({ name }) => layerOf(name)));
+  const [converted, back] = [layersOf(student), layersOf(keeping(layers))];
+  const order = (layer: number) => converted.has(layer) ? 0 : back.has(layer) ? 2 : 1;
+  const kept = layers.toSorted((a, b) => order(a) - order(b)).slice(0, count);
+  return trained(keeping(kept)).length === 0 ? kept.toSorted((a, b) => a - b) : undefined;
+}
+
+/**
+ * Stages that would train nothing. Where layers go back to attention after a measurement, a stage
+ * that comes later must have something to train whichever layers these are.
+ * @param teacher of a conversion: what is its own is not aligned
+ * @param choice the layers of which some go back
+ */
 export function stageProblems(
-  stages: readonly Stage[],
+  recipe: Recipe,
   student: ModelSpec,
   teacher?: ModelSpec,
+  choice?: Choice,
 ): Problem[] {
-  return stages.flatMap((stage, i) => {
-    if (trainedParameters(stage, student, teacher).length > 0) return [];
+  const measured = measuredAfter(recipe) ?? Infinity;
+  return recipe.stages.flatMap((stage, i) => {
     const among = stage.kind === "align" ? "the converted layers' mixers" : "the student";
     const found = typeof stage.trains === "string" ? stage.trains : stage.trains.globs.join(", ");
-    return [{
+    const problem = (whichever: string, where: string): Problem => ({
       path: `stages[${i}].trains`,
-      expected: `at least one tensor of ${among}`,
-      found: `none: ${JSON.stringify(found)}`,
-    }];
+      expected: `at least one tensor of ${among}${whichever}`,
+      found: `none${where}: ${JSON.stringify(found)}`,
+    });
+    if (trainedParameters(stage, student, teacher).length === 0) return [problem("", "")];
+    if (choice === undefined || i < measured) return [];
+    const needed = neededLayers(stage, student, teacher!, choice);
+    return needed === undefined ? [] : [problem(
+      `, whichever ${choice.count} of the layers ${choice.layers.join(", ")} keep attention`,
+      ` where these are ${needed.join(", ")}`,
+    )];
   });
 }
 

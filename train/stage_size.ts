@@ -2,16 +2,15 @@
 
 import { costOf } from "../devices/null.ts";
 import type { Stage } from "../dsl/stages.ts";
+import { match } from "../dsl/trains.ts";
 import { logitsBlock } from "../graph/decompose.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { layerPrefix, modelParameters } from "../models/decoder.ts";
+import type { Parameter } from "../models/parameter.ts";
 import type { StageSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
-import { stageSequenceCost } from "./stage_cost.ts";
+import { NO_VOCABULARY, stageSequenceCost } from "./stage_cost.ts";
 import { stageGraph, stageParameters, trainedParameters } from "./stage_graph.ts";
-
-/** Layers of a model whose program is that of a deeper one but for the layers. */
-const SHALLOW = 2;
 
 /** The largest part of a model that is gathered at once: a layer, or an embedding. */
 function largestPart(spec: ModelSpec): number {
@@ -22,11 +21,6 @@ function largestPart(spec: ModelSpec): number {
   return Math.max(spec.config.vocabSize * spec.config.hiddenSize, ...layers);
 }
 
-const shallow = ({ config, mixers }: ModelSpec): ModelSpec => {
-  const kept = mixers.length <= SHALLOW ? mixers : [mixers[0], mixers[mixers.length - 1]];
-  return { config: { ...config, layers: kept.length }, mixers: kept };
-};
-
 /** Bytes of the head and its loss as they must be: logits of a block, and the gradient's sum. */
 function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: ModelSpec): number {
   if (kind === "align") return 0;
@@ -35,10 +29,35 @@ function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: Model
   return 3 * logits + 2 * 4 * vocabSize * hiddenSize;
 }
 
-/** Bytes of a program of two layers: the graph of a deep model takes minutes, its head is the same. */
-function programBytes(stage: Stage, student: ModelSpec, teacher: ModelSpec | undefined): number {
-  const { results } = stageGraph(stage, shallow(student), teacher && shallow(teacher));
-  return costOf(results).arenaBytes;
+/** The first layer and the last, with a vocabulary of so many pieces. */
+function shallow({ config, mixers }: ModelSpec, vocabulary = config.vocabSize): ModelSpec {
+  const ends = mixers.length === 1 ? mixers : [mixers[0], mixers[mixers.length - 1]];
+  return { config: { ...config, layers: ends.length, vocabSize: vocabulary }, mixers: ends };
+}
+
+/** The embedding or the head, whose gradients are as large as they are. */
+const isVocabulary = ({ name }: Parameter) => /^(model\.embed_tokens|lm_head)\./.test(name);
+
+/**
+ * Bytes of the head and its loss in the program that this machine would run: by how much it is
+ * larger than that of a model without a vocabulary. Of two layers, whatever the depth: the head is
+ * the same, and the graph of a deep model takes minutes.
+ */
+function programHeadBytes(
+  stage: Stage,
+  student: ModelSpec,
+  teacher: ModelSpec | undefined,
+): number {
+  if (stage.kind === "align") return 0;
+  // What names layers may name none of the two.
+  const trains = trainedParameters(stage, student, teacher).some(isVocabulary)
+    ? "everything"
+    : match("model.layers.*");
+  const bytes = (vocabulary?: number) => {
+    const [own, other] = [student, teacher].map((spec) => spec && shallow(spec, vocabulary));
+    return costOf(stageGraph({ ...stage, trains }, own!, other).results).arenaBytes;
+  };
+  return Math.max(0, bytes() - bytes(NO_VOCABULARY));
 }
 
 /**
@@ -51,7 +70,6 @@ export function stageSize(
   teacher: ModelSpec | undefined,
   program: boolean,
 ): StageSize {
-  const rows = stage.batch / stage.accumulate;
   const counted = stageSequenceCost(stage, student, teacher);
   const other = stage.kind === "align"
     ? counted
@@ -65,9 +83,7 @@ export function stageSize(
       kept: kept.activationBytes,
       rematerialised: rematerialised.activationBytes,
     },
-    head: program
-      ? Math.max(0, programBytes(stage, student, teacher) - rows * counted.activationBytes)
-      : headBytes(stage, student),
+    head: program ? programHeadBytes(stage, student, teacher) : headBytes(stage, student),
     trained,
     frozen: count(stageParameters(stage, student, teacher)) - trained,
     student: count(modelParameters(student)),

@@ -5,6 +5,7 @@ import type { Source } from "../dsl/sources.ts";
 import type { ByteLevelBpe, TokenizerFile } from "../dsl/tokenizers.ts";
 import { writeFileAtomic } from "../formats/atomic_file.ts";
 import { systemError } from "../formats/error.ts";
+import { isFile } from "../formats/files.ts";
 import { readJsonObject } from "../formats/json.ts";
 import {
   OTHER_TOKENIZER_FILES,
@@ -42,14 +43,6 @@ function readFiles(folder: string, names: readonly string[]): NamedFile[] {
 /** The files of the tokenizer in a folder. */
 export function tokenizerFiles(folder: string): NamedFile[] {
   return readFiles(folder, [TOKENIZER_FILE, ...OTHER_TOKENIZER_FILES]);
-}
-
-function isFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
 }
 
 /** An existing tokenizer: a tokenizer.json under any name, or the folder that holds one. */

@@ -1,6 +1,6 @@
 /** What runs of several recipes found out, side by side: as data, as a table, as a drawing. */
 
-import { basename } from "node:path";
+import { basename, dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import type { DotPlot } from "../draw/dot_plot.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
 import type { KeptAttention, Report } from "../../train/report.ts";
@@ -54,6 +54,20 @@ export interface Comparison {
 export function namesOf(recipes: readonly Pick<Recipe, "output">[]): string[] {
   const short = recipes.map(({ output }) => basename(output));
   return new Set(short).size === short.length ? short : recipes.map(({ output }) => output);
+}
+
+/**
+ * The innermost folder that all outputs lie in, as they are written: relative to the current one
+ * where all of them are. Undefined where absolute ones share no more than the root.
+ */
+export function sharedFolder(outputs: readonly string[]): string | undefined {
+  const [first, ...others] = outputs.map((output) => dirname(resolve(output)));
+  const holds = (folder: string) =>
+    others.every((other) => other === folder || other.startsWith(folder + sep));
+  let shared = first;
+  while (!holds(shared) && dirname(shared) !== shared) shared = dirname(shared);
+  if (!outputs.some(isAbsolute)) return relative(Deno.cwd(), shared);
+  return dirname(shared) === shared ? undefined : shared;
 }
 
 /** What a report says of a recipe's run. */

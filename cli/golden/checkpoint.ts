@@ -3,6 +3,7 @@
 import { basename, join } from "node:path";
 import { compute } from "../../devices/compute.ts";
 import type { Device } from "../../devices/device.ts";
+import { isFile } from "../../formats/files.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import * as g from "../../graph/build.ts";
 import { gradients } from "../../graph/gradient.ts";
@@ -22,15 +23,6 @@ export function checkpointFolders(folder: string): string[] {
 }
 
 const EXPECTED = "expected.safetensors";
-
-function isFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 /** Logits, mixers, loss, and the gradient of every parameter, in this order. */
 function goldenGraph({ spec, inputs }: LoadedModel, batch: number, time: number): Tensor[] {

@@ -3,10 +3,11 @@ import { isModelName } from "../../dsl/model_name.ts";
 import { describe, printable, RecipeError, show } from "../../dsl/problem.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
 import type { Source } from "../../dsl/sources.ts";
+import type { Choice } from "../../dsl/surgery.ts";
 import type { Checkpoint } from "../../dsl/teachers.ts";
 import { FormatError } from "../../formats/error.ts";
 import { type ModelConfig, parseConfig } from "../../formats/hf_config/config.ts";
-import { exists } from "../../hub/cache.ts";
+import { exists } from "../../formats/files.ts";
 import { locationText } from "../../hub/find.ts";
 import type { ModelSpec } from "../../models/config.ts";
 import { conversionOf } from "../../plan/conversion.ts";
@@ -71,9 +72,9 @@ async function sourceFit(path: string, source: Source): Promise<Fit> {
 
 /** Whether rules and stages fit the layers and tensors that config.json tells of. */
 async function studentFit(recipe: Recipe): Promise<Fit> {
-  const { teacher, stages } = recipe;
-  const fits = (student: ModelSpec): Fit => {
-    const problems = stageProblems(stages, student);
+  const { teacher } = recipe;
+  const fits = (student: ModelSpec, from?: ModelSpec, choice?: Choice): Fit => {
+    const problems = stageProblems(recipe, student, from, choice);
     return problems.length === 0
       ? FITS
       : { problems: foundOf(new RecipeError(problems)), unseen: [] };
@@ -82,7 +83,8 @@ async function studentFit(recipe: Recipe): Promise<Fit> {
   const what = "whether surgery and trains fit its layers";
   return await withConfig(teacher, "teacher", what, (config) => {
     const spec = checkpointSpec(config, new Map());
-    return fits(conversionOf(recipe, { config, spec }).student);
+    const { student, choice } = conversionOf(recipe, { config, spec });
+    return fits(student, spec, choice);
   });
 }
 

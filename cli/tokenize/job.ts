@@ -11,6 +11,7 @@ import { writeJsonAtomic } from "../../formats/atomic_file.ts";
 import type { TokenType } from "../../formats/binidx.ts";
 import { indexBytes } from "../../formats/binidx_write.ts";
 import { FormatError, systemError } from "../../formats/error.ts";
+import { exists } from "../../formats/files.ts";
 import { lockFolder } from "../../formats/folder_lock.ts";
 import { readJsonObject } from "../../formats/json.ts";
 import type { Encoded } from "./encoding.ts";
@@ -64,15 +65,6 @@ export const partialFolder = (prefix: string): string => `${prefix}.partial`;
 /** The hash that names what is made. */
 function keyOf(making: Making): string {
   return createHash("sha256").update(JSON.stringify(making)).digest("hex");
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Whether an earlier run has left something to go on with. */

@@ -3,7 +3,8 @@
  * `model.safetensors.index.json`.
  */
 import { join } from "node:path";
-import { FormatError, type Problem, quote, show, systemError } from "../error.ts";
+import { FormatError, type Problem, quote, show } from "../error.ts";
+import { exists, isFolder } from "../files.ts";
 import { duplicateKeys, isJsonObject, parseJson, readText } from "../json.ts";
 import { type OpenFile, openFile, openSafetensors, type TensorInfo, TensorStore } from "./store.ts";
 
@@ -115,22 +116,4 @@ export function readIndex(path: string): ReadonlyMap<string, string> {
   }
   if (problems.length > 0) throw new FormatError(problems);
   return files;
-}
-
-function isFolder(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch (error) {
-    throw systemError(path, "read", error);
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw systemError(path, "read", error);
-  }
 }

@@ -5,6 +5,7 @@
  */
 import { isAbsolute, join, normalize, resolve } from "node:path";
 import { FormatError, systemError } from "../error.ts";
+import { isFile } from "../files.ts";
 
 /**
  * The files that match, in the order of their code units, so that a corpus is the same everywhere.
@@ -100,17 +101,6 @@ function entries(folder: string): Deno.DirEntry[] {
     // A name that is no folder matches nothing.
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       return [];
-    }
-    throw systemError(path, "read", error);
-  }
-}
-
-function isFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return false;
     }
     throw systemError(path, "read", error);
   }

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { FormatError, quote } from "../error.ts";
+import { isFile } from "../files.ts";
 import { isJsonObject, type JsonObject, readJsonObject } from "../json.ts";
 import { type AddedToken, addedToken, type Section, sectionSplitter } from "./added_tokens.ts";
 import { type Decoding, decodingOf, type TextStream } from "./decoding.ts";
@@ -187,13 +188,4 @@ export function loadTokenizer(folder: string): Tokenizer {
   const configPath = join(folder, TOKENIZER_CONFIG_FILE);
   const config = isFile(configPath) ? readJsonObject(configPath, TOKENIZER_LIMIT) : {};
   return new Tokenizer(json, config, path);
-}
-
-function isFile(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }

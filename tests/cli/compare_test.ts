@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import {
   comparedRun,
@@ -6,20 +6,26 @@ import {
   markdownOf,
   namesOf,
   plotOf,
+  sharedFolder,
   tableRows,
 } from "../../cli/compare/comparison.ts";
+import { moduleTitle } from "../../cli/recipe_module.ts";
+import { radRwkv7 } from "../../dsl/mixers.ts";
+import { layers } from "../../dsl/selectors.ts";
 import { toJson } from "../../dsl/serialise.ts";
+import { align } from "../../dsl/stages.ts";
+import { match } from "../../dsl/trains.ts";
 import type { Report } from "../../train/report.ts";
 import { assertRefused, jsonOf, runTask } from "../support/task.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
-import { minuteRecipe, namesIn } from "../train/support.ts";
+import { minuteRecipe, namesIn, steps, writeTeacher } from "../train/support.ts";
 import { FLAGS } from "./convert_support.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 
 /** A folder with a module that exports a list of what becomes of one recipe. */
-function listOf(folder: string) {
-  const json = toJson(minuteRecipe(folder));
+function listOf(folder: string, recipe = minuteRecipe(folder)) {
+  const json = toJson(recipe);
   return (name: string, ...transformations: string[]): string => {
     const path = join(folder, name);
     Deno.writeTextFileSync(
@@ -98,12 +104,15 @@ Deno.test("compare: all that is wrong with the recipes, before any of them is ru
   const { folder } = temporary;
   const write = listOf(folder);
   const surgery = `{ layers: { kind: "first", count: 7 }, mixer: base.surgery[0].mixer }`;
-  const wrong = write("wrong.ts", "base", `extend(base, { surgery: [${surgery}] })`, "base");
+  const same = `pipe(base, withOutput(base.output.replace("/out", "/./out/")))`;
+  const wrong = write("wrong.ts", "base", `extend(base, { surgery: [${surgery}] })`, same);
   const nowhere = `extend(base, { data: suture.text("nowhere/*.txt") })`;
-  const [some, data, one, invalid, empty, convert] = await Promise.all([
+  const apart = `pipe(base, withOutput("/nowhere/out"))`;
+  const [some, data, one, unshared, invalid, empty, convert] = await Promise.all([
     compare(wrong),
     compare(write("data.ts", "base", `withOutput("out/other")(${nowhere})`)),
     compare(`${write("one.ts", "base")}#first`),
+    compare(write("apart.ts", "base", apart)),
     compare(write("invalid.ts", "base", "{ ...base, seed: -1 }")),
     compare(write("empty.ts")),
     runTask("convert", write("list.ts", "base", "base"), ...FLAGS),
@@ -120,6 +129,7 @@ Deno.test("compare: all that is wrong with the recipes, before any of them is ru
     "[1].data: nowhere/*.txt: expected at least one file, found none that matches",
   );
   assertRefused(one, "it is one recipe, and no list of them\nRun it with: deno task convert ");
+  assertRefused(unshared, "--out: expected a prefix, found outputs that share no folder: ");
   assertRefused(invalid, "[1].seed: expected a whole number from 0");
   assertRefused(empty, "expected a recipe, found an empty list");
   assertRefused(
@@ -127,6 +137,57 @@ Deno.test("compare: all that is wrong with the recipes, before any of them is ru
     "list.ts: it holds a list of 2 recipes\nCompare them with `deno task comp",
   );
   assertEquals(namesIn(folder)?.filter((name) => name.startsWith("out")), []);
+});
+
+Deno.test("check, compare and convert: what a teacher had converted already is not aligned", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  // Layer 0 is the teacher's own.
+  const recipe = minuteRecipe(folder, {
+    surgery: [layers.only(1).to(radRwkv7())],
+    stages: [align(steps(2, { trains: match("model.layers.0.self_attn.*") }))],
+  });
+  writeTeacher(join(folder, "teacher"), {
+    ...{ model_type: "rwkv7qwen2", num_attention_layers: 1, attention_bias: true },
+    ...{ use_rope: true, balance_state: false, groupnorm_att: true, gate_rank_type: 2 },
+    ...{ lora_rank_decay: 32, lora_rank_iclr: 32, lora_rank_value_residual_mix: 32 },
+    lora_rank_gate: 32,
+  });
+  const one = join(folder, "one.json");
+  Deno.writeTextFileSync(one, toJson(recipe));
+  const [checked, compared, converted] = await Promise.all([
+    runTask("check", one, "--json"),
+    compare(listOf(folder, recipe)("list.ts", "base")),
+    runTask("convert", one, ...FLAGS),
+  ]);
+  const expected = "stages[0].trains: expected at least one tensor of the converted layers' mixers";
+  const { problems } = jsonOf(checked, 1);
+  assertEquals(problems.length, 1);
+  assertStringIncludes(`${problems[0].path}: ${problems[0].message}`, expected);
+  assertRefused(compared, `[0].${expected}`);
+  assertRefused(converted, expected);
+});
+
+Deno.test("compare: tables are called after the module, in the folder that the outputs share", () => {
+  const titles = {
+    "recipes/few.ts": "few",
+    "a.ts#0.5B": "a-0.5B",
+    "dir.d/x.y.ts#a": "x.y-a",
+    "dir.d/x.y.ts#b": "x.y-b",
+    "https://example.org/recipes/few.ts?version=1.2#top": "few",
+    "https://example.org/few.js": "few",
+  };
+  for (const [specifier, title] of Object.entries(titles)) {
+    assertEquals(moduleTitle(specifier), title, specifier);
+  }
+  assertEquals(sharedFolder(["out/a", "out/b"]), "out");
+  assertEquals(sharedFolder(["out/a", "./out/b", "out/deep/c"]), "out");
+  assertEquals(sharedFolder(["out/a", "other/b"]), "");
+  assertEquals(sharedFolder(["out/a"]), "out");
+  assertEquals(sharedFolder(["outer/a", "out/b"]), "");
+  assertEquals(sharedFolder(["/x/out/a", "/x/out/b/c"]), "/x/out");
+  assertEquals(sharedFolder(["/x/a", "/y/b"]), undefined);
+  assertEquals(sharedFolder([join(Deno.cwd(), "out/a"), "out/b"]), join(Deno.cwd(), "out"));
 });
 
 Deno.test("compare: --help", async () => {

@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { openBinidx } from "../../formats/binidx.ts";
+import { snapshotFolder, writeRef } from "../../hub/cache.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
-import { assertRefused, jsonOf, runTask } from "../support/task.ts";
+import { COMMIT } from "../hub/support.ts";
+import { assertRefused, jsonOf, runTask, runTaskWith } from "../support/task.ts";
 import { startTask } from "../support/task_process.ts";
 import { namesIn, sentences } from "../train/support.ts";
 
@@ -185,6 +187,25 @@ Deno.test("tokenize: bad input is told before anything is written", async () => 
     "--out: expected PREFIX (writes PREFIX.bin and PREFIX.idx), found nothing",
   );
   assertEquals(namesIn(folder), ["bare"]);
+});
+
+Deno.test("tokenize: a tokenizer of the Hugging Face cache, whose weights are not there", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  const model = { cache: folder, name: "suture/whole" };
+  const snapshot = snapshotFolder(model, COMMIT);
+  Deno.mkdirSync(snapshot, { recursive: true });
+  for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
+    Deno.copyFileSync(join(TEACHER, name), join(snapshot, name));
+  }
+  writeRef(model, "main", COMMIT);
+  const out = join(folder, "plain");
+  const words = [fixture("lines.jsonl"), fixture("*.txt"), "--tokenizer", model.name, "--out", out];
+  const cache = { HF_HUB_CACHE: folder, HF_HUB_OFFLINE: "1" };
+  const { code, stderr } = await runTaskWith(cache, "tokenize", ...words, "--workers", "1");
+  assertEquals(code, 0, stderr);
+  assert(stderr.includes(`suture/whole at commit ${COMMIT}`), stderr);
+  assertEquals(pair(out), pair(fixture("plain")));
 });
 
 Deno.test("tokenize: --help", async () => {

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { FormatError } from "../../formats/error.ts";
 import { findCheckpoint, findConfig, type FindOptions } from "../../hub/find.ts";
 import { cachedCommit, linkBlob, snapshotFolder, writeRef } from "../../hub/cache.ts";
+import type { Needs } from "../../hub/snapshot.ts";
 import { inspectCheckpoint } from "../../infer/load.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { namesIn } from "../train/support.ts";
@@ -33,6 +34,24 @@ Deno.test("cache: what Python's huggingface_hub has downloaded is found", async 
     FormatError,
     "only a part of the model, without tokenizer.json, model.safetensors;",
   );
+});
+
+Deno.test("cache: a tokenizer without the weights is enough for who needs no more", async () => {
+  using temporary = temporaryFolder();
+  const model = { cache: temporary.folder, name: "suture/whole" };
+  const folder = snapshotFolder(model, COMMIT);
+  Deno.mkdirSync(folder, { recursive: true });
+  writeRef(model, "main", COMMIT);
+  const find = (needs?: Needs) =>
+    findCheckpoint({ location: model.name }, { ...offline(model.cache), needs });
+  const without = "only a part of the model, without tokenizer.json;";
+  await assertRejects(() => find("tokenizer"), FormatError, without);
+  const source = snapshotFolder({ ...model, cache: PYTHON }, COMMIT);
+  Deno.copyFileSync(join(source, "tokenizer.json"), join(folder, "tokenizer.json"));
+  assertEquals(await find("tokenizer"), { folder, commit: COMMIT });
+  for (const needs of [undefined, "checkpoint"] as const) {
+    await assertRejects(() => find(needs), FormatError, "without config.json, model.safetensors;");
+  }
 });
 
 Deno.test("cache: what we download is laid out as Python's", async () => {

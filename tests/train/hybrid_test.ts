@@ -4,11 +4,15 @@ import type { Device } from "../../devices/device.ts";
 import { keepAttention, radRwkv7, worst } from "../../dsl/mixers.ts";
 import { RecipeError } from "../../dsl/problem.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
+import { constant } from "../../dsl/schedules.ts";
 import { layers } from "../../dsl/selectors.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
+import { match, type Trains } from "../../dsl/trains.ts";
 import { runRecipe } from "../../train/convert.ts";
 import { alignmentErrors, worstOf } from "../../train/hybrid.ts";
+import { originOf } from "../../train/origin.ts";
 import type { RunOptions, RunOutcome } from "../../train/run.ts";
+import { stageProblems } from "../../train/stage_graph.ts";
 import { createTrainer } from "../../train/trainer.ts";
 import { ATTENTION, radRwkv7 as radRwkv7Spec, randomModel } from "../support/model.ts";
 import { withCpu } from "../support/devices.ts";
@@ -175,6 +179,101 @@ Deno.test("a hybrid by measurement: stopped and killed anywhere, the bits are th
     assertEquals(lasting(telemetryOf(recipe)), lasting(expected.lines));
     assertEquals(outcome.report.keptAttention, expected.lines[5].keptAttention);
     assertEquals(namesIn(folder), ["out", "teacher", "text.txt"]);
+  });
+});
+
+/** A config of four layers, the first of them converted, the others with attention. */
+const CONVERTED = {
+  ...{ model_type: "rwkv7qwen2", num_hidden_layers: 4, attention_bias: true },
+  ...{ num_attention_layers: 3, attention_layers: [1, 2, 3] },
+  ...{ use_rope: true, balance_state: false, groupnorm_att: true, gate_rank_type: 2 },
+  ...{ lora_rank_decay: 32, lora_rank_iclr: 32, lora_rank_value_residual_mix: 32 },
+  lora_rank_gate: 32,
+};
+
+Deno.test("a hybrid of a converted teacher: its own mixers are left alone, resumed or not", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, {
+      surgery: [
+        layers.only(1, 2, 3).to(radRwkv7()),
+        layers.only(1, 2, 3).to(keepAttention({ where: worst(1) })),
+      ],
+      stages: [align(steps(4)), align(steps(4, { name: "more" })), distill(steps(3))],
+    });
+    writeTeacher(join(folder, "teacher"), CONVERTED);
+    const aligned = { ...recipe, stages: recipe.stages.slice(0, 2), output: join(folder, "short") };
+    const outcomes = [await go(device, aligned), await go(device, recipe)];
+    const digest = digestOf(recipe);
+    for (const outcome of outcomes) {
+      assert(outcome.kind === "done");
+      const { errors } = outcome.report.keptAttention!;
+      assertEquals(errors.map(({ layer }) => layer), [1, 2, 3], "its own has no error");
+    }
+    const [before, after] = [weightsOf(join(folder, "teacher")), weightsOf(aligned.output)];
+    const own = [...before.keys()].filter((name) => name.startsWith("model.layers.0.self_attn."));
+    assert(own.some((name) => name.endsWith(".w0")));
+    for (const name of own) assertEquals(after.get(name), before.get(name), name);
+
+    // In each stage of the alignment, and once the layers are known.
+    const stopped = [];
+    await go(device, recipe, { resume: false, listen: stopAt(2) });
+    for (const step of [3, 2]) {
+      const outcome = await go(device, recipe, { listen: stopAt(step) });
+      assert(outcome.kind === "stopped");
+      stopped.push(outcome.name);
+    }
+    assertEquals(stopped, ["more", "distill"]);
+    assertEquals((await go(device, recipe)).kind, "done");
+    assertEquals(digestOf(recipe), digest);
+  });
+});
+
+Deno.test("a hybrid by measurement: a stage that is done need not have what it trained", async () => {
+  await withFolder(async (folder, device) => {
+    const surgery = [
+      layers.all.to(radRwkv7()),
+      layers.only(0, 1).to(keepAttention({ where: worst(1) })),
+    ];
+    // So little is learnt that the same layer is the worst, whatever is trained.
+    const stage = (trains: Trains) => align(steps(1, { trains, lr: constant(1e-9), warmup: 0 }));
+    const first = minuteRecipe(folder, { surgery, stages: [stage("mixers")] });
+    const outcome = await go(device, first, { resume: false });
+    assert(outcome.kind === "done");
+    const [worstLayer] = outcome.report.keptAttention!.layers;
+    const only = match(`model.layers.${worstLayer}.*`);
+    const second = minuteRecipe(folder, { surgery, stages: [stage(only), distill(steps(2))] });
+    const again = await go(device, second, { resume: false });
+    assert(again.kind === "done");
+    assertEquals(again.report.keptAttention!.layers, [worstLayer]);
+  });
+});
+
+Deno.test("a hybrid by measurement: later stages have something to train whichever layers come back", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = hybridRecipe(folder);
+    const { student, teacher, hybrid } = originOf(recipe, undefined, () => {});
+    const problemsOf = (...globs: string[]) => {
+      const trains = match(...globs);
+      const stages = [align(steps(5, { trains })), finetune(steps(2, { trains }))];
+      return stageProblems({ ...recipe, stages }, student, teacher?.spec, hybrid?.choice);
+    };
+    const w0 = (layer: number) => `model.layers.${layer}.self_attn.w0`;
+    const problem = (needed: string, found: string) => ({
+      path: "stages[1].trains",
+      expected:
+        "at least one tensor of the student, whichever 2 of the layers 0, 1, 2 keep attention",
+      found: `none where these are ${needed}: "${found}"`,
+    });
+    assertEquals(problemsOf(w0(1)), [problem("0, 1", w0(1))]);
+    assertEquals(problemsOf(w0(0), w0(2)), [problem("0, 2", `${w0(0)}, ${w0(2)}`)]);
+    // More layers than come back; one that never does; tensors that attention has too.
+    assertEquals(problemsOf(w0(0), w0(1), w0(2)), []);
+    assertEquals(problemsOf(w0(1), w0(3)), []);
+    assertEquals(problemsOf("model.layers.1.self_attn.q_proj.*"), []);
+
+    const stages = [align(steps(5)), finetune(steps(2, { trains: match(w0(1)) }))];
+    await assertRejects(() => go(device, { ...recipe, stages }), RecipeError, "stages[1].trains");
+    assertEquals(namesIn(folder), ["teacher", "text.txt"]);
   });
 });
 

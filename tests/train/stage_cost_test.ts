@@ -4,6 +4,7 @@ import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
 import {
   type DecoderConfig,
   type MixerSpec,
+  type ModelSpec,
   radRwkv6Ranks,
   radRwkv7Ranks,
 } from "../../models/config.ts";
@@ -84,11 +85,27 @@ for (const [what, mixers] of Object.entries(STUDENTS)) {
   });
 }
 
-Deno.test("stage cost: a model of a few layers is counted whole", () => {
+Deno.test("stage cost: a model of a few layers is counted whole, its head's memory apart", () => {
   const student = of(times(3, RWKV7));
   const teacher = of(times(3, ATTENTION));
-  const { results } = stageGraph({ ...STAGES.distill, batch: 1 }, student, teacher);
-  const { flops, arenaBytes } = costOf(results);
+  const cost = (pieces: number) => {
+    const sized = ({ config, mixers }: ModelSpec) => ({
+      config: { ...config, vocabSize: pieces },
+      mixers,
+    });
+    const stage = { ...STAGES.distill, batch: 1 };
+    return costOf(stageGraph(stage, sized(student), sized(teacher)).results);
+  };
   const found = stageSequenceCost(STAGES.distill, student, teacher);
-  assertEquals(found, { flops, activationBytes: arenaBytes });
+  assertEquals(found, { flops: cost(512).flops, activationBytes: cost(16).arenaBytes });
+});
+
+Deno.test("stage cost: layers that a teacher had converted already do not count in stage 1", () => {
+  // Of equal mixers some are the teacher's own, and some start afresh.
+  const own = times(8, RWKV7);
+  const teacher = of([...own.slice(0, 7), ATTENTION]);
+  const student = of([own[0], { ...RWKV7 }, ...own.slice(2, 6), { ...RWKV7 }, ATTENTION]);
+  const found = stageSequenceCost(STAGES.align, student, teacher);
+  const whole = costOf(stageGraph({ ...STAGES.align, batch: 1 }, student, teacher).results);
+  assertAlmostEquals(found.flops / whole.flops, 1, 0.002);
 });

@@ -1,0 +1,49 @@
+/** Where a run begins: at its beginning, or where an earlier call stopped. */
+
+import { hash } from "../dsl/serialise.ts";
+import { FormatError } from "../formats/error.ts";
+import { becomeHybrid } from "./hybrid.ts";
+import type { Run } from "./run.ts";
+import type { RunState } from "./run_folder.ts";
+import { BEGINNING } from "./stage.ts";
+
+/** The state after an earlier call, the student's weights in place; undefined where there is none. */
+export async function resumed(run: Run): Promise<RunState | undefined> {
+  const { recipe, folder, preparation, options } = run;
+  const state = folder.state();
+  if (state === undefined) return undefined;
+  if (state.tokens.join() !== preparation.tokens.join()) {
+    throw new FormatError({
+      file: folder.path,
+      expected: `the ${state.tokens.join(", ")} tokens that the run began with`,
+      found: preparation.tokens.join(", "),
+      advice: "token files have changed: run it without --resume, which starts afresh",
+    });
+  }
+  if (state.kept !== undefined) await becomeHybrid(run, state.kept.layers);
+  folder.loadStage(preparation.student.store);
+  folder.trimLog(state);
+  const { stage, progress: { step } } = state;
+  const where = stage === recipe.stages.length
+    ? "after the last stage"
+    : `in stage ${stage + 1} of ${recipe.stages.length}, after step ${step}`;
+  options.events.note(`resumed ${where}`);
+  return state;
+}
+
+/** The first state of a run, the student's weights in place. */
+export async function begun(run: Run): Promise<RunState> {
+  const { recipe, origin, folder, preparation: { student, tokens } } = run;
+  origin.initialise((name, values) => student.store.write(name, values), recipe.seed);
+  const state: RunState = {
+    run: hash(recipe),
+    tokens,
+    stage: 0,
+    progress: BEGINNING,
+    elapsed: run.elapsed(),
+    trainings: [],
+    measures: [],
+  };
+  await folder.saveStage(state, student.store);
+  return state;
+}
