@@ -167,10 +167,15 @@ async function fleetFor(
   };
 }
 
-/** The hours that the paper reports for the same teacher, stages and fleet. */
-function publishedHours({ teacher, stages }: Recipe, fleet: Fleet): readonly number[] | undefined {
+/** The hours that the paper reports for the same teacher, mixers, stages and fleet. */
+function publishedHours(
+  { teacher, stages }: Recipe,
+  { mixers }: ModelSpec,
+  fleet: Fleet,
+): readonly number[] | undefined {
   const run = PUBLISHED.find((run) =>
-    teacher.kind === "checkpoint" && run.teacher === teacher.location
+    teacher.kind === "checkpoint" && run.teacher === teacher.location &&
+    run.mixers.some((kind) => mixers.every((mixer) => mixer.kind === kind))
   );
   const same = stages.map(({ kind }) => kind).join() === "align,distill,finetune";
   return same && fleet.name === PUBLISHED_FLEET ? run?.hours : undefined;
@@ -194,7 +199,7 @@ export const plan = command({
       stageBudget(stageSize(stage, student, from?.spec, fleet.holdsModels), fleet)
     );
     const layerFlops = mixerFlops(student);
-    const published = publishedHours(recipe, fleet);
+    const published = publishedHours(recipe, student, fleet);
     print(planText({ plan: planned, layerFlops, budgets, fleet, published }));
     const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: layerFlops[i] }));
     const stages = planned.stages.map((stage, i) => ({

@@ -52,14 +52,27 @@ export function trainedParameters(
   );
 }
 
-/** Stages that would train nothing. */
+/** Those of the parameters that belong to the mixers of converted layers. */
+export function convertedMixers(parameters: readonly Parameter[], student: ModelSpec): Parameter[] {
+  return parameters.filter(({ name, mixer }) => mixer && isConverted(student, name));
+}
+
+/** Stages that would train nothing, or have a rate for mixers that they do not train. */
 export function stageProblems(
   stages: readonly Stage[],
   student: ModelSpec,
   teacher?: ModelSpec,
 ): Problem[] {
   return stages.flatMap((stage, i) => {
-    if (trainedParameters(stage, student, teacher).length > 0) return [];
+    const trained = trainedParameters(stage, student, teacher);
+    if (trained.length > 0) {
+      if (stage.mixerLr === undefined || convertedMixers(trained, student).length > 0) return [];
+      return [{
+        path: `stages[${i}].mixerLr`,
+        expected: "a stage that trains a converted layer's mixer",
+        found: `none among the ${trained.length} tensors that it trains`,
+      }];
+    }
     const among = stage.kind === "align" ? "the converted layers' mixers" : "the student";
     const found = typeof stage.trains === "string" ? stage.trains : stage.trains.globs.join(", ");
     return [{
