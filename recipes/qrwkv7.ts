@@ -13,8 +13,7 @@ import { radRwkv7 } from "../mod.ts";
 import { radlads, type Size, withStage2a } from "./radlads.ts";
 
 const at = (size: Size) => radlads(size, radRwkv7());
-const balanced = (size: Size) =>
-  radlads(size, radRwkv7({ balanceState: true, groupNorm: false }));
+const balanced = (size: Size) => radlads(size, radRwkv7({ balanceState: true, groupNorm: false }));
 
 const [half, one, three, seven, fourteen, thirty, seventy] = [
   at("0.5B"),

@@ -78,9 +78,7 @@ export function createOptimizer(
   // One of the two in full: the mask is 0 or 1.
   const inMixers = g.input("mask", [lines, 1]);
   const choose = (mixers: Tensor, others: Tensor) =>
-    mask === undefined
-      ? others
-      : g.add(g.mul(inMixers, mixers), g.mul(g.sub(1, inMixers), others));
+    mask === undefined ? others : g.add(g.mul(inMixers, mixers), g.mul(g.sub(1, inMixers), others));
   const rate = choose(mixerRate, oneRate);
   const decay = choose(mixerDecay, oneDecay);
   const rows = g.reshape(raw, [size / ROW, ROW]);

@@ -405,7 +405,8 @@ const SPOILT_NEW: readonly Spoilt[] = [
     "stages[0].tokens: expected a whole number from 1, found nothing",
     "stages[0].context: expected a multiple of 16, found nothing",
     "stages[0].batch: expected a whole number from 1 to 65536, found nothing",
-    "stages[0].lr: expected a schedule: constant(lr), cosine(init, final) or linear(init, final), found nothing",
+    "stages[0].lr: expected a schedule: constant(lr), cosine(init, final), linear(init, final) or " +
+    "cosineBetween(init, final, from, to), found nothing",
   ],
   [
     "family",

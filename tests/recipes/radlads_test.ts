@@ -39,7 +39,7 @@ for (const [name, recipes] of Object.entries({ qrwkv6, qrwkv7 })) {
   });
 
   Deno.test(`${name}: the paper's hyper-parameters`, () => {
-    const numbers = (stages: readonly Stage[]) =>
+    const numbers = (stages: readonly Stage[]): unknown[][] =>
       stages.map(({ kind, tokens, context, batch, lr, mixerLr, trains }) => [
         kind,
         tokens / 1e6,

@@ -169,14 +169,14 @@ Deno.test("a mixers' own rate is that of converted layers' mixers, in distill an
   await withCpu({ threads: 1 }, async (device) => {
     for (const kind of [distill, finetune]) {
       const stage = kind({ ...OPTIONS, mixerLr: constant(1e-2) });
-      for (const [rates, moves] of [[[0, 1e-2], true], [[1e-2, 0], false]] as const) {
+      for (const [rate, mixerRate, moves] of [[0, 1e-2, true], [1e-2, 0, false]] as const) {
         await withTrainer(device, stage, async (trainer) => {
           const before = await read(trainer.trained);
-          await trainer.step(batchOf(stage), 0, ...rates);
+          await trainer.step(batchOf(stage), 0, rate, mixerRate);
           for (const [tensor, values] of Object.entries(await read(trainer.trained))) {
             const same = values.every((x, i) => x === before[tensor][i]);
             const moved = MIXER.test(tensor) === moves && !unused.test(tensor);
-            assertEquals(same, !moved, `${stage.kind} at ${rates}: ${tensor}`);
+            assertEquals(same, !moved, `${stage.kind} at ${rate}, ${mixerRate}: ${tensor}`);
           }
         });
       }
