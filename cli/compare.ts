@@ -1,7 +1,7 @@
 /** `deno task compare`: runs several recipes and puts what they found out side by side. */
 
 import { basename, dirname, join } from "node:path";
-import { dotPlotSvg } from "../bench/dot_plot.ts";
+import { dotPlotSvg } from "./draw/dot_plot.ts";
 import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";

@@ -7,17 +7,24 @@ import * as g from "./build.ts";
 import type { Rule } from "./rewrite.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** The most bytes of logits that are held at once for one model. */
+/** The bytes of logits that may be held at once for one model, however small its head is. */
 export const LOGITS_BLOCK_BYTES = 32 * 2 ** 20;
 
-/** Tokens whose logits are held together: a multiple of 16, at least 64. */
-export function logitsBlock(tokens: number, vocabulary: number): number {
-  const fit = Math.floor(LOGITS_BLOCK_BYTES / (4 * vocabulary));
+/** However large the head, products do not gain from more tokens than this. */
+const LARGE_HEAD_TOKENS = 1024;
+
+/**
+ * Tokens whose logits are held together: a multiple of 16, at least 64. They may have as many bytes
+ * as the head itself, since every block more is one more gradient of the whole head to add.
+ */
+export function logitsBlock(tokens: number, vocabulary: number, hidden: number): number {
+  const small = Math.floor(LOGITS_BLOCK_BYTES / (4 * vocabulary));
+  const fit = Math.max(small, Math.min(hidden, LARGE_HEAD_TOKENS));
   return Math.min(tokens, Math.max(64, fit - fit % 16));
 }
 
-/** Tells from tokens and vocabulary how many tokens' logits are held together. */
-export type BlockSize = (tokens: number, vocabulary: number) => number;
+/** Tells from tokens, vocabulary and hidden size how many tokens' logits are held together. */
+export type BlockSize = (tokens: number, vocabulary: number, hidden: number) => number;
 
 /** x/√(mean(x²)+ε)·weight. */
 function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
@@ -108,7 +115,7 @@ function headLoss(
   dLosses?: Tensor,
 ): readonly Tensor[] {
   const tokens = hidden.shape[0];
-  const block = blockSize(tokens, head.shape[0]);
+  const block = blockSize(tokens, head.shape[0], head.shape[1]);
   const losses: Tensor[] = [];
   const dHidden: Tensor[] = [];
   let dHead: Tensor | undefined;

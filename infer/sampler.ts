@@ -33,7 +33,11 @@ export function sample(
     total += weights[i];
   }
   if (topP >= 1) return draw(weights, undefined, total, random);
-  const order = Uint32Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
+  // All below this together are less than what the nucleus leaves out, so they need no sorting.
+  const least = (1 - topP) * total / weights.length;
+  const candidates: number[] = [];
+  for (let i = 0; i < weights.length; i++) if (weights[i] >= least) candidates.push(i);
+  const order = Uint32Array.from(candidates).sort((a, b) => weights[b] - weights[a] || a - b);
   let kept = 0;
   let sum = 0;
   while (kept < order.length && sum < topP * total) sum += weights[order[kept++]];

@@ -30,7 +30,7 @@ const shallow = ({ config, mixers }: ModelSpec): ModelSpec => {
 /** Bytes of the head and its loss as they must be: logits of a block, and the gradient's sum. */
 function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: ModelSpec): number {
   if (kind === "align") return 0;
-  const logits = 4 * logitsBlock(Infinity, vocabSize) * vocabSize;
+  const logits = 4 * logitsBlock(Infinity, vocabSize, hiddenSize) * vocabSize;
   // The student's logits, their gradient, and the teacher's; what a block adds, and the sum.
   return 3 * logits + 2 * 4 * vocabSize * hiddenSize;
 }

@@ -1,7 +1,7 @@
 /** `deno task bench decode`: time of a token and memory, far beyond the prompt. */
 
 import { benchDecode, type DecodeWindow } from "../../bench/decode.ts";
-import { plotSvg } from "../../bench/plot.ts";
+import { plotSvg } from "../draw/plot.ts";
 import type { Device } from "../../devices/device.ts";
 import { writeFileAtomic } from "../../formats/atomic_file.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";

@@ -1,7 +1,7 @@
 /** What runs of several recipes found out, side by side: as data, as a table, as a drawing. */
 
 import { basename } from "node:path";
-import type { DotPlot } from "../../bench/dot_plot.ts";
+import type { DotPlot } from "../draw/dot_plot.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
 import type { KeptAttention, Report } from "../../train/report.ts";
 import { bytesText, countText } from "../table.ts";

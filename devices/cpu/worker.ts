@@ -16,7 +16,8 @@ scope.onmessage = ({ data }) => {
   const { memory, words } = data;
   const player = createPlayer(data);
   const text = () => {
-    const address = Atomics.load(words, WORDS.textAddress);
+    // Words are signed, addresses go up to 4 GiB.
+    const address = Atomics.load(words, WORDS.textAddress) >>> 0;
     const bytes = Atomics.load(words, WORDS.textBytes);
     return new TextDecoder().decode(new Uint8Array(memory.buffer, address, bytes).slice());
   };

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import * as g from "../../graph/build.ts";
 import { assertCases, runCase, TOLERANCE } from "../support/device_case.ts";
 import { withCpu } from "../support/devices.ts";
-import { type OpCase, withGradients } from "../support/op_case.ts";
+import { type OpCase, opCase, real, withGradients } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
 import { randomGraph } from "../support/random_graph.ts";
 
@@ -26,6 +26,19 @@ Deno.test("cpu: random graphs, fused and scheduled, are what the reference says"
   // Forty steps, one after another, add up what each of them rounds.
   const tolerance = 5 * TOLERANCE;
   await withCpu({ threads: 2 }, (device) => assertCases(device, [...graphs, ...smooth], tolerance));
+});
+
+Deno.test("cpu: memory beyond 2 GiB is as good as any", async () => {
+  await withCpu({ threads: 2 }, async (device) => {
+    // Never touched, so the system gives no pages for it.
+    device.allocate(2 ** 31);
+    await assertCases(device, [...opCases, ...gradientCases].filter(hasKernel));
+    // Programs that all threads work on, in an arena that lies there as well.
+    const [m, k, n] = [300, 280, 260];
+    const shapes = { a: real([m, k]), b: real([k, n]), c: real([m, 1]) };
+    const large = opCase("large", shapes, ({ a, b, c }) => [g.mul(g.matmul(a, b), c)]);
+    await assertCases(device, [withGradients(large)]);
+  });
 });
 
 Deno.test("cpu: the same bits with 1, 2 and 3 threads", async () => {

@@ -59,10 +59,12 @@ Deno.test("decompose: logits are only held for a block of tokens", () => {
 });
 
 Deno.test("decompose: a block of logits fits the limit, or is the least that is worth it", () => {
-  assertEquals(logitsBlock(10, 2048), 10);
-  assertEquals(logitsBlock(4096, 2048), 4096);
+  assertEquals(logitsBlock(10, 2048, 128), 10);
+  assertEquals(logitsBlock(2048, 151936, 896), 896);
+  assertEquals(logitsBlock(2048, 152064, 3584), 1024);
+  assertEquals(logitsBlock(4096, 2048, 128), 4096);
   for (const vocabulary of [4099, 32000, 49152, 151936, 256000]) {
-    const block = logitsBlock(2 ** 20, vocabulary);
+    const block = logitsBlock(2 ** 20, vocabulary, 64);
     assertEquals(block % 16, 0);
     assert(block >= 64);
     assert(block === 64 || block * vocabulary * 4 <= LOGITS_BLOCK_BYTES);

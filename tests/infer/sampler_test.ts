@@ -48,6 +48,27 @@ Deno.test("sampler: top-p keeps the fewest tokens that reach it", () => {
   assertShares(shares(1, 0.75, unsorted), [0, 0.5, 0, 0.3].map((p) => p / 0.8));
 });
 
+Deno.test("sampler: a long tail does not move the nucleus", () => {
+  const random = randomStream(3, "logits");
+  const logits = Float32Array.from({ length: 500 }, () => 12 * random.uniform());
+  const odds = logits.map(Math.exp);
+  const total = odds.reduce((a, b) => a + b);
+  for (const topP of [0.1, 0.5, 0.9, 0.999]) {
+    const nucleus = new Set<number>();
+    let sum = 0;
+    for (const i of [...odds.keys()].sort((a, b) => odds[b] - odds[a])) {
+      if (sum >= topP * total) break;
+      nucleus.add(i);
+      sum += odds[i];
+    }
+    const drawn = new Set<number>();
+    const draws = randomStream(4, "test");
+    for (let i = 0; i < 2000; i++) drawn.add(sample(logits, { temperature: 1, topP }, draws));
+    assert(drawn.isSubsetOf(nucleus), `${topP}`);
+    assert(drawn.size > nucleus.size / 2, `${topP}: ${drawn.size} of ${nucleus.size}`);
+  }
+});
+
 Deno.test("sampler: logits of any size", () => {
   assertShares(shares(1, 1, LOGITS.map((z) => z + 1000)), [0.5, 0.3, 0.15, 0.05]);
   assertEquals(shares(1, 1, Float32Array.of(-Infinity, 0)), [0, 1]);

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { type DotPlot, dotPlotSvg, logTicks } from "../../bench/dot_plot.ts";
+import { type DotPlot, dotPlotSvg, logTicks } from "../../../cli/draw/dot_plot.ts";
 
 const PLOT: DotPlot = {
   title: 'What is <left> & "right"',

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Plot, plotSvg, ticks, tokenTicks } from "../../bench/plot.ts";
+import { type Plot, plotSvg, ticks, tokenTicks } from "../../../cli/draw/plot.ts";
 
 const PLOT: Plot = {
   title: 'Decoding <fast> & "far"',
