@@ -20,7 +20,7 @@ import { conversionOf } from "../plan/conversion.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { knownConfig } from "../plan/known_configs.ts";
 import { planOf } from "../plan/plan.ts";
-import { PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
+import { publishedHours } from "../plan/published.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
@@ -165,20 +165,6 @@ async function fleetFor(
     price: flags.price ?? 0,
     holdsModels: true,
   };
-}
-
-/** The hours that the paper reports for the same teacher, mixers, stages and fleet. */
-function publishedHours(
-  { teacher, stages }: Recipe,
-  { mixers }: ModelSpec,
-  fleet: Fleet,
-): readonly number[] | undefined {
-  const run = PUBLISHED.find((run) =>
-    teacher.kind === "checkpoint" && run.teacher === teacher.location &&
-    run.mixers.some((kind) => mixers.every((mixer) => mixer.kind === kind))
-  );
-  const same = stages.map(({ kind }) => kind).join() === "align,distill,finetune";
-  return same && fleet.name === PUBLISHED_FLEET ? run?.hours : undefined;
 }
 
 /** The command. */

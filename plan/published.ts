@@ -4,6 +4,9 @@
  */
 
 import type { ConvertingMixer } from "../dsl/mixers.ts";
+import type { Recipe } from "../dsl/recipe.ts";
+import type { ModelSpec } from "../models/config.ts";
+import type { Fleet } from "./fleets.ts";
 
 /** One published conversion. */
 export interface PublishedRun {
@@ -39,6 +42,20 @@ export const PUBLISHED: readonly PublishedRun[] = Object.freeze([
     hours: [7.5, 54, 6],
   },
 ]);
+
+/** The hours that the paper reports for the same teacher, mixers, stages and fleet. */
+export function publishedHours(
+  { teacher, stages }: Pick<Recipe, "teacher" | "stages">,
+  { mixers }: Pick<ModelSpec, "mixers">,
+  fleet: Pick<Fleet, "name">,
+): readonly number[] | undefined {
+  const run = PUBLISHED.find((run) =>
+    teacher.kind === "checkpoint" && run.teacher === teacher.location &&
+    run.mixers.some((kind) => mixers.every((mixer) => mixer.kind === kind))
+  );
+  const same = stages.map(({ kind }) => kind).join() === "align,distill,finetune";
+  return same && fleet.name === PUBLISHED_FLEET ? run?.hours : undefined;
+}
 
 /**
  * The efficiency that fits the published hours of a stage best: the geometric mean over the runs,

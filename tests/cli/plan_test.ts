@@ -90,17 +90,6 @@ Deno.test("plan: a teacher without weights, for a fleet, beside the paper's hour
   assert(!("publishedHours" in distill));
 });
 
-Deno.test("plan: the paper's hours stand only beside what was published", async () => {
-  const hours = async (recipe: string) => {
-    const { stages } = jsonOf(await plan(recipe, "--on", "8x MI300X", "--json"));
-    return stages.map((stage: { publishedHours?: number }) => stage.publishedHours);
-  };
-  const none = [undefined, undefined, undefined];
-  assertEquals(await hours("recipes/qrwkv6.ts#32B"), [2.5, 27, 3]);
-  assertEquals(await hours("recipes/qrwkv7.ts#32B"), none);
-  assertEquals(await hours("recipes/qrwkv7.ts#7B-2a"), [undefined, undefined]);
-});
-
 Deno.test("plan: config.json alone is enough, of the teacher's folder or of --config", async () => {
   using own = temporaryFolder();
   const file = join(own.folder, "recipe.json");
