@@ -12,7 +12,7 @@ export { every, except, first, last, layers, only, where } from "./dsl/selectors
 export { keepAttention, radRwkv6, radRwkv7, worst } from "./dsl/mixers.ts";
 export { align, distill, finetune, pretrain } from "./dsl/stages.ts";
 export { tokens } from "./dsl/tokens.ts";
-export { constant, cosine, linear } from "./dsl/schedules.ts";
+export { constant, cosine, cosineBetween, linear } from "./dsl/schedules.ts";
 export { match } from "./dsl/trains.ts";
 export { binidx, jsonl, samples, text } from "./dsl/sources.ts";
 export {

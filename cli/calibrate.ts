@@ -10,8 +10,8 @@ import { dollarsText, residualText, sum } from "./plan_text.ts";
 import { loadRecipe } from "./recipe_module.ts";
 import { countText, table } from "./table.ts";
 
-/** The recipes of the published runs, by size. */
-const RECIPES = new URL("../recipes/qrwkv7.ts", import.meta.url).href;
+/** The recipes of the published runs, by size: of the mixer that was published at every size. */
+const RECIPES = new URL("../recipes/qrwkv6.ts", import.meta.url).href;
 
 const hoursText = (hours: number) => hours.toFixed(2);
 

@@ -19,7 +19,7 @@ import { stageBudget } from "../plan/budget.ts";
 import { conversionOf } from "../plan/conversion.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { LONG, planOf } from "../plan/plan.ts";
-import { PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
+import { publishedHours } from "../plan/published.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
@@ -164,15 +164,6 @@ async function fleetFor(
   };
 }
 
-/** The hours that the paper reports for the same teacher, stages and fleet. */
-function publishedHours({ teacher, stages }: Recipe, fleet: Fleet): readonly number[] | undefined {
-  const run = PUBLISHED.find((run) =>
-    teacher.kind === "checkpoint" && run.teacher === teacher.location
-  );
-  const same = stages.map(({ kind }) => kind).join() === "align,distill,finetune";
-  return same && fleet.name === PUBLISHED_FLEET ? run?.hours : undefined;
-}
-
 /** The command. */
 export const plan = command({
   name: "plan",
@@ -191,7 +182,7 @@ export const plan = command({
       stageBudget(stageSize(stage, student, from?.spec, fleet.holdsModels), fleet)
     );
     const layerFlops = mixerFlops(student);
-    const published = publishedHours(recipe, fleet);
+    const published = publishedHours(recipe, student, fleet);
     print(planText({ plan: planned, layerFlops, budgets, fleet, published }));
     const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: layerFlops[i] }));
     const stages = planned.stages.map((stage, i) => ({

@@ -1,5 +1,6 @@
 /** What `deno task plan` prints. */
 
+import { scheduleText } from "../dsl/schedules.ts";
 import type { StageBudget } from "../plan/budget.ts";
 import type { Fleet } from "../plan/fleets.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -164,6 +165,11 @@ export function planText(planned: Planned): string {
     ]),
     `training: ${countText(sum(budgets.map(({ flops }) => flops)))} FLOPs, ` +
     `${timeText(seconds, fleet)}${money}${paper}`,
+    ...plan.stages.flatMap(({ name, lr, mixerLr }) =>
+      mixerLr === undefined
+        ? []
+        : [`${name}: learning rate ${scheduleText(lr)}, mixers ${scheduleText(mixerLr)}`]
+    ),
     ...plan.stages.flatMap(({ name }, i) => {
       const { advice, memory, bandwidthBound } = budgets[i];
       return [

@@ -17,7 +17,7 @@ export interface Placed extends NamedShape {
 }
 
 /** Every tensor starts at a multiple of this many elements: a cache line. */
-const STEP = 16;
+export const STEP = 16;
 /** The whole is a multiple of this many elements, so that norms can go by rows. */
 export const ROW = 1024;
 

@@ -1,6 +1,7 @@
 /** What two recipes say differently, value by value, in the words of their authors. */
 import type { Mixer } from "./mixers.ts";
 import type { Recipe } from "./recipe.ts";
+import { isSchedule, numberText, scheduleText } from "./schedules.ts";
 import { type Choice, resolveSurgery } from "./surgery.ts";
 
 /** One thing that two recipes say differently. */
@@ -68,12 +69,9 @@ type Plain = { readonly [key: string]: unknown };
 const isPlain = (value: unknown): value is Plain =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** A schedule is one thing to its reader: its numbers are never told apart. */
-const isSchedule = ({ kind }: Plain) =>
-  kind === "constant" || kind === "cosine" || kind === "linear";
-
 function compare(path: string, from: unknown, to: unknown): readonly Difference[] {
   if (JSON.stringify(from) === JSON.stringify(to)) return [];
+  // A schedule is one thing to its reader: its numbers are never told apart.
   if (isPlain(from) && isPlain(to) && from.kind === to.kind && !isSchedule(from)) {
     return Object.keys({ ...from, ...to }).flatMap((key) =>
       compare(`${path}.${key}`, from[key], to[key])
@@ -146,16 +144,11 @@ function words(value: unknown): string {
   }
   if (Array.isArray(value)) return `[${value.map(words).join(", ")}]`;
   if (!isPlain(value)) return String(value);
+  if (isSchedule(value)) return scheduleText(value);
   const { kind, ...rest } = value;
   const entries = Object.entries(rest).filter(([, item]) => item !== undefined);
-  if (isSchedule(value)) return `${kind} ${entries.map(([, item]) => words(item)).join("..")}`;
   const named = entries.map(([key, item]) => `${key}: ${words(item)}`).join(", ");
   if (kind === undefined) return `{ ${named} }`;
   const only = entries.length === 1 ? words(entries[0][1]) : `{ ${named} }`;
   return entries.length === 0 ? String(kind) : `${kind}(${only})`;
-}
-
-/** 3e-4, 0.02, 1000000. */
-function numberText(value: number): string {
-  return value !== 0 && Math.abs(value) < 0.01 ? value.toExponential() : String(value);
 }

@@ -147,7 +147,9 @@ function checkSurgery(
  * The stages after which the layers of `worst(n)` are found: the align stages that come first.
  * Undefined for a recipe without such a rule.
  */
-export function measuredAfter({ surgery, stages }: Recipe): number | undefined {
+export function measuredAfter(
+  { surgery, stages }: Pick<Recipe, "surgery" | "stages">,
+): number | undefined {
   if (!surgery.some(({ mixer }) => measuresLayers(mixer))) return undefined;
   const other = stages.findIndex(({ kind }) => kind !== "align");
   return other === -1 ? stages.length : other;

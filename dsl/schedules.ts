@@ -1,8 +1,21 @@
 /**
  * Learning-rate schedules, as data, and the one formula that gives the rate of a step.
- * RADLADS (arXiv 2505.03005) trains stage 1 by a quarter cosine and stages 2 and 3 at a flat rate.
+ * RADLADS (arXiv 2505.03005, Table 2) trains stage 1 by a quarter cosine, stages 2 and 3 at a flat
+ * rate, and the mixers of stage 2a by one that falls within a short part of the stage.
  */
-import { number, object, oneOf, type Reader, required, tagged } from "./schema.ts";
+import {
+  type At,
+  checked,
+  inside,
+  number,
+  object,
+  oneOf,
+  type Reader,
+  refuseAs,
+  required,
+  sound,
+  tagged,
+} from "./schema.ts";
 
 /** The same rate at every step. */
 export interface Constant {
@@ -24,7 +37,17 @@ export interface Linear {
   readonly final: number;
 }
 
-export type Schedule = Constant | Cosine | Linear;
+/** `init` up to a share of the stage, a quarter cosine to `final`, `final` from another share on. */
+export interface CosineBetween {
+  readonly kind: "cosineBetween";
+  readonly init: number;
+  readonly final: number;
+  /** Shares of the steps after warm-up, 0 ≤ from < to ≤ 1. */
+  readonly from: number;
+  readonly to: number;
+}
+
+export type Schedule = Constant | Cosine | Linear | CosineBetween;
 
 /** The same learning rate at every step after warm-up. */
 export const constant = (lr: number): Constant => Object.freeze({ kind: "constant", lr });
@@ -39,11 +62,26 @@ export const linear = (init: number, final: number): Linear => {
   return Object.freeze({ kind: "linear", init, final });
 };
 
+/**
+ * The paper's "s-cos-s" (Table 2): stable at `init`, a cosine while p is between the shares `from`
+ * and `to`, stable at `final`. As in its training code (`lr_wait`, `lr_endpoint`), the cosine is the
+ * quarter cosine, final + (init − final)·cos(π/2·(p − from)/(to − from)), and p counts from the end
+ * of warm-up.
+ */
+export const cosineBetween = (
+  init: number,
+  final: number,
+  from: number,
+  to: number,
+): CosineBetween => Object.freeze({ kind: "cosineBetween", init, final, from, to });
+
 const rate = number("a learning rate above 0 and at most 1", (lr) => lr > 0 && lr <= 1);
+const share = number("a share of the stage from 0 to 1", (part) => part >= 0 && part <= 1);
 const lastRate = number("a learning rate from 0 to 1", (lr) => lr >= 0 && lr <= 1);
 
 export const readSchedule: Reader<Schedule> = tagged<Schedule>(
-  "a schedule: constant(lr), cosine(init, final) or linear(init, final)",
+  "a schedule: constant(lr), cosine(init, final), linear(init, final) or " +
+    "cosineBetween(init, final, from, to)",
   {
     constant: object<Constant>("constant(lr)", {
       kind: required(oneOf("constant")),
@@ -59,8 +97,45 @@ export const readSchedule: Reader<Schedule> = tagged<Schedule>(
       init: required(rate),
       final: required(lastRate),
     }),
+    cosineBetween: checked(
+      object<CosineBetween>("cosineBetween(init, final, from, to)", {
+        kind: required(oneOf("cosineBetween")),
+        init: required(rate),
+        final: required(lastRate),
+        from: required(share),
+        to: required(share),
+      }),
+      checkShares,
+    ),
   },
 );
+
+function checkShares({ from, to }: CosineBetween, at: At): void {
+  if (sound(at, "from", "to") && to <= from) {
+    refuseAs(inside(at, "to"), `a share of the stage above ${from}`, `${to}`);
+  }
+}
+
+/** Whether a value that was read is a schedule. */
+export const isSchedule = (value: { readonly kind?: unknown }): value is Schedule =>
+  KINDS.some((kind) => kind === value.kind);
+
+const KINDS = Object.keys(
+  { constant: 0, cosine: 0, linear: 0, cosineBetween: 0 } satisfies Record<Schedule["kind"], 0>,
+);
+
+/** A schedule in a few words: `cosine 1e-3..1e-5`. */
+export function scheduleText(schedule: Schedule): string {
+  const { kind } = schedule;
+  if (kind === "constant") return `${kind} ${numberText(schedule.lr)}`;
+  const rates = `${kind} ${numberText(schedule.init)}..${numberText(schedule.final)}`;
+  return kind === "cosineBetween" ? `${rates} from ${schedule.from} to ${schedule.to}` : rates;
+}
+
+/** 3e-4, 0.02, 1000000. */
+export function numberText(value: number): string {
+  return value !== 0 && Math.abs(value) < 0.01 ? value.toExponential() : String(value);
+}
 
 /**
  * The learning rate of one optimizer step.
@@ -85,14 +160,22 @@ export function learningRate(
     case "constant":
       return schedule.lr;
     case "cosine":
-      return schedule.final +
-        (schedule.init - schedule.final) * Math.cos(Math.PI / 2 * progress);
+      return quarterCosine(schedule, progress);
     case "linear":
       return schedule.init + (schedule.final - schedule.init) * progress;
+    case "cosineBetween": {
+      const { from, to } = schedule;
+      const done = (progress - from) / (to - from);
+      if (done >= 1) return schedule.final;
+      return quarterCosine(schedule, Math.max(0, done));
+    }
     default:
       return schedule satisfies never;
   }
 }
+
+const quarterCosine = ({ init, final }: Cosine | CosineBetween, progress: number) =>
+  final + (init - final) * Math.cos(Math.PI / 2 * progress);
 
 /** The rate that warm-up climbs to. */
 function firstRate(schedule: Schedule): number {

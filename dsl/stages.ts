@@ -21,7 +21,7 @@ import {
   sound,
   tagged,
 } from "./schema.ts";
-import { constant, cosine, readSchedule, type Schedule } from "./schedules.ts";
+import { constant, cosine, readSchedule, type Schedule, scheduleText } from "./schedules.ts";
 import { type Data, readData, type Source, sourcesOf } from "./sources.ts";
 import { tokens } from "./tokens.ts";
 import { readTrains, type Trains } from "./trains.ts";
@@ -43,6 +43,8 @@ export interface StageOf<K extends StageKind> {
   /** Sequences a step. */
   readonly batch: number;
   readonly lr: Schedule;
+  /** The rate of converted layers' mixers, in place of `lr`; the same warm-up. */
+  readonly mixerLr?: Schedule;
   /** Steps of warm-up. */
   readonly warmup: number;
   /** Parts that a step's batch is computed in, their gradients summed. */
@@ -69,8 +71,13 @@ export interface StageOptions {
   readonly context?: number;
   /** Sequences a step. */
   readonly batch?: number;
-  /** `constant(lr)`, `cosine(init, final)` or `linear(init, final)`. */
+  /** `constant`, `cosine`, `linear` or `cosineBetween`. */
   readonly lr?: Schedule;
+  /**
+   * A rate of their own for the sequence mixers of converted layers, q/k/v/o included, where the
+   * stage trains more than these (paper, section 4.4). Default: as `lr`.
+   */
+  readonly mixerLr?: Schedule;
   /** Steps of warm-up. Default 50. */
   readonly warmup?: number;
   /** Parts that a step's batch is computed in; divides `batch`. Default 1. */
@@ -109,7 +116,10 @@ const COMMON = Object.freeze({
   rematerialise: false,
 });
 
-/** Defaults of each stage: the paper's table of hyper-parameters. */
+/**
+ * Defaults of each stage: the paper's Table 2, with the fewest tokens of its range for stage 2, and
+ * for stage 3 the smallest context and batch of its training code (the table has 16,384 and 96).
+ */
 const DEFAULTS = Object.freeze({
   align: {
     tokens: tokens("100M"),
@@ -212,6 +222,7 @@ function reader<K extends StageKind>(kind: K): Reader<StageOf<K>> {
     context: orDefault(readContext, defaults.context),
     batch: orDefault(integer(1, BATCH_LIMIT), defaults.batch),
     lr: orDefault(readSchedule, defaults.lr),
+    mixerLr: optional(readSchedule),
     warmup: defaulted(integer(0), COMMON.warmup),
     accumulate: defaulted(integer(1), COMMON.accumulate),
     clip: defaulted(notNegative, COMMON.clip),
@@ -227,13 +238,24 @@ function reader<K extends StageKind>(kind: K): Reader<StageOf<K>> {
 
 /** What only the options together show. */
 function checkWhole(stage: StageOf<StageKind>, at: At): void {
-  const { batch, context, accumulate } = stage;
+  const { kind, batch, context, accumulate, mixerLr, trains } = stage;
   if (sound(at, "batch", "accumulate") && batch % accumulate !== 0) {
     refuseAs(inside(at, "accumulate"), `a divisor of the batch of ${batch}`, `${accumulate}`);
   }
   if (sound(at, "tokens", "batch", "context") && stepsOf(stage) < 1) {
     const expected = `at least one step of ${batch} × ${context} = ${batch * context} tokens`;
     refuseAs(inside(at, "tokens"), expected, `${stage.tokens}`);
+  }
+  if (mixerLr !== undefined && sound(at, "mixerLr", "trains")) {
+    const alone = kind === "pretrain"
+      ? "no layer is converted"
+      : kind === "align" || trains === "mixers"
+      ? "mixers are all that is trained"
+      : undefined;
+    if (alone !== undefined) {
+      const found = scheduleText(mixerLr);
+      refuseAs(inside(at, "mixerLr"), `nothing where ${alone}`, found, "lr is the rate of all");
+    }
   }
 }
 

@@ -62,10 +62,10 @@ export const DEVICES: readonly DeviceRow[] = Object.freeze([
  * are assumed for every other device: nothing was measured on those.
  */
 export const EFFICIENCY: Readonly<Record<StageKind, number>> = Object.freeze({
-  align: 0.076,
-  distill: 0.161,
-  finetune: 0.195,
-  pretrain: 0.195,
+  align: 0.089,
+  distill: 0.168,
+  finetune: 0.204,
+  pretrain: 0.204,
 });
 
 /** What a plan is made for. */

@@ -1,6 +1,7 @@
 /** What a recipe will do, before it does it: layers, parameters, bytes. Pure. */
 
 import type { Recipe } from "../dsl/recipe.ts";
+import type { Schedule } from "../dsl/schedules.ts";
 import { type StageKind, stepsOf } from "../dsl/stages.ts";
 import type { ModelConfig } from "../formats/hf_config/config.ts";
 import type { MixerSpec, ModelSpec } from "../models/config.ts";
@@ -28,6 +29,9 @@ export interface StagePlan {
   readonly tokens: number;
   readonly context: number;
   readonly batch: number;
+  readonly lr: Schedule;
+  /** The mixers' own, where they have one. */
+  readonly mixerLr?: Schedule;
   /** Parameters that it changes. */
   readonly trained: number;
 }
@@ -144,6 +148,8 @@ export function planOf(
       tokens: stepsOf(stage) * stage.batch * stage.context,
       context: stage.context,
       batch: stage.batch,
+      lr: stage.lr,
+      ...(stage.mixerLr && { mixerLr: stage.mixerLr }),
       trained: count(trainedOf(index)),
     })),
     parameters: count(all),

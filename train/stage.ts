@@ -3,7 +3,7 @@
 import { setImmediate } from "node:timers";
 import type { Stage } from "../dsl/stages.ts";
 import { stepsOf } from "../dsl/stages.ts";
-import { learningRate } from "../dsl/schedules.ts";
+import { learningRate, type Schedule } from "../dsl/schedules.ts";
 import type { Store } from "../devices/store.ts";
 import { batchReader, type TokenStream } from "./data.ts";
 import { firstNotFinite, NotFiniteError } from "./finite.ts";
@@ -18,6 +18,8 @@ export interface StepEvent {
   readonly loss: number;
   readonly gradientNorm: number;
   readonly learningRate: number;
+  /** The mixers' own, where the stage has one for them. */
+  readonly mixerLearningRate?: number;
   /** Tokens of this stage so far. */
   readonly tokens: number;
   /** Seconds of this stage so far, earlier runs included. */
@@ -129,8 +131,10 @@ export async function runStage(run: StageRun): Promise<StageResult> {
     if (done || stops) return { progress, stopped: stops };
 
     start = performance.now();
-    const rate = learningRate(stage.lr, step, steps, stage.warmup);
-    const gradientNorm = await trainer.update(step, rate);
+    const rateOf = (schedule: Schedule) => learningRate(schedule, step, steps, stage.warmup);
+    const rate = rateOf(stage.lr);
+    const mixerRate = stage.mixerLr && rateOf(stage.mixerLr);
+    const gradientNorm = await trainer.update(step, rate, mixerRate);
     if (!Number.isFinite(gradientNorm)) await fail(`the gradient's norm is ${gradientNorm}`, true);
     seconds = (seconds + performance.now() - start) / 1000;
     progress = {
@@ -146,6 +150,7 @@ export async function runStage(run: StageRun): Promise<StageResult> {
       loss,
       gradientNorm,
       learningRate: rate,
+      ...(mixerRate === undefined ? {} : { mixerLearningRate: mixerRate }),
       tokens: (step + 1) * tokensPerStep,
       seconds: progress.seconds,
       tokensPerSecond: tokensPerStep / seconds,

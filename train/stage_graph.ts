@@ -54,6 +54,11 @@ export function trainedParameters(
   );
 }
 
+/** Those of the parameters that belong to the mixers of converted layers. */
+export function convertedMixers(parameters: readonly Parameter[], student: ModelSpec): Parameter[] {
+  return parameters.filter(({ name, mixer }) => mixer && isConverted(student, name));
+}
+
 /**
  * Layers of a choice without which a stage would train nothing: as many as the choice has, and all
  * in which it trains something. Undefined where it always has something left.
@@ -77,19 +82,21 @@ function neededLayers(
 }
 
 /**
- * Stages that would train nothing. Where layers go back to attention after a measurement, a stage
- * that comes later must have something to train whichever layers these are.
+ * Stages that would train nothing, or have a rate for mixers that they do not train. Where layers
+ * go back to attention after a measurement, a stage that comes later must have something to train
+ * whichever layers these are.
  * @param teacher of a conversion: what is its own is not aligned
  * @param choice the layers of which some go back
  */
 export function stageProblems(
-  recipe: Recipe,
+  recipe: Pick<Recipe, "surgery" | "stages">,
   student: ModelSpec,
   teacher?: ModelSpec,
   choice?: Choice,
 ): Problem[] {
   const measured = measuredAfter(recipe) ?? Infinity;
   return recipe.stages.flatMap((stage, i) => {
+    const trained = trainedParameters(stage, student, teacher);
     const among = stage.kind === "align" ? "the converted layers' mixers" : "the student";
     const found = typeof stage.trains === "string" ? stage.trains : stage.trains.globs.join(", ");
     const problem = (whichever: string, where: string): Problem => ({
@@ -97,7 +104,14 @@ export function stageProblems(
       expected: `at least one tensor of ${among}${whichever}`,
       found: `none${where}: ${JSON.stringify(found)}`,
     });
-    if (trainedParameters(stage, student, teacher).length === 0) return [problem("", "")];
+    if (trained.length === 0) return [problem("", "")];
+    if (stage.mixerLr !== undefined && convertedMixers(trained, student).length === 0) {
+      return [{
+        path: `stages[${i}].mixerLr`,
+        expected: "a stage that trains a converted layer's mixer",
+        found: `none among the ${trained.length} tensors that it trains`,
+      }];
+    }
     if (choice === undefined || i < measured) return [];
     const needed = neededLayers(stage, student, teacher!, choice);
     return needed === undefined ? [] : [problem(

@@ -8,7 +8,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
 import { createOptimizer, type Optimizer } from "./optimizer.ts";
-import { stageGraph, TEACHER_PREFIX } from "./stage_graph.ts";
+import { convertedMixers, stageGraph, TEACHER_PREFIX } from "./stage_graph.ts";
 
 /** A model whose weights are in a store. */
 export interface StoredModel {
@@ -52,10 +52,18 @@ export interface Trainer {
   readonly arenaBytes: number;
   /** The loss and gradients of a batch, without changing the weights. */
   backward(batch: TokenBatch): Promise<number>;
-  /** Changes the weights by the gradients, as step number `step`; returns the gradient's norm. */
-  update(step: number, learningRate: number): Promise<number>;
+  /**
+   * Changes the weights by the gradients, as step number `step`; returns the gradient's norm. The
+   * mixers' rate counts where the stage has one.
+   */
+  update(step: number, learningRate: number, mixerRate?: number): Promise<number>;
   /** Both. */
-  step(batch: TokenBatch, step: number, learningRate: number): Promise<StepResult>;
+  step(
+    batch: TokenBatch,
+    step: number,
+    learningRate: number,
+    mixerRate?: number,
+  ): Promise<StepResult>;
   /** Times every launch of the first part of a batch. */
   profile(batch: TokenBatch): ProfileRow[];
   free(): void;
@@ -108,7 +116,12 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const sums = () =>
     graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t));
   const more = accumulate === 1 ? undefined : compile(sums(), { inputs, results });
-  const optimizer = owned.adopt(createOptimizer(device, trained, gradientStore, stage), free);
+  const mixers = new Set(convertedMixers(graph.trained, student).map(({ name }) => name));
+  const isMixer = stage.mixerLr && ((name: string) => mixers.has(name));
+  const optimizer = owned.adopt(
+    createOptimizer(device, trained, gradientStore, stage, isMixer),
+    free,
+  );
 
   const writePart = ({ ids, targets }: TokenBatch, i: number) => {
     const part = rows * context;
@@ -134,9 +147,9 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     arenaBytes: Math.max(first.arenaBytes, more?.arenaBytes ?? 0),
     backward,
     update: optimizer.step,
-    step: async (batch, step, learningRate) => {
+    step: async (batch, step, learningRate, mixerRate) => {
       const loss = await backward(batch);
-      return { loss, gradientNorm: await optimizer.step(step, learningRate) };
+      return { loss, gradientNorm: await optimizer.step(step, learningRate, mixerRate) };
     },
     profile: (batch) => {
       writePart(batch, 0);

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { timeText } from "../../cli/plan_text.ts";
 import { toJson } from "../../dsl/serialise.ts";
+import { constant, cosineBetween } from "../../dsl/schedules.ts";
 import { align, distill } from "../../dsl/stages.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { assertRefused, jsonOf, runTask } from "../support/task.ts";
@@ -12,7 +13,10 @@ const plan = (...words: string[]) => runTask("plan", ...words, "--blas", "none")
 Deno.test("plan: layers, stages, sums, as people and as programs read them", async () => {
   using own = temporaryFolder();
   const recipe = minuteRecipe(own.folder, {
-    stages: [align(steps(5)), distill(steps(7, { accumulate: 2 }))],
+    stages: [
+      align(steps(5)),
+      distill(steps(7, { accumulate: 2, mixerLr: cosineBetween(1e-2, 1e-3, 0.5, 0.75) })),
+    ],
   });
   const file = join(own.folder, "recipe.json");
   Deno.writeTextFileSync(file, toJson(recipe));
@@ -30,6 +34,10 @@ Deno.test("plan: layers, stages, sums, as people and as programs read them", asy
     /^align +align +5 +160 +16 +2 +[\d.]+ K +[\d.]+ [MG] +(0:\d\d|<1 s)$/m,
   );
   assertMatch(people.stdout, /^distill +distill +7 +224 +16 +2 +/m);
+  assertMatch(
+    people.stdout,
+    /^distill: learning rate constant 1e-3, mixers cosineBetween 0\.01\.\.1e-3 from 0\.5 to 0\.75$/m,
+  );
   assertMatch(people.stdout, /^student: [\d.]+ K parameters, .* in f32, state at 32K 1\.0 KiB$/m);
   assertMatch(people.stdout, /^teacher: [\d.]+ K parameters, state at 32K 4\.0 MiB$/m);
   assertMatch(people.stdout, /^training: [\d.]+ [MG] FLOPs, (\d:\d\d|<1 s)$/m);
@@ -47,6 +55,8 @@ Deno.test("plan: layers, stages, sums, as people and as programs read them", asy
     assert(flopsPerToken > 2 * copied && flopsPerToken < 10 * parameters, `${flopsPerToken}`);
   }
   const [first, second] = report.stages;
+  assertEquals([first.lr, first.mixerLr], [constant(1e-3), undefined]);
+  assertEquals(second.mixerLr, cosineBetween(1e-2, 1e-3, 0.5, 0.75));
   for (const { seconds, memory, trained, fits, dollars } of [first, second]) {
     assert(seconds > 0 && fits && dollars === 0);
     assertEquals([memory.gradients, memory.optimizer], [4 * trained, 8 * trained]);

@@ -5,6 +5,7 @@ import {
   binidx,
   constant,
   cosine,
+  cosineBetween,
   distill,
   every,
   extend,
@@ -25,6 +26,8 @@ import {
 } from "../../mod.ts";
 import { conversion, pretraining } from "./example.ts";
 
+const WITHIN = cosineBetween(1e-4, 1e-5, 0.833, 0.875);
+
 /** Differences as the command prints them. */
 const lines = (from: Recipe, to: Recipe, layerCount?: number) =>
   differences(from, to, layerCount).map(({ path, from, to }) => `${path}: ${from} -> ${to}`);
@@ -44,7 +47,7 @@ Deno.test("differences: values have their path, and stand in their author's word
     withStages(([a, b, c]) => [
       { ...a, lr: constant(3e-4), data: [binidx("corpus/tokens")] },
       { ...b, lr: cosine(6e-4, 1e-5), trains: match("*.mlp.*"), betas: [0.9, 0.99] as const },
-      { ...c, tokens: tokens("2M"), rematerialise: true },
+      { ...c, tokens: tokens("2M"), mixerLr: WITHIN, rematerialise: true },
     ]),
   );
   assertEquals(lines(conversion, to), [
@@ -56,6 +59,7 @@ Deno.test("differences: values have their path, and stand in their author's word
     'stages[1].trains: "everything" -> match(["*.mlp.*"])',
     "stages[2].tokens: 1000000 -> 2000000",
     "stages[2].rematerialise: false -> true",
+    "stages[2].mixerLr: nothing -> cosineBetween 1e-4..1e-5 from 0.833 to 0.875",
     'output: "out/radrwkv7" -> "out/b"',
     "seed: 0 -> 3",
     "heldOut: 0.02 -> 5e-3",

@@ -195,12 +195,36 @@ const SPOILT: readonly Spoilt[] = [
   [
     "rate as a number",
     (r) => r.stages[1].lr = 1e-4,
-    "stages[1].lr: expected a schedule: constant(lr), cosine(init, final) or linear(init, final), found 0.0001",
+    "stages[1].lr: expected a schedule: constant(lr), cosine(init, final), linear(init, final) or " +
+    "cosineBetween(init, final, from, to), found 0.0001",
   ],
   [
     "schedule",
     (r) => r.stages[1].lr.kind = "cosin",
-    'stages[1].lr.kind: expected "constant", "cosine" or "linear", found "cosin"; did you mean "cosine"?',
+    'stages[1].lr.kind: expected "constant", "cosine", "linear" or "cosineBetween", found "cosin"; ' +
+    'did you mean "cosine"?',
+  ],
+  [
+    "shares of a stage",
+    (r) => r.stages[1].lr = suture.cosineBetween(1e-4, 1e-5, 0.9, 1.5),
+    "stages[1].lr.to: expected a share of the stage from 0 to 1, found 1.5",
+  ],
+  [
+    "shares the wrong way round",
+    (r) => r.stages[1].mixerLr = suture.cosineBetween(1e-4, 1e-5, 0.9, 0.9),
+    "stages[1].mixerLr.to: expected a share of the stage above 0.9, found 0.9",
+  ],
+  [
+    "mixers' rate in stage 1",
+    (r) => r.stages[0].mixerLr = suture.constant(1e-4),
+    "stages[0].mixerLr: expected nothing where mixers are all that is trained, found constant 1e-4; " +
+    "lr is the rate of all",
+  ],
+  [
+    "mixers' rate where they are trained alone",
+    (r) => Object.assign(r.stages[1], { trains: "mixers", mixerLr: suture.cosine(1e-4, 1e-5) }),
+    "stages[1].mixerLr: expected nothing where mixers are all that is trained, " +
+    "found cosine 1e-4..1e-5; lr is the rate of all",
   ],
   [
     "betas",
@@ -230,8 +254,8 @@ const SPOILT: readonly Spoilt[] = [
   [
     "stage's option",
     (r) => r.stages[0].warmUp = 3,
-    "stages[0].warmUp: expected one of the keys kind, name, tokens, context, batch, lr, warmup, accumulate, " +
-    "clip, weightDecay, betas, epsilon, trains, data, rematerialise, found an unknown key; did you mean warmup?",
+    "stages[0].warmUp: expected one of the keys kind, name, tokens, context, batch, lr, mixerLr, warmup, " +
+    "accumulate, clip, weightDecay, betas, epsilon, trains, data, rematerialise, found an unknown key; did you mean warmup?",
   ],
   [
     "stage's name",
@@ -381,7 +405,8 @@ const SPOILT_NEW: readonly Spoilt[] = [
     "stages[0].tokens: expected a whole number from 1, found nothing",
     "stages[0].context: expected a multiple of 16, found nothing",
     "stages[0].batch: expected a whole number from 1 to 65536, found nothing",
-    "stages[0].lr: expected a schedule: constant(lr), cosine(init, final) or linear(init, final), found nothing",
+    "stages[0].lr: expected a schedule: constant(lr), cosine(init, final), linear(init, final) or " +
+    "cosineBetween(init, final, from, to), found nothing",
   ],
   [
     "family",

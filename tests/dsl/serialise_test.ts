@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import {
+  cosineBetween,
   extend,
   fromJson,
   hash,
@@ -10,6 +11,7 @@ import {
   teacher,
   toJson,
   withSeed,
+  withStages,
 } from "../../mod.ts";
 import { conversion, loose, pretraining } from "./example.ts";
 
@@ -17,6 +19,10 @@ Deno.test("toJson: and back", () => {
   const where = layers.where((index) => index % 2 === 0).to(radRwkv7());
   const everything = extend(conversion, {
     surgery: [where, layers.except(-1).to(radRwkv7({ ranks: { gate: 8 }, reinitialise: true }))],
+    stages: conversion.stages.slice(1).map((stage) => ({
+      ...stage,
+      mixerLr: cosineBetween(1e-4, 0, 0.5, 1),
+    })),
     data: samples(teacher("t"), 4096, { prompt: "Zwölf “Boxkämpfer”\n", temperature: 0.7 }),
     seed: 2 ** 32 - 1,
   });
@@ -82,6 +88,9 @@ Deno.test("hash: differs where recipes differ", () => {
     extend(conversion, { output: "elsewhere" }),
     extend(conversion, { surgery: [...conversion.surgery].reverse() }),
     extend(conversion, { stages: conversion.stages.slice(1) }),
+    withStages((stages) =>
+      stages.map((stage, i) => i === 1 ? { ...stage, mixerLr: stage.lr } : stage)
+    )(conversion),
   ].map(hash);
   assertEquals(new Set(hashes).size, hashes.length);
 });

@@ -3,6 +3,7 @@ import { extend } from "../../dsl/compose.ts";
 import { keepAttention, radRwkv7, worst } from "../../dsl/mixers.ts";
 import { radRwkv6 } from "../support/model.ts";
 import { recipe } from "../../dsl/recipe.ts";
+import { constant, cosine } from "../../dsl/schedules.ts";
 import { layers } from "../../dsl/selectors.ts";
 import { text } from "../../dsl/sources.ts";
 import { align, distill } from "../../dsl/stages.ts";
@@ -31,7 +32,13 @@ const RECIPE = recipe({
   surgery: [layers.last(1).to(radRwkv7())],
   stages: [
     align({ tokens: 1000, context: 16, batch: 2 }),
-    distill({ tokens: 640, context: 32, batch: 4, name: "logits" }),
+    distill({
+      tokens: 640,
+      context: 32,
+      batch: 4,
+      name: "logits",
+      mixerLr: constant(1e-4),
+    }),
   ],
   data: text("x"),
   output: "x",
@@ -73,6 +80,7 @@ Deno.test("plan: what becomes of every layer, and what every stage trains", () =
       tokens: 31 * 32,
       context: 16,
       batch: 2,
+      lr: cosine(1e-3, 1e-5),
       trained: attention + own,
     },
     {
@@ -82,6 +90,8 @@ Deno.test("plan: what becomes of every layer, and what every stage trains", () =
       tokens: 640,
       context: 32,
       batch: 4,
+      lr: constant(1e-5),
+      mixerLr: constant(1e-4),
       trained: count(modelParameters(student)),
     },
   ]);

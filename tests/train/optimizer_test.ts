@@ -11,6 +11,8 @@ type Values = Readonly<Record<string, readonly number[]>>;
 /** One step: what it is given. */
 interface Step {
   readonly learningRate: number;
+  /** Of the tensors that are called mixers. */
+  readonly mixerRate?: number;
   readonly gradients: Values;
 }
 
@@ -27,16 +29,17 @@ async function onDevice(
   initial: Values,
   options: OptimizerOptions,
   steps: readonly Step[],
+  isMixer?: (name: string) => boolean,
 ): Promise<After[]> {
   const names = Object.keys(shapes);
   const layout = layoutOf(names.map((name) => ({ name, shape: shapes[name] })));
   const [weights, gradients] = [createStore(device, layout), createStore(device, layout)];
   for (const name of names) weights.write(name, Float32Array.from(initial[name]));
-  const optimizer = createOptimizer(device, weights, gradients, options);
+  const optimizer = createOptimizer(device, weights, gradients, options, isMixer);
   const after: After[] = [];
-  for (const [step, { learningRate, gradients: given }] of steps.entries()) {
+  for (const [step, { learningRate, mixerRate, gradients: given }] of steps.entries()) {
     for (const name of names) gradients.write(name, Float32Array.from(given[name]));
-    const norm = await optimizer.step(step, learningRate);
+    const norm = await optimizer.step(step, learningRate, mixerRate);
     const read = names.map(async (name) => [name, [...await weights.read(name)]]);
     after.push({ norm, weights: Object.fromEntries(await Promise.all(read)) });
   }
@@ -46,26 +49,32 @@ async function onDevice(
 }
 
 /** AdamW by the formulas of Loshchilov and Hutter, in f64. */
-function inF64(initial: Values, options: OptimizerOptions, steps: readonly Step[]): After[] {
+function inF64(
+  initial: Values,
+  options: OptimizerOptions,
+  steps: readonly Step[],
+  isMixer: (name: string) => boolean = () => false,
+): After[] {
   const { betas: [beta1, beta2], epsilon, weightDecay, clip } = options;
   const names = Object.keys(initial);
   const zeros = () => Object.fromEntries(names.map((name) => [name, initial[name].map(() => 0)]));
   const w = Object.fromEntries(names.map((name) => [name, [...initial[name]]]));
   const [m, v] = [zeros(), zeros()];
-  return steps.map(({ learningRate, gradients }, step) => {
+  return steps.map(({ learningRate, mixerRate = learningRate, gradients }, step) => {
     let squares = 0;
     for (const name of names) for (const g of gradients[name]) squares += g * g;
     const norm = Math.sqrt(squares);
     const scale = clip === 0 ? 1 : Math.min(1, clip / (norm + 1e-6));
     for (const name of names) {
+      const rate = isMixer(name) ? mixerRate : learningRate;
       gradients[name].forEach((raw, i) => {
         const g = scale * raw;
         m[name][i] = beta1 * m[name][i] + (1 - beta1) * g;
         v[name][i] = beta2 * v[name][i] + (1 - beta2) * g * g;
         const mean = m[name][i] / (1 - beta1 ** (step + 1));
         const square = v[name][i] / (1 - beta2 ** (step + 1));
-        w[name][i] -= learningRate * weightDecay * w[name][i];
-        w[name][i] -= learningRate * mean / (Math.sqrt(square) + epsilon);
+        w[name][i] -= rate * weightDecay * w[name][i];
+        w[name][i] -= rate * mean / (Math.sqrt(square) + epsilon);
       });
     }
     return { norm, weights: structuredClone(w) };
@@ -99,6 +108,26 @@ Deno.test("AdamW: weights and norms are PyTorch's, step by step", async () => {
 
 const BASE: OptimizerOptions = { betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0, clip: 0 };
 
+const SHAPES = { x: [40, 33], y: [5], z: [1] };
+
+/** 20 steps with gradients of all sizes. */
+function someSteps() {
+  const source = random(3);
+  const draw = (scale: number): Values =>
+    Object.fromEntries(
+      Object.entries(SHAPES).map(([key, shape]) => {
+        const length = shape.reduce((a, b) => a * b);
+        return [key, Array.from({ length }, () => source.uniform(-scale, scale))];
+      }),
+    );
+  const initial = draw(1);
+  const steps = Array.from({ length: 20 }, (_, step) => ({
+    learningRate: 1e-3 * (step + 1),
+    gradients: draw(step % 3 === 0 ? 1 : 0.01),
+  }));
+  return { initial, steps };
+}
+
 for (
   const [name, changes] of Object.entries({
     "without clipping": {},
@@ -113,24 +142,25 @@ for (
   } as Record<string, Partial<OptimizerOptions>>)
 ) {
   Deno.test(`AdamW ${name}: plain loops in f64 over 20 steps`, async () => {
-    const shapes = { x: [40, 33], y: [5], z: [1] };
-    const source = random(3);
-    const draw = (scale: number): Values =>
-      Object.fromEntries(
-        Object.entries(shapes).map(([key, shape]) => {
-          const length = shape.reduce((a, b) => a * b);
-          return [key, Array.from({ length }, () => source.uniform(-scale, scale))];
-        }),
-      );
-    const initial = draw(1);
-    const steps = Array.from({ length: 20 }, (_, step) => ({
-      learningRate: 1e-3 * (step + 1),
-      gradients: draw(step % 3 === 0 ? 1 : 0.01),
-    }));
+    const { initial, steps } = someSteps();
     const options = { ...BASE, ...changes };
     await withCpu({ threads: 2 }, async (device) => {
-      const found = await onDevice(device, shapes, initial, options, steps);
+      const found = await onDevice(device, SHAPES, initial, options, steps);
       assertSame(found, inF64(initial, options, steps));
+    });
+  });
+
+  Deno.test(`AdamW ${name}: mixers at a rate of their own, plain loops in f64`, async () => {
+    const { initial, steps } = someSteps();
+    const options = { ...BASE, ...changes };
+    const apart = steps.map((step, i) => ({ ...step, mixerRate: 2e-2 / (i + 1) }));
+    const isMixer = (tensor: string) => tensor === "x" || tensor === "z";
+    await withCpu({ threads: 2 }, async (device) => {
+      const found = await onDevice(device, SHAPES, initial, options, apart, isMixer);
+      assertSame(found, inF64(initial, options, apart, isMixer));
+      // One rate for all is the same bits as no rate of their own.
+      const alike = await onDevice(device, SHAPES, initial, options, steps, isMixer);
+      assertEquals(alike, await onDevice(device, SHAPES, initial, options, steps));
     });
   });
 }

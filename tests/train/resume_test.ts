@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Device } from "../../devices/device.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
+import { cosineBetween } from "../../dsl/schedules.ts";
 import { binidx, samples } from "../../dsl/sources.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
@@ -27,7 +28,11 @@ function go(
   });
 }
 
-const STAGES = [align(steps(5)), distill(steps(4)), finetune(steps(3))];
+const STAGES = [
+  align(steps(5)),
+  distill(steps(4, { mixerLr: cosineBetween(1e-2, 1e-3, 0.2, 0.8) })),
+  finetune(steps(3)),
+];
 
 Deno.test("stopped anywhere and resumed, the weights are the same bit by bit", async () => {
   await withFolder(async (folder, device) => {

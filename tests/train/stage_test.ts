@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Device } from "../../devices/device.ts";
 import { createStore, layoutOf } from "../../devices/store.ts";
-import { linear } from "../../dsl/schedules.ts";
+import { constant, linear } from "../../dsl/schedules.ts";
 import { distill } from "../../dsl/stages.ts";
 import { NotFiniteError } from "../../train/finite.ts";
 import { BEGINNING, runStage, type StageRun, type StepEvent } from "../../train/stage.ts";
@@ -18,10 +18,11 @@ interface Record {
   readonly events: StepEvent[];
   readonly firstIds: number[];
   readonly rates: number[];
+  readonly mixerRates: (number | undefined)[];
 }
 
 /** A trainer that computes nothing: losses are 1/step, gradients 1, unless told otherwise. */
-function fakeTrainer(device: Device, { calls, firstIds, rates }: Record, changes: {
+function fakeTrainer(device: Device, { calls, firstIds, rates, mixerRates }: Record, changes: {
   readonly loss?: (backwardPass: number) => number;
   readonly norm?: (step: number) => number;
   readonly onBackward?: (trainer: Trainer, backwardPass: number) => void;
@@ -43,9 +44,10 @@ function fakeTrainer(device: Device, { calls, firstIds, rates }: Record, changes
       changes.onBackward?.(trainer, passes);
       return Promise.resolve(changes.loss?.(passes) ?? 1 / passes);
     },
-    update: (step, rate) => {
+    update: (step, rate, mixerRate) => {
       calls.push(`update ${step}`);
       rates.push(rate);
+      mixerRates.push(mixerRate);
       changes.onUpdate?.(trainer, step);
       return Promise.resolve(changes.norm?.(step) ?? 1);
     },
@@ -61,7 +63,7 @@ async function loop(
   changes: Parameters<typeof fakeTrainer>[2] = {},
   options: Partial<StageRun> = {},
 ) {
-  const record: Record = { calls: [], events: [], firstIds: [], rates: [] };
+  const record: Record = { calls: [], events: [], firstIds: [], rates: [], mixerRates: [] };
   return await withCpu({ threads: 1 }, async (device) => {
     const run = () =>
       runStage({
@@ -123,6 +125,19 @@ Deno.test("stage: every step by the schedule, told as it goes", async () => {
   assertEquals(result?.progress.step, 5);
   assertEquals(result?.progress.recent, events.map(({ loss }) => loss));
   assertEquals(result?.progress.seconds, events[4].seconds);
+});
+
+Deno.test("stage: mixers' own rate, with the same warm-up, told beside the other", async () => {
+  const stage = { ...STAGE, lr: constant(1), mixerLr: linear(0.5, 0) };
+  const { rates, mixerRates, events } = await loop({}, { stage });
+  const text = (list: readonly (number | undefined)[]) => list.map((rate) => rate?.toFixed(4));
+  assertEquals(text(rates), ["0.0100", "0.5050", "1.0000", "1.0000", "1.0000"]);
+  assertEquals(text(mixerRates), ["0.0050", "0.2525", "0.5000", "0.3333", "0.1667"]);
+  assertEquals(events.map((event) => event.learningRate), rates);
+  assertEquals(events.map((event) => event.mixerLearningRate), mixerRates);
+  const plain = await loop();
+  assertEquals(plain.mixerRates, [undefined, undefined, undefined, undefined, undefined]);
+  assert(plain.events.every((event) => !("mixerLearningRate" in event)));
 });
 
 Deno.test("stage: goes on with the step and the samples that come next", async () => {

@@ -6,7 +6,7 @@ import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
 import { match, type Trains } from "../../dsl/trains.ts";
 import type { ModelSpec } from "../../models/config.ts";
 import { modelParameters } from "../../models/decoder.ts";
-import { trainedParameters } from "../../train/stage_graph.ts";
+import { stageProblems, trainedParameters } from "../../train/stage_graph.ts";
 import { createTrainer, type TokenBatch, type Trainer } from "../../train/trainer.ts";
 import { assertClose } from "../support/compare.ts";
 import { counted } from "../support/counted_device.ts";
@@ -163,6 +163,34 @@ for (const [name, [trains, isTrained]] of Object.entries(TRAINS)) {
     });
   });
 }
+
+Deno.test("a mixers' own rate is that of converted layers' mixers, in distill and in finetune", async () => {
+  const unused = /\.r_k$|layers\.0\.self_attn\.v[012]$/;
+  await withCpu({ threads: 1 }, async (device) => {
+    for (const kind of [distill, finetune]) {
+      const stage = kind({ ...OPTIONS, mixerLr: constant(1e-2) });
+      for (const [rate, mixerRate, moves] of [[0, 1e-2, true], [1e-2, 0, false]] as const) {
+        await withTrainer(device, stage, async (trainer) => {
+          const before = await read(trainer.trained);
+          await trainer.step(batchOf(stage), 0, rate, mixerRate);
+          for (const [tensor, values] of Object.entries(await read(trainer.trained))) {
+            const same = values.every((x, i) => x === before[tensor][i]);
+            const moved = MIXER.test(tensor) === moves && !unused.test(tensor);
+            assertEquals(same, !moved, `${stage.kind} at ${rate}, ${mixerRate}: ${tensor}`);
+          }
+        });
+      }
+    }
+  });
+});
+
+Deno.test("a rate for mixers that a stage does not train is a problem of the recipe", () => {
+  const stage = (...globs: string[]) =>
+    distill({ ...OPTIONS, mixerLr: constant(1e-4), trains: match(...globs) });
+  const stages = [stage("*.mlp.*"), stage("*.mlp.*", "*.layers.2.*.w0"), stage("*.layers.1.*")];
+  const problems = stageProblems({ surgery: [], stages }, STUDENT);
+  assertEquals(problems.map(({ path }) => path), ["stages[0].mixerLr", "stages[2].mixerLr"]);
+});
 
 Deno.test("align trains nothing outside of converted layers, whatever is asked", () => {
   const names = (trains: Trains) =>
