@@ -92,8 +92,12 @@ function sort(words: readonly string[], flags: Flags): Words {
 
 /** Whether `--help` or `-h` is among the words, not as the value of another flag. */
 export function asksForHelp(words: readonly string[], flags: Flags): boolean {
-  const known = words.map((word) => word === "-h" ? "--help" : word);
-  return sort(known, flags).flags.has("help");
+  return asksFor("help", words.map((word) => word === "-h" ? "--help" : word), flags);
+}
+
+/** Whether a switch is among the words, whatever else is wrong with them. */
+export function asksFor(name: string, words: readonly string[], flags: Flags): boolean {
+  return sort(words, flags).flags.has(name);
 }
 
 /**
@@ -120,7 +124,9 @@ export function readArguments<A extends string, F extends Flags>(
     const word = found.get(name);
     if (word === undefined) {
       if (flag.required && !found.has(name)) {
-        problems.push(`--${name}: expected ${flag.description}, found nothing`);
+        problems.push(
+          `--${name}: expected ${flag.placeholder} (${flag.description}), found nothing`,
+        );
       }
       return [name, flag.otherwise];
     }

@@ -1,58 +1,46 @@
 /** `deno task check`: everything that can be wrong with a recipe, without its weights. */
-import { describe, printable, RecipeError } from "../dsl/problem.ts";
+import { printable, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/serialise.ts";
-import type { Checkpoint } from "../dsl/teachers.ts";
-import { FormatError } from "../formats/error.ts";
-import { parseConfig } from "../formats/hf_config/config.ts";
-import { locationText } from "../hub/find.ts";
-import type { ModelSpec } from "../models/config.ts";
-import { conversionOf } from "../plan/conversion.ts";
-import { checkpointSpec } from "../plan/spec.ts";
-import { stageProblems } from "../train/stage_graph.ts";
 import { command, main } from "./command.ts";
+import { type Fit, fitOf, type Found, foundOf } from "./recipe/fit.ts";
+import { typeProblems } from "./recipe/types.ts";
 import {
   evaluateModules,
   readModules,
+  RECIPE,
   RecipeModuleError,
   type RecipeModules,
 } from "./recipe_module.ts";
-import { typeProblems } from "./recipe/types.ts";
-import { teacherConfig } from "./teacher_config.ts";
-
-/** One thing that is wrong: where, in the module or in the recipe, and what. */
-interface Found {
-  readonly path: string;
-  readonly message: string;
-}
 
 /** The command. */
 export const check = command({
   name: "check",
   summary: "type-checks and validates a recipe without its weights, and tells all that is wrong",
-  arguments: { RECIPE: "a recipe module (.ts, .js), its https: URL, or a recipe as JSON" },
+  arguments: { RECIPE },
   flags: {},
-  run: async ({ arguments: { RECIPE } }, { print, say }) => {
-    const modules = await readModules(RECIPE);
+  run: async ({ arguments: { RECIPE: named } }, { print }) => {
+    const modules = await readModules(named);
     const types = await typeProblems(modules);
-    const { recipes, problems } = await evaluated(modules);
-    const found = [...types, ...problems];
-    const notes = recipes.map(({ fits }) => fits);
-    for (const note of new Set(notes)) if (note !== undefined) say(note);
+    const { recipes, problems, unseen } = await evaluated(modules);
+    const found = [...types, ...untold(problems, types)];
     if (found.length === 0) {
       for (const { recipe, sum } of recipes) {
         print(printable(`${sum.slice(0, 16)}  ${recipe.output}\n`));
       }
-      print(`${modules.where}: nothing is wrong\n`);
+      const where = unseen.length === 0 ? "" : " with what could be looked at";
+      print(printable(`${modules.where}: nothing is wrong${where}\n`));
     } else {
       const count = found.length === 1 ? "1 problem" : `${found.length} problems`;
       const lines = found.map(({ path, message }) => `  ${path}: ${message}\n`);
       print(printable(`${count} in ${modules.where}:\n${lines.join("")}`));
     }
+    for (const what of unseen) print(printable(`not looked at: ${what}\n`));
     return {
       report: {
-        recipe: RECIPE,
+        recipe: named,
         problems: found,
+        notLookedAt: unseen,
         recipes: recipes.map(({ recipe, sum }) => ({ hash: sum, output: recipe.output })),
       },
       failed: found.length > 0,
@@ -60,79 +48,42 @@ export const check = command({
   },
 });
 
-/** A recipe that could be had, with what was not looked at. */
-interface Checked {
-  readonly recipe: Recipe;
-  readonly sum: string;
-  readonly fits?: string;
+/** What there is to say of the recipes of a module. */
+interface Evaluated extends Fit {
+  readonly recipes: readonly { readonly recipe: Recipe; readonly sum: string }[];
 }
 
 /** The recipes of the modules, and all problems of what they say. */
-async function evaluated(
-  modules: RecipeModules,
-): Promise<{ recipes: readonly Checked[]; problems: readonly Found[] }> {
+async function evaluated(modules: RecipeModules): Promise<Evaluated> {
   try {
     const { recipes, list } = await evaluateModules(modules);
-    const checked = await Promise.all(
-      recipes.map(async (recipe) => ({ recipe, sum: hash(recipe), ...await fit(recipe) })),
-    );
-    const problems = checked.flatMap(({ problems }, i) =>
-      list ? problems.map(({ path, message }) => ({ path: `[${i}].${path}`, message })) : problems
-    );
-    return { recipes: checked, problems };
+    const fits = await Promise.all(recipes.map(fitOf));
+    const place = (i: number, path: string) => list ? `[${i}].${path}` : path;
+    return {
+      recipes: recipes.map((recipe) => ({ recipe, sum: hash(recipe) })),
+      problems: fits.flatMap(({ problems }, i) =>
+        problems.map(({ path, message }) => ({ path: place(i, path), message }))
+      ),
+      unseen: [...new Set(fits.flatMap(({ unseen }) => unseen))],
+    };
   } catch (error) {
-    if (error instanceof RecipeError) return { recipes: [], problems: foundOf(error) };
+    const none = { recipes: [], unseen: [] };
+    if (error instanceof RecipeError) return { ...none, problems: foundOf(error) };
     if (!(error instanceof RecipeModuleError)) throw error;
-    return { recipes: [], problems: [{ path: modules.name, message: error.message }] };
+    return { ...none, problems: [{ path: modules.name, message: error.message }] };
   }
 }
 
-/** The problems of a recipe as path and message. */
-const foundOf = ({ problems }: RecipeError): readonly Found[] =>
-  problems.map((problem) => ({
-    path: problem.path,
-    message: describe(problem).slice(problem.path.length + 2),
-  }));
-
-/** Whether rules and stages fit the layers and tensors that config.json tells of. */
-async function fit(
-  recipe: Recipe,
-): Promise<{ problems: readonly Found[]; fits?: string }> {
-  try {
-    const student = await studentOf(recipe);
-    if (student === undefined) {
-      const teacher = locationText(recipe.teacher as Checkpoint);
-      return {
-        problems: [],
-        fits: printable(
-          `${teacher} is not here: whether surgery and trains fit its layers is not checked`,
-        ),
-      };
-    }
-    const problems = stageProblems(recipe.stages, student);
-    return { problems: problems.length === 0 ? [] : foundOf(new RecipeError(problems)) };
-  } catch (error) {
-    if (error instanceof RecipeError) return { problems: foundOf(error) };
-    if (!(error instanceof FormatError)) throw error;
-    return { problems: [{ path: "teacher", message: error.message }] };
-  }
-}
-
-/** The model that a recipe makes, by config.json alone; nothing where that is not here. */
-async function studentOf(recipe: Recipe): Promise<ModelSpec | undefined> {
-  const { teacher } = recipe;
-  if (teacher.kind === "new") {
-    const { tokenizer } = teacher;
-    // A tokenizer file decides the size of the vocabulary, which no name of a tensor depends on.
-    const vocab_size = tokenizer.kind === "byteLevelBpe" ? tokenizer.pieces : 1;
-    return checkpointSpec(
-      parseConfig({ vocab_size, ...teacher.config }, "teacher.config"),
-      new Map(),
-    );
-  }
-  const config = await teacherConfig(teacher);
-  if (config === undefined) return undefined;
-  return conversionOf(recipe, { config, spec: checkpointSpec(config, new Map()) }).student;
+/** Problems but for unknown keys that TypeScript tells of by their names, at their places. */
+function untold(problems: readonly Found[], types: readonly Found[]): readonly Found[] {
+  const told = new Set(
+    types.flatMap(({ message }) =>
+      [...message.matchAll(/'([^']+)' does not exist in type/g)].map(([, name]) => name)
+    ),
+  );
+  return problems.filter(({ path, message }) =>
+    !(/, found an unknown key(;|$)/.test(message) && told.has(path.split(".").at(-1)!))
+  );
 }
 
 if (import.meta.main) await main(check);

@@ -1,13 +1,14 @@
 /**
  * Commands as plain values. The frame reads the command line, writes the help, prints the JSON and
- * turns errors into a message and an exit code: 0 done, 1 failed, 2 something wrong with the input.
+ * turns errors into a message and an exit code, which the help tells.
  */
 
 import { printable, RecipeError } from "../dsl/problem.ts";
 import { FormatError } from "../formats/error.ts";
-import { asksForHelp, type Given, readArguments } from "./arguments.ts";
+import { asksFor, asksForHelp, type Given, readArguments } from "./arguments.ts";
 import { type Flag, type Flags, toggle, UsageError } from "./flags.ts";
 import { RecipeModuleError } from "./recipe_module.ts";
+import { wrap } from "./table.ts";
 
 /** Where a command writes. */
 export interface Output {
@@ -63,6 +64,19 @@ const SYSTEM: Streams = {
   stderr: (text) => write(Deno.stderr, text),
 };
 
+/** Columns of the help. */
+const WIDTH = 100;
+/** Columns of the longest flag that its description stands beside. */
+const LEFT = 32;
+
+const EXIT_CODES = "Exit code: 0 done; 1 the answer is no (check, diff, golden), or the run was " +
+  "stopped or failed; 2 something is wrong with the input.";
+
+/** Lines that hang: all but the first begin with spaces. */
+function hanging(text: string, indent: number): string {
+  return wrap(text, WIDTH - indent).join(`\n${" ".repeat(indent)}`);
+}
+
 /** The text of `--help`. */
 export function help<A extends string, F extends Flags>(command: Command<A, F>): string {
   const all: Flags = { ...command.flags, ...COMMON };
@@ -72,21 +86,27 @@ export function help<A extends string, F extends Flags>(command: Command<A, F>):
   const list = Object.entries(all);
   const required = list.filter(([, flag]) => flag.required).map(word);
   const usage = ["deno task", command.name, ...names, ...required, "[flags]"].join(" ");
-  const column = Math.max(...[...names, ...list.map(word)].map((text) => text.length)) + 2;
-  const row = (left: string, right: string) => `  ${left.padEnd(column)}${right}`;
+  const widths = [...names, ...list.map(word)].map((text) => text.length);
+  const column = Math.max(...widths.filter((width) => width <= LEFT)) + 2;
+  const row = (left: string, right: string) => {
+    const beside = left.length <= LEFT ? left.padEnd(column) : `${left}\n${" ".repeat(2 + column)}`;
+    return `  ${beside}${hanging(right, 2 + column)}`;
+  };
   const flagRow = (entry: [string, Flag<unknown>]) => {
     const [, { description, required, otherwiseShown }] = entry;
     const note = required ? " (required)" : otherwiseShown ? ` (default: ${otherwiseShown})` : "";
     return row(word(entry), description + note);
   };
   return [
-    `${command.name}: ${command.summary}`,
+    hanging(`${command.name}: ${command.summary}`, 2),
     "",
-    `Usage: ${usage}`,
+    hanging(`Usage: ${usage}`, 2),
     ...names.map((name) => row(name, command.arguments[name])),
     "",
     "Flags:",
     ...list.map(flagRow),
+    "",
+    hanging(EXIT_CODES, 2),
     "",
   ].join("\n");
 }
@@ -114,6 +134,13 @@ function inputProblem(name: string, error: unknown): string | undefined {
     return `${error.message}\n${helped}`;
   }
   return undefined;
+}
+
+/** The problems of an error of the input one by one, for programs. */
+function problemList(error: unknown): readonly object[] {
+  if (error instanceof UsageError) return error.problems.map((message) => ({ message }));
+  if (error instanceof RecipeError || error instanceof FormatError) return error.problems;
+  return [];
 }
 
 /** Runs a command with the words of a command line; returns the exit code. */
@@ -146,6 +173,10 @@ export async function runCommand<A extends string, F extends Flags>(
     const problem = inputProblem(name, error);
     if (problem !== undefined) {
       stderr(`${printable(problem)}\n`);
+      if (asksFor("json", words, flags)) {
+        const report = { error: printable(problem), problems: problemList(error) };
+        stdout(`${JSON.stringify(report)}\n`);
+      }
       return 2;
     }
     stderr(`${name}: ${error instanceof Error ? error.stack ?? error.message : error}\n`);

@@ -5,9 +5,12 @@ import { dotPlotSvg } from "./draw/dot_plot.ts";
 import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
-import { runRecipe } from "../train/convert.ts";
+import type { Problem as FileProblem } from "../formats/error.ts";
+import { isBegun, runRecipe } from "../train/convert.ts";
 import { NotFiniteError } from "../train/finite.ts";
 import { originOf } from "../train/origin.ts";
+import { checkData } from "../train/preparation.ts";
+import { fileProblems, type OnProgress, problemsOf } from "../train/sources.ts";
 import { stageProblems } from "../train/stage_graph.ts";
 import { type LocalRecipe, localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
@@ -25,7 +28,8 @@ import {
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, optional, path, seconds } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
-import { loadRecipes } from "./recipe_module.ts";
+import { shown } from "./recipe/error.ts";
+import { loadRecipes, RecipeModuleError, RECIPES } from "./recipe_module.ts";
 import { commandLine } from "./command_line.ts";
 import { runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";
@@ -40,8 +44,21 @@ const FLAGS = {
   ...deviceFlags,
 };
 
-/** Finds what is wrong with any of the recipes before one of them is run. */
-function check(recipes: readonly LocalRecipe[], names: readonly string[]): void {
+/** Problems of files as those of a recipe's data. */
+const ofData = (problems: readonly FileProblem[]): readonly Problem[] =>
+  problems.map(({ file, at, expected, found, advice }) => ({
+    path: `data: ${file}${at === undefined ? "" : `: ${at}`}`,
+    expected,
+    found,
+    hint: advice,
+  }));
+
+/** Finds what is wrong with any of the recipes, or with their data, before one of them is run. */
+function check(
+  recipes: readonly LocalRecipe[],
+  names: readonly string[],
+  onProgress: OnProgress,
+): void {
   const problems: Problem[] = [];
   recipes.forEach(({ recipe, folderOf }, i) => {
     const other = recipes.findIndex((one) => one.recipe.output === recipe.output);
@@ -51,9 +68,17 @@ function check(recipes: readonly LocalRecipe[], names: readonly string[]): void 
       const expected = "an output of its own";
       add([{ path: "output", expected, found: `that of ${names[other]}` }]);
     }
-    if (recipe.teacher.kind === "new") return;
+    // What is begun has its tokens already.
+    const begins = !isBegun(recipe, recipe.output);
+    if (recipe.teacher.kind === "new") {
+      // Its tokenizer is made of the data when it is run.
+      if (begins) add(ofData(recipe.data.flatMap(fileProblems)));
+      return;
+    }
     try {
-      add(stageProblems(recipe.stages, originOf(recipe, undefined, () => {}, folderOf).student));
+      const origin = originOf(recipe, undefined, () => {}, folderOf);
+      add(stageProblems(recipe.stages, origin.student));
+      if (begins) add(ofData(problemsOf(() => checkData(recipe, origin, onProgress))));
     } catch (error) {
       if (!(error instanceof RecipeError)) throw error;
       add(error.problems);
@@ -73,18 +98,22 @@ function sharedFolder(recipes: readonly Recipe[]): string {
 export const compare = command({
   name: "compare",
   summary: "runs every recipe of a module that is not done yet, and compares what they became",
-  arguments: { RECIPES: "a module whose default export is a list of recipes" },
+  arguments: { RECIPES },
   flags: FLAGS,
-  run: async ({ arguments: { RECIPES }, flags }, { print, say }) => {
+  run: async ({ arguments: { RECIPES: named }, flags }, { print, say }) => {
     const progress = standardProgress(say);
-    const { recipes: written } = await loadRecipes(RECIPES);
+    const { recipes: written, list } = await loadRecipes(named);
+    if (!list) {
+      const advice = `Run it with: deno task convert ${shown(named)}`;
+      throw new RecipeModuleError(shown(named), "it is one recipe, and no list of them", advice);
+    }
     const locals = await Array.fromAsync(written, (recipe) => localRecipe(recipe, progress));
     const recipes = locals.map(({ recipe }) => recipe);
     const names = namesOf(recipes);
-    check(locals, names);
-    const title = basename(RECIPES).replace(/\.[^.]+$/, "");
+    check(locals, names, progress.count);
+    const title = basename(named).replace(/\.[^.]+$/, "");
     const prefix = flags.out ?? join(sharedFolder(recipes), title);
-    const line = commandLine("compare", [RECIPES], FLAGS, flags);
+    const line = commandLine("compare", [named], FLAGS, flags);
     const listen = () =>
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
     const run = async (device: Parameters<typeof runRecipe>[1]["device"], i: number) => {
@@ -95,7 +124,7 @@ export const compare = command({
           device,
           out: output,
           // What is done is found, and what was stopped goes on.
-          resume: true,
+          resume: "if any",
           dtype: "float32",
           folderOf: locals[i].folderOf,
           checkpointSeconds: flags["checkpoint-every"],

@@ -12,7 +12,7 @@ import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, choice, optional, path, seconds, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
-import { loadRecipe } from "./recipe_module.ts";
+import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { resumeCommand } from "./command_line.ts";
 import { ratioText, runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";
@@ -37,10 +37,10 @@ const FLAGS = {
 export const convert = command({
   name: "convert",
   summary: "runs a recipe: converts its teacher, or trains its new model, stage by stage",
-  arguments: { RECIPE: "a recipe module (.ts, .js) or a recipe as JSON" },
+  arguments: { RECIPE },
   flags: FLAGS,
-  run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
-    const written = await loadRecipe(RECIPE);
+  run: async ({ arguments: { RECIPE: named }, flags }, { print, say }) => {
+    const written = await loadRecipe(named);
     const seeded = flags.seed === undefined ? written : build({ ...written, seed: flags.seed });
     const out = flags.out ?? seeded.output;
     const progress = standardProgress(say);
@@ -61,7 +61,7 @@ export const convert = command({
         }));
       progress.end();
       if (outcome.kind === "stopped") {
-        say(stoppedText(outcome, resumeCommand("convert", [RECIPE], FLAGS, flags)));
+        say(stoppedText(outcome, resumeCommand("convert", [named], FLAGS, flags)));
         return { report: { ...outcome }, failed: true };
       }
       const { report, before } = outcome;

@@ -5,10 +5,8 @@ import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/serialise.ts";
 import { FormatError } from "../formats/error.ts";
 import { command, main } from "./command.ts";
-import { loadRecipe } from "./recipe_module.ts";
+import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { teacherConfig } from "./teacher_config.ts";
-
-const RECIPE = "a recipe module (.ts, .js), its https: URL, or a recipe as JSON";
 
 /** The command. */
 export const diff = command({

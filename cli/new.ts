@@ -1,6 +1,8 @@
 /** `deno task new`: a recipe to begin with. */
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { writeFileAtomic } from "../formats/atomic_file.ts";
+import { exists } from "../hub/cache.ts";
 import { command, main } from "./command.ts";
 import { UsageError } from "./flags.ts";
 import { MOD } from "./recipe/graph.ts";
@@ -14,7 +16,7 @@ export const newRecipe = command({
   summary: `writes a commented recipe to begin with, ${FOLDER}/NAME.ts`,
   arguments: { NAME: "what the recipe is called: letters, digits, -, _ and ." },
   flags: {},
-  run: async ({ arguments: { NAME } }, { print }) => {
+  run: ({ arguments: { NAME } }, { print }) => {
     const name = NAME.replace(/\.ts$/, "");
     if (!/^[A-Za-z0-9_][\w.-]{0,99}$/.test(name)) {
       throw new UsageError(
@@ -23,16 +25,13 @@ export const newRecipe = command({
     }
     const file = join(FOLDER, `${name}.ts`);
     const mod = relative(dirname(join(Deno.cwd(), file)), fileURLToPath(MOD)).replaceAll("\\", "/");
-    try {
-      await Deno.mkdir(FOLDER, { recursive: true });
-      await Deno.writeTextFile(file, template(name, mod), { createNew: true });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+    if (exists(file)) {
       throw new UsageError(`NAME: expected one that is free, found ${file}; choose another`);
     }
+    writeFileAtomic(file, template(name, mod));
     const next = ["check", "plan", "convert"].map((task) => `deno task ${task} ${file}`);
     print(`${file}\nNext, after reading it:\n  ${next.join("\n  ")}\n`);
-    return { report: { file } };
+    return Promise.resolve({ report: { file } });
   },
 });
 

@@ -18,7 +18,6 @@ import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts
 import { stageBudget } from "../plan/budget.ts";
 import { conversionOf } from "../plan/conversion.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
-import { knownConfig } from "../plan/known_configs.ts";
 import { planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
 import { checkpointSpec } from "../plan/spec.ts";
@@ -30,7 +29,8 @@ import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
 import { planText } from "./plan_text.ts";
-import { loadRecipe } from "./recipe_module.ts";
+import { loadRecipe, RECIPE } from "./recipe_module.ts";
+import { knownTeacher } from "./teacher_config.ts";
 
 /** Tokens of the text that a layer's FLOPs are an average over. */
 const LONG = 32768;
@@ -72,7 +72,7 @@ function exists(path: string): boolean {
  * its name; or, last, the config on the hub.
  */
 async function teacherOf(teacher: Checkpoint, file: string | undefined): Promise<TeacherConfig> {
-  const { location, revision } = teacher;
+  const { location } = teacher;
   const own = join(location, "config.json");
   const weights = ["model.safetensors", "model.safetensors.index.json"];
   const alone = exists(own) && !weights.some((name) => exists(join(location, name)));
@@ -80,13 +80,13 @@ async function teacherOf(teacher: Checkpoint, file: string | undefined): Promise
   if (read !== undefined) {
     return configOnly(parseConfig(readJsonObject(read, CONFIG_LIMIT), read), read);
   }
-  const known = revision === undefined ? knownConfig(location) : undefined;
+  const known = knownTeacher(teacher);
   if (known === undefined) return await inspectTeacher(teacher);
   try {
     return await inspectTeacher(teacher, () => ({ ...hubSettings(), offline: true }));
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    return configOnly(parseConfig(known, location), location);
+    return configOnly(known, location);
   }
 }
 
@@ -171,10 +171,10 @@ async function fleetFor(
 export const plan = command({
   name: "plan",
   summary: "shows what a recipe will do and take: every layer's fate, bytes, FLOPs, time, money",
-  arguments: { RECIPE: "a recipe module (.ts, .js; FILE#NAME for another export) or JSON" },
+  arguments: { RECIPE },
   flags: FLAGS,
-  run: async ({ arguments: { RECIPE }, flags }, { print, say }) => {
-    const recipe = await loadRecipe(RECIPE);
+  run: async ({ arguments: { RECIPE: named }, flags }, { print, say }) => {
+    const recipe = await loadRecipe(named);
     const { student, from } = await modelsOf(recipe, flags.config);
     const problems = stageProblems(recipe.stages, student, from?.spec);
     if (problems.length > 0) throw new RecipeError(problems);

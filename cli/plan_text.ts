@@ -25,9 +25,11 @@ export function dollarsText(dollars: number): string {
     : `$${Math.round(dollars).toLocaleString("en-US")}`;
 }
 
-/** Seconds as a clock, or as hours from ten minutes on a fleet. */
-export function timeText(seconds: number): string {
-  return seconds < 3600 ? clock(seconds) : `${(seconds / 3600).toFixed(1)} h`;
+/** Seconds of this machine as a clock; of a fleet, which is paid by the hour, in hours. */
+export function timeText(seconds: number, { holdsModels }: Pick<Fleet, "holdsModels">): string {
+  if (seconds < 1) return "<1 s";
+  if (holdsModels) return clock(seconds);
+  return seconds < 18 ? "<0.01 h" : `${(seconds / 3600).toFixed(2)} h`;
 }
 
 /** A relative difference as +12 %. */
@@ -38,20 +40,36 @@ export function residualText(found: number, expected: number): string {
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
+/** The flags of converting mixers, in brackets after their names. */
+const FLAGS = /(RAD-RWKV\d) \(([^)]*)\)/g;
+
+/** A row for neighbouring layers that are alike; flags stand once, under the table. */
 function layerTable({ layers }: Plan, flops: readonly number[]): string {
-  return table([
-    ["layer", "from", "to", "parameters", "copied", "bytes", "FLOPs/token", "state at 32K"],
-    ...layers.map(({ layer, from, to, parameters, copied, stateBytes }, i) => [
-      `${layer}`,
-      from,
-      to,
+  const rows: { first: number; last: number; cells: readonly string[] }[] = [];
+  for (const [i, { layer, from, to, parameters, copied, stateBytes }] of layers.entries()) {
+    const cells = [
+      from.replace(FLAGS, "$1"),
+      to.replace(FLAGS, "$1"),
       countText(parameters),
       countText(copied),
       bytesText(4 * parameters),
       countText(Math.round(flops[i])),
       bytesText(stateBytes),
+    ];
+    const before = rows.at(-1);
+    if (before?.cells.join() === cells.join()) before.last = layer;
+    else rows.push({ first: layer, last: layer, cells });
+  }
+  const flags = layers.flatMap(({ from, to }) =>
+    [...`${from} ${to}`.matchAll(FLAGS)].map(([, name, flags]) => `${name}: ${flags}\n`)
+  );
+  return table([
+    ["layers", "from", "to", "parameters", "copied", "bytes", "FLOPs/token", "state at 32K"],
+    ...rows.map(({ first, last, cells }) => [
+      first === last ? `${first}` : `${first}-${last}`,
+      ...cells,
     ]),
-  ]);
+  ]) + [...new Set(flags)].join("");
 }
 
 function stageTable({ plan, budgets, fleet, published }: Planned): string {
@@ -73,10 +91,10 @@ function stageTable({ plan, budgets, fleet, published }: Planned): string {
         `${stage.batch}`,
         countText(stage.trained),
         countText(flops),
-        timeText(seconds),
+        timeText(seconds, fleet),
         ...(published === undefined
           ? []
-          : [`${published[i]} h`, residualText(seconds, 3600 * published[i])]),
+          : [`${published[i].toFixed(2)} h`, residualText(seconds, 3600 * published[i])]),
         ...(fleet.price > 0 ? [dollarsText(dollars)] : []),
       ];
     }),
@@ -144,7 +162,7 @@ export function planText(planned: Planned): string {
       `state at 32K ${bytesText(teacher.stateBytesAt32K)}`,
     ]),
     `training: ${countText(sum(budgets.map(({ flops }) => flops)))} FLOPs, ` +
-    `${timeText(seconds)}${money}${paper}`,
+    `${timeText(seconds, fleet)}${money}${paper}`,
     ...plan.stages.flatMap(({ name, lr, mixerLr }) =>
       mixerLr === undefined
         ? []

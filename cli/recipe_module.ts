@@ -18,6 +18,14 @@ import type { Answer, Order } from "./recipe_worker.ts";
 
 export { RecipeModuleError };
 
+const MODULE = "a module (.ts, .js; FILE#NAME for another export than the default one)";
+
+/** How the help calls the argument of commands that take a recipe. */
+export const RECIPE = `${MODULE}, the https: URL of one that was fetched, or JSON`;
+
+/** The same of commands that take a list. */
+export const RECIPES = `${MODULE} or the https: URL of one that was fetched; it exports a list`;
+
 /** Limits on the evaluation of a recipe module. */
 export interface Limits {
   /** Seconds until it must have given its recipe. */

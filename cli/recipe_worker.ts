@@ -51,9 +51,14 @@ const blobUrl = (source: string, type: string) => URL.createObjectURL(new Blob([
 /** Leaves no way out of this thread but its answer. */
 function lockDown(): void {
   for (const name of PERMISSIONS) Deno.permissions.revokeSync({ name });
+  for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"]) {
+    Reflect.deleteProperty(EventTarget.prototype, name);
+  }
   for (const name of Reflect.ownKeys(globalThis)) {
     if (typeof name !== "string" || !LANGUAGE.has(name)) Reflect.deleteProperty(globalThis, name);
   }
+  // Deno calls this of every promise that is rejected and left alone: nobody is to take it over.
+  Object.defineProperty(globalThis, "dispatchEvent", { value: () => true });
   // Text becomes code only through these.
   const kinds = [() => {}, async () => {}, function* () {}, async function* () {}];
   for (const kind of kinds) {
@@ -119,7 +124,17 @@ function placeOf({ message, stack = "" }: Error, urls: readonly string[]): strin
   return place === undefined || /blob:\S+:\d+/.test(message) ? "" : `\n    at ${place}`;
 }
 
-/** Taken before a recipe can replace it. */
+/** Taken before a recipe can replace them. */
 const post = self.postMessage.bind(self);
+const later = self.setTimeout.bind(self);
+const close = self.close.bind(self);
 
-self.onmessage = async ({ data }: MessageEvent<Order>) => post(await evaluate(data));
+self.onmessage = async ({ data }: MessageEvent<Order>) => {
+  const answer = await evaluate(data);
+  // The limits on time and memory end with the answer. A timer comes after all promises of the
+  // recipe, so that they are within; closing stops whatever the answer itself has set going.
+  later(() => {
+    post(answer);
+    close();
+  });
+};

@@ -18,7 +18,7 @@ import { canResume, openJob } from "./tokenize/job.ts";
 import { encodeInOrder } from "./tokenize/threads.ts";
 
 /** Threads at most: far beyond any machine, and few enough to start. */
-const WORKER_LIMIT = 256;
+const THREAD_LIMIT = 256;
 
 const FLAGS = {
   tokenizer: required(path("CHECKPOINT", "a folder with tokenizer.json, or the name of a model")),
@@ -28,7 +28,7 @@ const FLAGS = {
     "files named .jsonl are JSON lines with a field text, all others a document each",
   ),
   "append-eod": toggle("append the tokenizer's end-of-text token to every document"),
-  workers: absent(whole("threads that encode", 1, WORKER_LIMIT), "one a core"),
+  threads: absent(whole("threads that encode", 1, THREAD_LIMIT), "one a core"),
   resume: toggle("go on where an earlier run with the same sources and flags stopped"),
   "checkpoint-every": optional(seconds("time between checkpoints; 0 is after every MiB"), 10),
 };
@@ -59,6 +59,14 @@ function bytesBefore(files: readonly InputFile[], { file, byte }: Position): num
   return files.slice(0, file).reduce((sum, { bytes }) => sum + bytes, byte);
 }
 
+/** Whether an error says what is wrong with the sources, and not with what is written. */
+function isOfSources(error: unknown, files: readonly InputFile[]): boolean {
+  return error instanceof FormatError &&
+    error.problems.every(({ file }) =>
+      files.some(({ path }) => file === path || file.startsWith(`${path}:`))
+    );
+}
+
 /** The command. */
 export const tokenize = command({
   name: "tokenize",
@@ -72,7 +80,7 @@ export const tokenize = command({
     const files = inputFiles(sources, flags.field);
     const type = tokenTypeFor(tokenizer.vocabularySize);
     const end = flags["append-eod"] ? { end: endOf(tokenizer, folder) } : {};
-    const workers = flags.workers ?? navigator.hardwareConcurrency;
+    const threads = flags.threads ?? navigator.hardwareConcurrency;
     const prefix = resolve(flags.out);
     const resumes = flags.resume && canResume(prefix);
     if (flags.resume && !resumes) say("there is nothing to resume: the run starts afresh");
@@ -110,15 +118,22 @@ export const tokenize = command({
     let last = performance.now();
     job.checkpoint();
     const order = { tokenizer: folder, type, ...end };
-    for await (const done of encodeInOrder(chunksOf(files, job.position), workers, order)) {
-      job.append(done.encoded, done.chunk.next);
-      show();
-      if (!stop.wanted && performance.now() - last < 1000 * flags["checkpoint-every"]) continue;
-      job.checkpoint();
-      last = performance.now();
-      if (stop.wanted) break;
+    try {
+      for await (const done of encodeInOrder(chunksOf(files, job.position), threads, order)) {
+        job.append(done.encoded, done.chunk.next);
+        show();
+        if (!stop.wanted && performance.now() - last < 1000 * flags["checkpoint-every"]) continue;
+        job.checkpoint();
+        last = performance.now();
+        if (stop.wanted) break;
+      }
+    } catch (error) {
+      // Sources that must be corrected are no longer what a run would go on with.
+      if (!resumes && isOfSources(error, files)) job.discard();
+      throw error;
+    } finally {
+      progress.end();
     }
-    progress.end();
     const tokens = job.tokenBytes / size;
     const { documents } = job;
     const elapsed = (performance.now() - began) / 1000;
@@ -126,6 +141,15 @@ export const tokenize = command({
       const go = resumeCommand("tokenize", sources, FLAGS, flags);
       say(`stopped after ${documents.toLocaleString("en-US")} documents\nGo on with: ${go}`);
       return { report: { kind: "stopped", tokens, documents }, failed: true };
+    }
+    if (tokens === 0) {
+      job.discard();
+      throw new FormatError({
+        file: sources.join(", "),
+        expected: "at least one token",
+        found: "none",
+        advice: "check the sources: their documents are empty",
+      });
     }
     job.finish();
     const speed = (tokens - start.tokens) / elapsed;
@@ -144,7 +168,7 @@ export const tokenize = command({
         ...end,
         seconds: elapsed,
         tokensPerSecond: speed,
-        workers,
+        threads,
       },
     };
   },

@@ -2,7 +2,7 @@
 import type { Mixer } from "./mixers.ts";
 import type { Recipe } from "./recipe.ts";
 import { isSchedule, numberText, scheduleText } from "./schedules.ts";
-import { resolveSurgery } from "./surgery.ts";
+import { type Choice, resolveSurgery } from "./surgery.ts";
 
 /** One thing that two recipes say differently. */
 export interface Difference {
@@ -34,7 +34,7 @@ export function differences(
   });
 }
 
-/** The differences in the mixers of layers, of neighbours that differ alike together. */
+/** The differences in the mixers of layers, those that differ alike together, and in `worst(n)`. */
 function byLayer(from: Recipe, to: Recipe, count?: number): readonly Difference[] | undefined {
   if (count === undefined) return undefined;
   const [before, after] = [from, to].map(({ surgery }) => resolveSurgery(surgery, count));
@@ -47,10 +47,15 @@ function byLayer(from: Recipe, to: Recipe, count?: number): readonly Difference[
     group.layers.push(layer);
     alike.set(key, group);
   });
-  return [...alike.values()].flatMap(({ layers, from, to }) =>
+  const mixers = [...alike.values()].flatMap(({ layers, from, to }) =>
     compare(`layers[${ranges(layers)}]`, from, to)
   );
+  // Layers that are yet to be measured have converted mixers above.
+  return [...mixers, ...compare("surgery.worst", worst(before.choice), worst(after.choice))];
 }
+
+/** What `worst(n)` chooses among, with layers as `0-3,7`. */
+const worst = (choice?: Choice) => choice && { ...choice, layers: ranges(choice.layers) };
 
 /** Ascending numbers as `0-3,7`. */
 function ranges(numbers: readonly number[]): string {

@@ -19,9 +19,8 @@ export class AtomicFile implements Disposable {
   constructor(readonly path: string) {
     this.#partial = `${path}.partial`;
     this.#guard(() => {
-      Deno.mkdirSync(dirname(path), { recursive: true });
       removeFile(this.#partial);
-      this.#file = Deno.openSync(this.#partial, { write: true, createNew: true });
+      this.#file = createFile(this.#partial);
     });
   }
 
@@ -101,6 +100,18 @@ export function writeFileAtomic(
 /** `writeFileAtomic` for JSON: two spaces, a newline at the end. */
 export function writeJsonAtomic(path: string, value: unknown): void {
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** A new file, and the folders above it: a folder that is there needs no permission. */
+function createFile(path: string): Deno.FsFile {
+  const create = () => Deno.openSync(path, { write: true, createNew: true });
+  try {
+    return create();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  Deno.mkdirSync(dirname(path), { recursive: true });
+  return create();
 }
 
 function removeFile(path: string): void {

@@ -60,6 +60,12 @@ export function runFolderOf(recipe: Recipe, out: string): string {
   return `${resolve(out)}.run-${hash(recipe).slice(0, 12)}`;
 }
 
+/** Whether an earlier run of a recipe that writes to `out` is there, unfinished or done. */
+export function isBegun(recipe: Recipe, out: string): boolean {
+  return isFolder(runFolderOf(recipe, out)) ||
+    earlierReport(resolve(out), hash(recipe)) !== undefined;
+}
+
 /**
  * Runs a recipe. What is wrong with recipe, teacher or data is found before training, and nothing
  * of such a run stays; any other failure leaves the run's folder, from which it can be resumed.
@@ -73,11 +79,13 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
   recoverOutput(out);
   checkOutput(out);
   const unfinished = isFolder(path);
-  const resumes = options.resume && unfinished;
-  if (options.resume && !unfinished) {
+  const resumes = options.resume !== false && unfinished;
+  if (options.resume !== false && !unfinished) {
     const report = earlierReport(out, hash(recipe));
     if (report !== undefined) return { kind: "done", report, before: true };
-    events.note("there is nothing to resume: the run starts afresh");
+    if (options.resume !== "if any") {
+      events.note("there is nothing to resume: the run starts afresh");
+    }
   }
   if (!options.resume && unfinished) {
     events.note("starts afresh; --resume would have gone on with the unfinished run of before");

@@ -37,8 +37,11 @@ export interface RunOptions {
   readonly device: Device;
   /** Where the result goes. */
   readonly out: string;
-  /** Goes on where an earlier run of the same recipe stopped. */
-  readonly resume: boolean;
+  /**
+   * Goes on where an earlier run of the same recipe stopped, or finds that it is done. Where there
+   * is neither this is said, unless it was asked for with "if any".
+   */
+  readonly resume: boolean | "if any";
   readonly dtype: OutputDtype;
   /** Seconds between checkpoints. */
   readonly checkpointSeconds: number;

@@ -112,6 +112,32 @@ function amountOf(source: Source, vocabulary: Vocabulary, onProgress: OnProgress
   }
 }
 
+/** What of a source's files is not there or cannot be opened; texts are not read. */
+export function fileProblems(source: Source): readonly Problem[] {
+  switch (source.kind) {
+    case "text":
+    case "jsonl":
+      return source.globs.flatMap((glob) => problemsOf(() => sourceFiles(glob)));
+    case "binidx":
+      return problemsOf(() => openBinidx(source.prefix)[Symbol.dispose]());
+    case "samples":
+      return [];
+    default:
+      return source satisfies never;
+  }
+}
+
+/** The problems of files that something throws. */
+export function problemsOf(look: () => unknown): readonly Problem[] {
+  try {
+    look();
+    return [];
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    return error.problems;
+  }
+}
+
 /** What a list of sources is called in messages. */
 function namesOf(sources: readonly Source[]): string {
   return sources.flatMap((source) => {
@@ -143,12 +169,7 @@ export function checkSources(
   const problems: Problem[] = [];
   let amount = 0;
   for (const source of sources) {
-    try {
-      amount += amountOf(source, vocabulary, onProgress);
-    } catch (error) {
-      if (!(error instanceof FormatError)) throw error;
-      problems.push(...error.problems);
-    }
+    problems.push(...problemsOf(() => amount += amountOf(source, vocabulary, onProgress)));
   }
   if (problems.length > 0) throw new FormatError(problems);
   if (amount === 0) throw emptyCorpus(sources);

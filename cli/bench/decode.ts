@@ -7,6 +7,7 @@ import { writeFileAtomic } from "../../formats/atomic_file.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
 import { mixerText } from "../../plan/plan.ts";
 import { machineReport } from "../../train/machine.ts";
+import { checkpointFolder } from "../checkpoints.ts";
 import type { Outcome, Output } from "../command.ts";
 import { withDevice } from "../device.ts";
 import { UsageError } from "../flags.ts";
@@ -55,10 +56,8 @@ export async function decodeBench(flags: BenchFlags, output: Output): Promise<Ou
   if (tokens < window) {
     throw new UsageError(`--tokens: expected at least a window of ${window}, found ${tokens}`);
   }
-  if (svg !== undefined && Deno.permissions.querySync({ name: "write" }).state !== "granted") {
-    throw new UsageError("--svg: this task writes nothing; use `deno task bench-decode`");
-  }
-  const folders = [checkpoint, ...(against === undefined ? [] : [against])];
+  const named = [checkpoint, ...(against === undefined ? [] : [against])];
+  const folders = await Array.fromAsync(named, (name) => checkpointFolder(name, say));
   const subjects = folders.map((folder) => subjectOf(folder, flags));
   const progress = standardProgress(say);
   return await withDevice(flags, say, async (device) => {

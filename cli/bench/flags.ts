@@ -19,12 +19,12 @@ export const benchFlags = {
     choice("run the same step in PyTorch, in turn with ours (makes .venv)", PEERS),
     "no comparison",
   ),
-  checkpoint: absent(path("DIR", "the model that `decode` measures"), "none"),
-  against: absent(path("DIR", "another one beside it, its teacher for one"), "none"),
+  checkpoint: absent(path("CHECKPOINT", "the model that `decode` measures"), "none"),
+  against: absent(path("CHECKPOINT", "another one beside it, its teacher for one"), "none"),
   prompt: optional(text("P", "the text that `decode` begins with"), "The"),
   tokens: optional(whole("tokens that `decode` writes", 1), 32768),
   window: optional(whole("tokens of which `decode` takes the median", 1), 256),
-  svg: absent(path("FILE", "where `decode` draws it (deno task bench-decode)"), "not drawn"),
+  svg: absent(path("FILE", "where `decode` draws it"), "not drawn"),
   ...deviceFlags,
 };
 

@@ -1,7 +1,8 @@
 /** Recipe modules from files: imports reach the recipe's own project and Suture, nothing else. */
 import { resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { MODULE_BYTES, type ReadModule, refusal, type Wanted } from "./graph.ts";
+import { systemError } from "../../formats/error.ts";
+import { MODULE_BYTES, nameOf, type ReadModule, refusal, type Wanted } from "./graph.ts";
 
 /** This repository, from which every recipe may import. */
 const REPOSITORY = fileURLToPath(new URL("../../", import.meta.url));
@@ -45,11 +46,11 @@ function fileError(error: unknown, wanted: Wanted): unknown {
     const advice = `Check the path: relative ones start at ${Deno.cwd()}.`;
     return refusal(wanted, "there is no such file", advice);
   }
-  if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied) {
+  if (error instanceof Deno.errors.NotCapable) {
     const advice = "Give Deno --allow-read for the recipe's folder and for Suture's own.";
     return refusal(wanted, "this process may not read it", advice);
   }
-  return error;
+  return systemError(nameOf(wanted.url), "read", error);
 }
 
 /** The folders that imports of a recipe may reach, by their real paths, ending in a separator. */

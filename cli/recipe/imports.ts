@@ -25,6 +25,8 @@ interface Node {
   readonly type: string;
   readonly start: number;
   readonly loc: { readonly start: { readonly line: number; readonly column: number } };
+  /** The name of what is declared. */
+  readonly id?: { readonly type: string };
 }
 
 interface Source extends Node {
@@ -50,6 +52,19 @@ const OTHER_IMPORTS: Readonly<Record<string, string>> = {
   TSImportType: 'import("…") in a type',
 };
 
+/** What kind of import a node is that is no static one. */
+function otherImport({ type, id }: Node): string | undefined {
+  if (type === "TSModuleDeclaration" && id?.type === "StringLiteral") return 'declare module "…"';
+  return Object.hasOwn(OTHER_IMPORTS, type) ? OTHER_IMPORTS[type] : undefined;
+}
+
+/**
+ * Comments by which type checkers load files and URLs: `/// <reference`, `@deno-types`, `@ts-types`,
+ * `@jsxImportSource`, and the imports of JSDoc.
+ */
+const IMPORTING_COMMENT =
+  /^\/\s*<\s*reference|@(deno|ts|ts-self)-types|@jsx|^\*[^]*(@import|\bimport[\s*]*\()/i;
+
 const placeOf = ({ loc: { start: { line, column } } }: Node) => `${line}:${column + 1}`;
 
 /** The static imports of a module, in their order; any other kind of import is refused. */
@@ -67,13 +82,23 @@ export function readSyntax(source: string, language: "typescript" | "javascript"
     const why = `SyntaxError: ${error.message.replace(/ \(\d+:\d+\)$/, "")}`;
     return { ok: false, why, place: `${line}:${column + 1}`, advice };
   }
-  const other = find(tree.program, ({ type }) => Object.hasOwn(OTHER_IMPORTS, type));
+  const other = find(tree.program, (node) => otherImport(node) !== undefined);
   if (other !== undefined) {
     return {
       ok: false,
-      why: `it uses ${OTHER_IMPORTS[other.type]}`,
+      why: `it uses ${otherImport(other)}`,
       place: placeOf(other),
       advice: 'Import at the top of the module: import base from "./base.ts";',
+    };
+  }
+  const comments = (tree.comments ?? []) as unknown as readonly (Node & { value: string })[];
+  const importing = comments.find(({ value }) => IMPORTING_COMMENT.test(value));
+  if (importing !== undefined) {
+    return {
+      ok: false,
+      why: "it has a comment that loads types",
+      place: placeOf(importing),
+      advice: 'Import them at the top: import type { Recipe } from "@suture/suture";',
     };
   }
   const statements = tree.program.body as unknown as readonly Reexport[];

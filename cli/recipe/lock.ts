@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { writeFileAtomic, writeJsonAtomic } from "../../formats/atomic_file.ts";
-import { FormatError, show } from "../../formats/error.ts";
+import { FormatError, show, systemError } from "../../formats/error.ts";
 import { isJsonObject, readJsonObject } from "../../formats/json.ts";
 import { RecipeModuleError } from "./error.ts";
 import {
@@ -37,7 +37,7 @@ export function readLock(folder: string): Hashes {
     Deno.lstatSync(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return new Map();
-    throw error;
+    throw systemError(path, "read", error);
   }
   const { version, modules } = readJsonObject(path, LOCK_LIMIT);
   const wrong = (at: string, expected: string, found: unknown) => ({
@@ -113,7 +113,7 @@ async function readStored(path: string): Promise<Uint8Array | undefined> {
     return size > MODULE_BYTES ? new Uint8Array(0) : await Deno.readFile(path);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+    throw systemError(path, "read", error);
   }
 }
 

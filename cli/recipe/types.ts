@@ -1,6 +1,7 @@
 /** Type errors of a recipe, from `deno check`. */
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { systemError } from "../../formats/error.ts";
 import { RecipeModuleError } from "./error.ts";
 import { MOD } from "./graph.ts";
 import { rewritten, SUTURE } from "./link.ts";
@@ -26,24 +27,46 @@ export async function typeProblems(
   { where, modules }: RecipeModules,
 ): Promise<readonly TypeProblem[]> {
   if (modules.every(({ language }) => language === "json")) return [];
-  await Deno.mkdir(STORE, { recursive: true });
-  const folder = resolve(await Deno.makeTempDir({ dir: STORE, prefix: "check-" }));
+  const names = modules.map(({ language }, i) => `${i}.${ENDINGS[language]}`);
+  const copies = modules.map(({ source, imports }) =>
+    rewritten(source, imports, (index) => {
+      const { module } = imports[index];
+      return module === SUTURE ? MOD.href : `./${names[module]}`;
+    })
+  );
+  const folder = writing(STORE, () => {
+    Deno.mkdirSync(STORE, { recursive: true });
+    return resolve(Deno.makeTempDirSync({ dir: STORE, prefix: "check-" }));
+  });
   try {
-    const names = modules.map(({ language }, i) => `${i}.${ENDINGS[language]}`);
-    for (const [i, { source, imports }] of modules.entries()) {
-      const copy = rewritten(source, imports, (index) => {
-        const { module } = imports[index];
-        return module === SUTURE ? MOD.href : `./${names[module]}`;
-      });
-      await Deno.writeTextFile(join(folder, names[i]), copy);
-    }
+    writing(folder, () => {
+      for (const [i, copy] of copies.entries()) {
+        Deno.writeTextFileSync(join(folder, names[i]), copy);
+      }
+    });
     const output = await denoCheck(join(folder, names[names.length - 1]), where);
     const urls = names.map((name) => pathToFileURL(join(folder, name)).href);
+    const shown = modules.map(({ name, url }) => url.startsWith("file:") ? near(name) : name);
     const named = (text: string) =>
-      urls.reduce((rest, url, i) => rest.replaceAll(url, modules[i].name), text);
+      urls.reduce((rest, url, i) => rest.replaceAll(url, shown[i]), text);
     return read(named(output));
   } finally {
     await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** A path as it is from the current folder, where it is in that. */
+function near(path: string): string {
+  const short = relative(Deno.cwd(), path);
+  return short.startsWith("..") ? path : short;
+}
+
+/** Does what writes to a folder. @throws FormatError where the system refuses. */
+function writing<T>(folder: string, write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    throw systemError(folder, "write", error);
   }
 }
 
@@ -52,7 +75,7 @@ async function denoCheck(file: string, where: string): Promise<string> {
   try {
     // By its name, which is what --allow-run=deno allows: npx puts deno on the PATH too.
     const { code, stderr } = await new Deno.Command("deno", {
-      args: ["check", "--quiet", "--no-config", "--no-lock", file],
+      args: ["check", "--quiet", "--no-config", "--no-lock", "--no-remote", "--no-npm", file],
       env: { NO_COLOR: "1" },
       stdin: "null",
       stdout: "null",

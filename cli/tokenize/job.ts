@@ -49,6 +49,8 @@ export interface Job extends Disposable {
   checkpoint(): void;
   /** Writes the index, puts both files in their places, and removes what was beside. */
   finish(): void;
+  /** Removes what was made. */
+  discard(): void;
 }
 
 /** Bytes of the largest state that is read. */
@@ -159,6 +161,10 @@ export function openJob(prefix: string, making: Making, resume: boolean): Job {
       state = { ...state, ...changes };
       writeJsonAtomic(stateFile, state);
     };
+    const remove = () => {
+      lock.close();
+      Deno.removeSync(folder, { recursive: true });
+    };
     const kept = opened.move();
     return {
       folder,
@@ -197,9 +203,9 @@ export function openJob(prefix: string, making: Making, resume: boolean): Job {
           // A reader in between finds tokens that do not belong to the index, and says so.
           if (exists(bin)) Deno.renameSync(bin, `${prefix}.bin`);
           if (exists(idx)) Deno.renameSync(idx, `${prefix}.idx`);
-          lock.close();
-          Deno.removeSync(folder, { recursive: true });
+          remove();
         }),
+      discard: () => guard(remove),
       [Symbol.dispose]: () => kept.dispose(),
     };
   });

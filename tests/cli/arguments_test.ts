@@ -81,13 +81,13 @@ Deno.test("arguments: everything that is wrong is said at once", () => {
   assertEquals(problems(), [
     "FROM: expected where it starts, found nothing",
     "TO: expected where it ends, found nothing",
-    "--name: expected what it is called, found nothing",
+    "--name: expected NAME (what it is called), found nothing",
   ]);
   assertEquals(problems("a", "--cuont", "3", "--fast=yes", "--kind", "oval", "--count", "11"), [
     '--fast: expected no value, found "yes"',
     'there is no flag "--cuont"; did you mean --count?',
     "TO: expected where it ends, found nothing",
-    "--name: expected what it is called, found nothing",
+    "--name: expected NAME (what it is called), found nothing",
     '--count: expected a whole number from 1 to 10, found "11"',
     '--kind: expected round or square, found "oval"',
   ]);

@@ -49,7 +49,7 @@ Deno.test("bench decode: two models side by side, by position, drawn", async () 
     "--window",
     "64",
   ];
-  const drawn = await runTask("bench-decode", ...words, "--svg", svg, "--blas", "none");
+  const drawn = await bench("decode", ...words, "--svg", svg);
   assertEquals(drawn.code, 0, drawn.stderr);
   assertMatch(
     drawn.stdout,
@@ -76,12 +76,12 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await what, 'WHAT: expected train, matmul or decode, found "sort"');
   assertRefused(await none, "--checkpoint: expected the model that decode measures, found nothing");
   const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
-  const svg = bench("decode", "--checkpoint", STORIES, "--svg", "x.svg");
   assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
-  assertRefused(await svg, "--svg: this task writes nothing; use `deno task bench-decode`");
   const missing = bench("decode", "--checkpoint", "no/such/folder");
+  const unknown = bench("decode", "--checkpoint", STORIES, "--against", "no/model");
   const shape = bench("train", "--shape", "huge");
   assertRefused(await missing, /no\/such\/folder\/config\.json: expected .*check the path/);
+  assertRefused(await unknown, "no/model: expected a folder, or a model on", "deno task fetch");
   assertRefused(
     await shape,
     /--shape: expected quickstart or tiny or small or smollm, found "huge"/,

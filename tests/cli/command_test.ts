@@ -54,6 +54,9 @@ Flags:
   --tone TONE  how it sounds (required)
   --json       print one JSON object on stdout, and nothing else there
   --help       print this
+
+Exit code: 0 done; 1 the answer is no (check, diff, golden), or the run was stopped or failed; 2
+  something is wrong with the input.
 `,
   );
 });
@@ -99,10 +102,35 @@ Deno.test("command: a wrong command line is exit code 2 and says where help is",
     stderr,
     `greet: WHOM: expected who is there, found nothing
 greet: --times: expected a whole number from 1, found "0"
-greet: --tone: expected how it sounds, found nothing
+greet: --tone: expected TONE (how it sounds), found nothing
 Run \`deno task greet --help\` to see what it takes.
 `,
   );
+});
+
+Deno.test("command: --json says what is wrong with a command line too", async () => {
+  const { code, stdout } = await running(() => ({ report: {} }), "--tone", "--json", "--json");
+  assertEquals(code, 2);
+  assertEquals(JSON.parse(stdout).problems, [
+    { message: "WHOM: expected who is there, found nothing" },
+  ]);
+  assertEquals((await running(() => ({ report: {} }), "--tone", "--json")).stdout, "");
+});
+
+Deno.test("command: help is wrapped, its columns kept", () => {
+  const wide = command({
+    name: "wide",
+    summary: "says much ".repeat(12).trim(),
+    arguments: { WHOM: "who is there ".repeat(9).trim() },
+    flags: { tone: optional(text("a-very-long-list|of-all-tones", "how it sounds"), "warm") },
+    run: () => Promise.resolve({ report: {} }),
+  });
+  const lines = help(wide).split("\n");
+  assert(lines.every((line) => line.length <= 100), help(wide));
+  const at = lines.findIndex((line) => line.startsWith("  WHOM"));
+  assertEquals(lines[at].indexOf("who"), lines[at + 1].indexOf("who"));
+  const flag = lines.indexOf("  --tone a-very-long-list|of-all-tones");
+  assertEquals(lines[flag + 1], "          how it sounds (default: warm)");
 });
 
 Deno.test("command: errors of the input are one message that ends with what to do", async () => {
@@ -136,12 +164,14 @@ Deno.test("command: errors of the input are one message that ends with what to d
     ],
   ];
   for (const [error, message] of cases) {
+    const people = await failing(error, "you", "--tone", "warm");
+    assertEquals(people, { code: 2, stdout: "", stderr: `warming up\n${message}\n` });
     const { code, stdout, stderr } = await failing(error, "you", "--tone", "warm", "--json");
-    assertEquals({ code, stdout, stderr }, {
-      code: 2,
-      stdout: "",
-      stderr: `warming up\n${message}\n`,
-    });
+    assertEquals({ code, stderr }, { code: 2, stderr: people.stderr });
+    const problems = error instanceof RecipeError || error instanceof FormatError
+      ? error.problems
+      : [];
+    assertEquals(JSON.parse(stdout), { error: message, problems });
   }
 });
 

@@ -58,6 +58,7 @@ Deno.test("compare: a row a recipe, what is done is not run again, one page and 
       `^${name}( +${number}){3} +320 +${number} +${number} +${number} KiB +${number} KiB$`;
     assertMatch(two.stdout, new RegExp(row, "m"));
   }
+  assert(!two.stderr.includes("nothing to resume"), two.stderr);
   // Beside the outputs, called like the module.
   assertEquals(namesIn(join(folder, "out")), [
     ...["few.json", "few.md", "few.svg", "no-gate", "published"],
@@ -98,8 +99,11 @@ Deno.test("compare: all that is wrong with the recipes, before any of them is ru
   const write = listOf(folder);
   const surgery = `{ layers: { kind: "first", count: 7 }, mixer: base.surgery[0].mixer }`;
   const wrong = write("wrong.ts", "base", `extend(base, { surgery: [${surgery}] })`, "base");
-  const [some, invalid, empty, convert] = await Promise.all([
+  const nowhere = `extend(base, { data: suture.text("nowhere/*.txt") })`;
+  const [some, data, one, invalid, empty, convert] = await Promise.all([
     compare(wrong),
+    compare(write("data.ts", "base", `withOutput("out/other")(${nowhere})`)),
+    compare(`${write("one.ts", "base")}#first`),
     compare(write("invalid.ts", "base", "{ ...base, seed: -1 }")),
     compare(write("empty.ts")),
     runTask("convert", write("list.ts", "base", "base"), ...FLAGS),
@@ -111,6 +115,11 @@ Deno.test("compare: all that is wrong with the recipes, before any of them is ru
     "[1].surgery[0].layers: expected at most the model's 2 layers, found 7",
     "[2].output: expected an output of its own",
   );
+  assertRefused(
+    data,
+    "[1].data: nowhere/*.txt: expected at least one file, found none that matches",
+  );
+  assertRefused(one, "it is one recipe, and no list of them\nRun it with: deno task convert ");
   assertRefused(invalid, "[1].seed: expected a whole number from 0");
   assertRefused(empty, "expected a recipe, found an empty list");
   assertRefused(

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { timeText } from "../../cli/plan_text.ts";
 import { toJson } from "../../dsl/serialise.ts";
 import { constant, cosineBetween } from "../../dsl/schedules.ts";
 import { align, distill } from "../../dsl/stages.ts";
@@ -24,10 +25,14 @@ Deno.test("plan: layers, stages, sums, as people and as programs read them", asy
   const before = namesIn(own.folder);
   const [people, json] = [await plan(file), await plan(file, "--json")];
   assertEquals(people.code, 0, people.stderr);
-  const head = "layer +from +to +parameters +copied +bytes +FLOPs/token +state at 32K";
+  const head = "layers +from +to +parameters +copied +bytes +FLOPs/token +state at 32K";
   assertMatch(people.stdout, new RegExp(`^${head}$`, "m"));
-  assertMatch(people.stdout, /^1 +attention +RAD-RWKV7 \(rope, groupnorm, gate 2; .*512 B$/m);
-  assertMatch(people.stdout, /^align +align +5 +160 +16 +2 +[\d.]+ K +[\d.]+ [MG] +0:\d\d$/m);
+  assertMatch(people.stdout, /^1 +attention +RAD-RWKV7 +.*512 B$/m);
+  assertMatch(people.stdout, /^RAD-RWKV7: rope, groupnorm, gate 2; ranks [\d/]+$/m);
+  assertMatch(
+    people.stdout,
+    /^align +align +5 +160 +16 +2 +[\d.]+ K +[\d.]+ [MG] +(0:\d\d|<1 s)$/m,
+  );
   assertMatch(people.stdout, /^distill +distill +7 +224 +16 +2 +/m);
   assertMatch(
     people.stdout,
@@ -35,7 +40,7 @@ Deno.test("plan: layers, stages, sums, as people and as programs read them", asy
   );
   assertMatch(people.stdout, /^student: [\d.]+ K parameters, .* in f32, state at 32K 1\.0 KiB$/m);
   assertMatch(people.stdout, /^teacher: [\d.]+ K parameters, state at 32K 4\.0 MiB$/m);
-  assertMatch(people.stdout, /^training: [\d.]+ [MG] FLOPs, \d:\d\d$/m);
+  assertMatch(people.stdout, /^training: [\d.]+ [MG] FLOPs, (\d:\d\d|<1 s)$/m);
   assertMatch(
     people.stdout,
     /^times are for this machine, .*: align [\d.]+ [MG]FLOP\/s, distill /m,
@@ -70,6 +75,9 @@ Deno.test("plan: a teacher without weights, for a fleet, beside the paper's hour
     on("h100", "--price", "2", "--json"),
   ]);
   assertEquals(people.code, 0, people.stderr);
+  assertMatch(people.stdout, /^0 +attention +RAD-RWKV7 .*\n1-27 +attention +RAD-RWKV7 /m);
+  const [layers] = people.stdout.split("\n\n");
+  assert(layers.split("\n").every((line) => line.length <= 100), layers);
   const align = /^align +align +6103 +99\.99 M +512 +32 .* 0\.75 h +[+−±]\d+ % +\$\d+\.\d\d$/m;
   assertMatch(people.stdout, align);
   assertMatch(people.stdout, /the paper reports 7\.25 h, [+−±]\d+ %$/m);
@@ -88,6 +96,13 @@ Deno.test("plan: a teacher without weights, for a fleet, beside the paper's hour
   assertMatch(distill.advice, /^it needs 2 of these devices/);
   assert(Math.abs(distill.dollars - 2 * distill.seconds / 3600) < 1e-6);
   assert(!("publishedHours" in distill));
+});
+
+Deno.test("plan: times are clocks on this machine and hours on what is rented", () => {
+  const texts = (holdsModels: boolean) =>
+    [0.4, 5, 2615, 20_880].map((seconds) => timeText(seconds, { holdsModels }));
+  assertEquals(texts(true), ["<1 s", "0:05", "43:35", "5:48:00"]);
+  assertEquals(texts(false), ["<1 s", "<0.01 h", "0.73 h", "5.80 h"]);
 });
 
 Deno.test("plan: config.json alone is enough, of the teacher's folder or of --config", async () => {

@@ -1,6 +1,7 @@
 /** What recipes try that are not only recipes. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { loadRecipe, loadRecipes } from "../../cli/recipe_module.ts";
+import { typeProblems } from "../../cli/recipe/types.ts";
 import { toJson } from "../../mod.ts";
 import { MOD, refusal, valid, withFiles } from "./recipe_support.ts";
 
@@ -108,11 +109,43 @@ Deno.test("escape: imports reach Suture and recipes only, whatever the scheme", 
     ['import fs = require("node:fs");', "it uses import … = …"],
     ['type Fs = import("node:fs").Stats;', 'it uses import("…") in a type'],
     ['import secret from "./x.json" with { type: "text" };', "an attribute that recipes do not"],
+    ['declare module "https://example.com/x.ts" {}', 'it uses declare module "…"'],
+    ['/// <reference path="/etc/x.d.ts" />', "it has a comment that loads types"],
+    ['/// <REFERENCE types="https://example.com/x.d.ts" />', "it has a comment that loads types"],
+    ['// @deno-types="https://example.com/x.d.ts"', "it has a comment that loads types"],
+    ['/* @ts-types="https://example.com/x.d.ts" */', "it has a comment that loads types"],
+    ['/* @ts-self-types="./x.d.ts" */', "it has a comment that loads types"],
+    ["/** @jsxImportSource https://example.com */", "it has a comment that loads types"],
+    ['/** @type {import("/etc/x.ts").X} */', "it has a comment that loads types"],
+    ['/** @import { X } from "./x.ts" */', "it has a comment that loads types"],
   ] as const;
   for (const [source, expected] of others) {
     const message = await refusal(`${source}\n${valid()}`);
     assertStringIncludes(message, expected);
     assertStringIncludes(message, "\n    at recipe.ts:1:");
+  }
+});
+
+Deno.test("escape: comments that only speak of imports are comments", async () => {
+  const source = `// One may import (or not) {@link import}; <reference>
+    /** Its types: @ts-expect-error is its author's affair. */\n${valid()}`;
+  await withFiles({ "recipe.ts": source }, async (path) => {
+    assertEquals((await loadRecipe(path("recipe.ts"))).output, "out/example");
+  });
+});
+
+Deno.test("escape: the type checker loads nothing, were an import overlooked", async () => {
+  const cases = [
+    ['/// <reference types="https://esm.sh/x.d.ts" />', "but --no-remote is specified"],
+    [`// @deno-types="https://esm.sh/x.d.ts"\nimport "${MOD}";`, "but --no-remote is specified"],
+    ['import x from "https://esm.sh/x.ts"; x();', "but --no-remote is specified"],
+    ['import x from "npm:chalk@5.0.0"; x();', "but --no-npm is specified"],
+  ] as const;
+  for (const [source, expected] of cases) {
+    const module = { url: "", name: "r.ts", language: "typescript", source, sha256: "" } as const;
+    const modules = [{ ...module, imports: [] }];
+    const problems = await typeProblems({ where: "r.ts", name: "default", modules });
+    assertStringIncludes(problems[0].message, expected);
   }
 });
 

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { loadRecipe, RecipeModuleError } from "../../cli/recipe_module.ts";
+import { FormatError } from "../../formats/error.ts";
 import { hash, RecipeError, toJson } from "../../mod.ts";
 import { conversion } from "../dsl/example.ts";
 import { MOD, refusal, ROOT, valid, withFiles } from "./recipe_support.ts";
@@ -120,6 +121,11 @@ Deno.test("loadRecipe: names that are no recipe", async () => {
       await message(path("folder.ts")),
       "is not a file\nName a recipe inside it",
     );
+    await assertRejects(
+      () => loadRecipe(path("folder.ts/x.ts/y.ts")),
+      FormatError,
+      "folder.ts/x.ts/y.ts: expected a file that can be read, found a file where a folder should be",
+    );
   });
 });
 
@@ -133,6 +139,7 @@ Deno.test("loadRecipe: modules that give no recipe say why and what to do", asyn
     [`import { nothing } from "${MOD}"; nothing`, "SyntaxError", "nothing", "recipe.ts:1:10"],
     ['throw new RangeError("b\\x1b[31mad\\x07");', "RangeError: bad\n", "recipe.ts:1:7"],
     ["throw 3;", "Thrown: 3"],
+    ['Promise.reject(new Error("left alone")); await new Promise(() => {});', "Error: left alone"],
     ["missing();", "ReferenceError: missing is not defined", "recipe.ts:1:1"],
     ["export default null;", "recipe: expected a recipe, found null"],
     ["export default [];", "recipe: expected a recipe, found an empty list"],
@@ -175,16 +182,28 @@ Deno.test("loadRecipe: a RecipeError has all of its problems", async () => {
 
 /**
  * Loads a module in a process of its own and gives what it says at the end: Deno cannot interrupt a
- * worker that is in a loop, so its thread would go on beside the other tests.
+ * worker that is in a loop, so its thread would go on beside the other tests. Where the module gives
+ * a recipe, it is waited until its thread has ended.
  */
-async function refusalAlone(source: string, limits: string, ...flags: string[]): Promise<string> {
+async function outcomeAlone(source: string, limits: string, ...flags: string[]): Promise<string> {
   let text = "";
   await withFiles({
     "recipe.ts": source,
     "load.ts": `
       import { loadRecipe } from "${new URL("cli/recipe_module.ts", ROOT)}";
-      try { await loadRecipe(Deno.args[0], ${limits}); }
-      catch (error) { console.log(error.message); Deno.exit(2); }`,
+      const isWorker = ({ name }) => {
+        try { return Deno.readTextFileSync(\`/proc/self/task/\${name}/comm\`).startsWith("worker-"); }
+        catch { return false; }
+      };
+      try {
+        await loadRecipe(Deno.args[0], ${limits});
+        for (let i = 0; [...Deno.readDirSync("/proc/self/task")].some(isWorker); i++) {
+          if (i === 100) throw new Error("its thread goes on");
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+        console.log("its thread has ended");
+      } catch (error) { console.log(error.message); }
+      Deno.exit(2);`,
   }, async (path) => {
     const config = new URL("deno.json", ROOT).pathname;
     const all = flags.length > 0 ? flags : ["-A"];
@@ -205,15 +224,47 @@ async function refusalAlone(source: string, limits: string, ...flags: string[]):
 }
 
 Deno.test("loadRecipe: a loop without end is given up", async () => {
-  const message = await refusalAlone("for (;;);", "{ seconds: 0.5 }");
+  const message = await outcomeAlone("for (;;);", "{ seconds: 0.5 }");
   assertStringIncludes(message, "it gave no recipe within 0.5 seconds\nA recipe only describes");
+});
+
+Deno.test("loadRecipe: what goes on after the recipe was given is given up too", async () => {
+  const later = (loop: string) =>
+    `(async () => { for (let i = 0; i < 50; i++) await 0; ${loop} })();`;
+  const again = "const again = () => Promise.resolve().then(again); again();";
+  for (const source of [later("for (;;);"), again]) {
+    const message = await outcomeAlone(valid(source), "{ seconds: 1 }");
+    assertStringIncludes(message, "it gave no recipe within 1 seconds\nA recipe only describes");
+  }
+  const arrays = later("const all = []; for (;;) all.push(new Uint8Array(1e6).fill(1));");
+  const message = await outcomeAlone(valid(arrays), "{ memory: 128 }");
+  assertStringIncludes(message, "it used more than 128 MiB\nA recipe only describes");
+});
+
+Deno.test("loadRecipe: nothing runs once the recipe is given", async () => {
+  const loop = "Promise.resolve().then(() => { for (;;); })";
+  const sources = [
+    "",
+    // The answer itself, which is read when it is sent.
+    `Object.defineProperty(Object.prototype, "then", { get() {
+      if (this.recipes) Object.defineProperty(this, "list", { enumerable: true, get() { ${loop}; } });
+    } });`,
+  ];
+  for (const source of sources) {
+    assertEquals(await outcomeAlone(valid(source), "{ seconds: 10 }"), "its thread has ended\n");
+  }
+  // What Deno calls of its own accord.
+  const hook = "globalThis.dispatchEvent = () => {};";
+  assertStringIncludes(await refusal(hook), "TypeError: Cannot assign to read only property");
+  const listen = 'globalThis.addEventListener("unhandledrejection", () => {});';
+  assertStringIncludes(await refusal(listen), "globalThis.addEventListener is not a function");
 });
 
 Deno.test("loadRecipe: allocation without end is given up", async () => {
   const arrays = "const all = []; for (;;) all.push(new Array(1e5).fill(Math.random()));";
   const buffers = "const all = []; for (;;) all.push(new Uint8Array(1e6).fill(1));";
   for (const source of [arrays, buffers]) {
-    const message = await refusalAlone(source, "{ memory: 128 }");
+    const message = await outcomeAlone(source, "{ memory: 128 }");
     assertStringIncludes(message, "it used more than 128 MiB\nA recipe only describes");
   }
 });
@@ -221,7 +272,7 @@ Deno.test("loadRecipe: allocation without end is given up", async () => {
 Deno.test("loadRecipe: a recipe is given up before V8 ends the process for it", async () => {
   const arrays = "const all = []; for (;;) all.push(new Array(1e5).fill(Math.random()));";
   const heap = "--v8-flags=--max-old-space-size=200";
-  const message = await refusalAlone(arrays, "{ seconds: 60 }", "-A", heap);
+  const message = await outcomeAlone(arrays, "{ seconds: 60 }", "-A", heap);
   const [, limit] = /it used more than (\d+) MiB/.exec(message) ?? [];
   assert(Number(limit) < 200, message);
 });
@@ -235,7 +286,7 @@ Deno.test("loadRecipe: a recipe that waits is given up", async () => {
 
 Deno.test("loadRecipe: says which permission it needs itself", async () => {
   for (const flag of ["--allow-env", `--allow-read=${new URL("cli", ROOT).pathname}`]) {
-    const message = await refusalAlone(valid(), "{}", flag);
+    const message = await outcomeAlone(valid(), "{}", flag);
     assertStringIncludes(message, "this process may not read it\nGive Deno --allow-read");
   }
 });

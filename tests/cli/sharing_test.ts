@@ -1,8 +1,9 @@
 /** new, check, diff and fetch-recipe as they are run, with the permissions that they have. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { hash, toJson } from "../../mod.ts";
+import { binidx, extend, hash, samples, teacher, text, toJson, tokens } from "../../mod.ts";
 import { assertRefused, jsonOf, runTask, type TaskResult } from "../support/task.ts";
+import { wordsOf } from "../support/task_process.ts";
 import { conversion } from "../dsl/example.ts";
 import { ROOT, valid, withFiles } from "./recipe_support.ts";
 
@@ -13,9 +14,8 @@ async function runIn(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<TaskResult> {
-  const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT)));
-  const [, run, ...words] = tasks[task].replaceAll("'", "").split(" ");
-  const file = fileURLToPath(new URL(words.pop(), ROOT));
+  const [run, ...words] = wordsOf(task);
+  const file = fileURLToPath(new URL(words.pop()!, ROOT));
   const config = fileURLToPath(new URL("deno.json", ROOT));
   const process = new Deno.Command(Deno.execPath(), {
     args: [run, "--config", config, ...words, file, ...args],
@@ -33,7 +33,7 @@ Deno.test("new, check, diff, fetch-recipe: --help, and a wrong command line", as
     new: ["NAME"],
     check: ["RECIPE"],
     diff: ["A", "B"],
-    "fetch-recipe": ["RECIPE", "--lock-update"],
+    "fetch-recipe": ["URL", "--lock-update"],
   };
   for (const [task, words] of Object.entries(tasks)) {
     const [help, wrong] = await Promise.all([runTask(task, "--help"), runTask(task)]);
@@ -55,12 +55,29 @@ Deno.test("new: a recipe that check has nothing against, and that is never overw
     const check = await runIn(folder, "check", ["recipes/mine.ts"]);
     assertEquals(check.code, 0, check.stdout + check.stderr);
     assertStringIncludes(check.stdout, "recipes/mine.ts: nothing is wrong");
-    assertStringIncludes(check.stderr, "assets/teacher is not here: whether surgery");
+    assertStringIncludes(
+      check.stdout,
+      "not looked at: whether surgery and trains fit its layers: assets/teacher is not on this",
+    );
     const again = await runIn(folder, "new", ["mine.ts"]);
     assertRefused(again, "found recipes/mine.ts; choose another");
     assertEquals(Deno.readTextFileSync(path("recipes/mine.ts")), source);
     assertRefused(await runIn(folder, "new", ["../mine"]), "NAME: expected letters, digits");
     assertEquals([...Deno.readDirSync(path("recipes"))].map(({ name }) => name), ["mine.ts"]);
+  });
+});
+
+Deno.test("new, check: a file stands where they write", async () => {
+  await withFiles({ "recipes": "", ".recipes": "", "r.ts": valid() }, async (path) => {
+    const [made, checked, below] = [
+      await runIn(path("."), "new", ["mine"]),
+      await runIn(path("."), "check", ["r.ts"]),
+      await runIn(path("."), "check", ["r.ts/x.ts"]),
+    ];
+    const found = "found a file where a folder should be; check the path";
+    assertRefused(made, `recipes/mine.ts: expected to write this file, ${found}`);
+    assertRefused(checked, `.recipes: expected to write this file, ${found}`);
+    assertRefused(below, `r.ts/x.ts: expected a file that can be read, ${found}`);
   });
 });
 
@@ -76,11 +93,12 @@ export default { ...base, seed, output: 3 } satisfies Recipe;
     surgery: [layers.first(9).to(radRwkv7()), layers.only(7).to(radRwkv7())],
   })`,
   );
+  const present = extend(conversion, { data: text("mod.ts") });
   await withFiles({
     "wrong.ts": wrong,
     "base.ts": valid(),
     "misfit.ts": misfit,
-    "r.json": toJson(conversion),
+    "r.json": toJson(present),
   }, async (path) => {
     const [types, layers, json, away] = await Promise.all([
       runTask("check", path("wrong.ts"), "--json"),
@@ -103,13 +121,70 @@ export default { ...base, seed, output: 3 } satisfies Recipe;
     assertEquals(layers.code, 1, layers.stderr);
     assertEquals(
       layers.stdout,
-      `2 problems in ${path("misfit.ts")}:
+      `3 problems in ${path("misfit.ts")}:
   surgery[0].layers: expected at most the model's 4 layers, found 9
   surgery[1].layers: expected layers from 0 to 3, or -4 to -1 from the end, found 7
+  data: corpus/*.txt: expected at least one file, found none that matches; check the path and the pattern
 `,
     );
-    assertEquals(jsonOf(json).recipes, [{ hash: hash(conversion), output: "out/radrwkv7" }]);
+    assertEquals(jsonOf(json).recipes, [{ hash: hash(present), output: "out/radrwkv7" }]);
     assertRefused(away, "none.ts: there is no such file");
+  });
+});
+
+Deno.test("check: an unknown key is told once, where it stands", async () => {
+  const wrong = `import { align, type Recipe } from "@suture/suture";
+import base from "./base.ts";
+export default { ...base, stages: [align({ contxt: 16 })], sed: 3 } satisfies Recipe;
+`;
+  await withFiles({ "wrong.ts": wrong, "base.ts": valid() }, async (path) => {
+    const { problems } = jsonOf(
+      await runIn(path("."), "check", ["wrong.ts", "--json"]),
+      1,
+    );
+    assertEquals(problems.map(({ path }: { path: string }) => path), [
+      "wrong.ts:3:44",
+      "wrong.ts:3:60",
+    ]);
+    assertStringIncludes(problems[0].message, "'contxt' does not exist in type");
+  });
+});
+
+Deno.test("check: what is named and not there, and what cannot be looked at", async () => {
+  const named = teacher("Qwen/Qwen2.5-7B-Instruct");
+  const typo = teacher("Qwen/Qwen2.5-7B-Instrukt");
+  await withFiles({
+    "known.json": toJson(extend(conversion, {
+      teacher: named,
+      surgery: [{ ...conversion.surgery[0], layers: { kind: "first", count: 29 } }],
+      data: text("a.txt"),
+    })),
+    "typo.json": toJson(extend(conversion, { teacher: typo, data: text("a.txt") })),
+    "path.json": toJson(extend(conversion, {
+      teacher: teacher("./nowhere"),
+      data: [binidx("tokens"), samples(typo, tokens("1M"))],
+    })),
+    "a.txt": "Once.",
+  }, async (path) => {
+    const check = (file: string) =>
+      runIn(path("."), "check", [file, "--json"], { HF_HUB_CACHE: path("hub") });
+    const [known, mistyped, nowhere] = await Promise.all(
+      ["known.json", "typo.json", "path.json"].map(check),
+    );
+    assertEquals(jsonOf(known, 1).problems, [{
+      path: "surgery[0].layers",
+      message: "expected at most the model's 28 layers, found 29",
+    }]);
+    assertEquals(jsonOf(mistyped).notLookedAt, [
+      "whether surgery and trains fit its layers: Qwen/Qwen2.5-7B-Instrukt is not on this machine",
+    ]);
+    const { problems, notLookedAt } = jsonOf(nowhere, 1);
+    assertEquals(problems.map(({ path }: { path: string }) => path), ["teacher", "data[0]"]);
+    assertStringIncludes(problems[0].message, 'found "./nowhere"');
+    assertStringIncludes(problems[1].message, "tokens.idx: expected a file that can be read");
+    assertEquals(notLookedAt, [
+      "whether it writes samples: Qwen/Qwen2.5-7B-Instrukt is not on this machine",
+    ]);
   });
 });
 
@@ -163,7 +238,7 @@ Deno.test("fetch-recipe: fetches, locks, and the other commands find it without 
   );
   const url = `http://127.0.0.1:${server.addr.port}/r.ts`;
   try {
-    await withFiles({}, async (path) => {
+    await withFiles({ "corpus/a.txt": "Once." }, async (path) => {
       const folder = path(".");
       const before = await runIn(folder, "diff", [url, url]);
       assertRefused(before, `${url}: it is not in recipes.lock`, `deno task fetch-recipe ${url}`);

@@ -21,8 +21,8 @@ Deno.test("tokenize: the bytes that Megatron's layout and Hugging Face's tokeniz
   const { folder } = temporary;
   const sources = [fixture("lines.jsonl"), fixture("*.txt")];
   const [plain, ended, reversed] = await Promise.all([
-    tokenize(join(folder, "plain"), ...sources, "--workers", "1"),
-    tokenize(join(folder, "deep/ended"), ...sources, "--append-eod", "--workers", "3", "--json"),
+    tokenize(join(folder, "plain"), ...sources, "--threads", "1"),
+    tokenize(join(folder, "deep/ended"), ...sources, "--append-eod", "--threads", "3", "--json"),
     tokenize(join(folder, "reversed"), sources[0], "--field", "body"),
   ]);
   for (const { code, stderr } of [plain, ended, reversed]) assertEquals(code, 0, stderr);
@@ -40,7 +40,7 @@ Deno.test("tokenize: the bytes that Megatron's layout and Hugging Face's tokeniz
   const report = jsonOf(ended);
   using file = openBinidx(join(folder, "deep/ended"));
   file.check();
-  assertEquals([report.kind, report.tokens, report.documents, report.workers, report.end], [
+  assertEquals([report.kind, report.tokens, report.documents, report.threads, report.end], [
     "done",
     file.length,
     49,
@@ -70,18 +70,18 @@ function documentsDone(prefix: string): number {
   }
 }
 
-Deno.test("tokenize: killed and resumed with other workers, the bytes are the same", async () => {
+Deno.test("tokenize: killed and resumed with other threads, the bytes are the same", async () => {
   using temporary = temporaryFolder();
   const { folder } = temporary;
   const source = manyLines(folder);
   const [whole, killed] = [join(folder, "whole"), join(folder, "killed")];
-  assertEquals((await tokenize(whole, source, "--workers", "2")).code, 0);
+  assertEquals((await tokenize(whole, source, "--threads", "2")).code, 0);
 
   const flags = ["--tokenizer", TEACHER, "--out", killed, "--checkpoint-every", "0"];
-  for (const [signal, workers] of [["SIGKILL", "1"], ["SIGINT", "2"]] as const) {
+  for (const [signal, threads] of [["SIGKILL", "1"], ["SIGINT", "2"]] as const) {
     const before = documentsDone(killed);
     const resume = before > 0 ? ["--resume"] : [];
-    const process = startTask("tokenize", source, ...flags, ...resume, "--workers", workers);
+    const process = startTask("tokenize", source, ...flags, ...resume, "--threads", threads);
     const output = process.output();
     while (documentsDone(killed) <= before) await new Promise((done) => setTimeout(done, 1));
     process.kill(signal);
@@ -110,21 +110,47 @@ Deno.test("tokenize: killed and resumed with other workers, the bytes are the sa
   ]);
 });
 
+Deno.test("tokenize: of sources that are wrong nothing stays", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  const out = join(folder, "out");
+  const write = (name: string, content: string | Uint8Array) => {
+    const path = join(folder, name);
+    Deno.writeFileSync(
+      path,
+      typeof content === "string" ? new TextEncoder().encode(content) : content,
+    );
+    return path;
+  };
+  const lines = write("lines.jsonl", '{"text": "a"}\n{"text": 3}\n\n[]\n{"body": "b"}\n');
+  const latin = write("latin.txt", Uint8Array.of(0x61, 0xe9, 0x62));
+  const empty = write("empty.txt", "");
+  const bad = await tokenize(out, lines);
+  assertRefused(
+    bad,
+    `${lines}:2: expected a text in the field "text", found 3`,
+    `${lines}:4: expected a JSON object, found []`,
+    `${lines}:5: expected a text in the field "text", found nothing`,
+  );
+  assertRefused(await tokenize(out, fixture("a.txt"), latin), `${latin}: expected UTF-8`);
+  assertRefused(
+    await tokenize(out, empty, empty),
+    `${empty}, ${empty}: expected at least one token, found none`,
+  );
+  assertEquals(namesIn(folder), ["empty.txt", "latin.txt", "lines.jsonl"]);
+});
+
 Deno.test("tokenize: what does not belong to a run is not gone on with", async () => {
   using temporary = temporaryFolder();
   const { folder } = temporary;
   const out = join(folder, "out");
-  const source = join(folder, "lines.jsonl");
-  // The second line ends the run; what was done before stays.
-  Deno.writeTextFileSync(source, '{"text": "a"}\n{"text": 3}\n\n[]\n{"body": "b"}\n');
-  const bad = await tokenize(out, source);
-  assertRefused(
-    bad,
-    `${source}:2: expected a text in the field "text", found 3`,
-    `${source}:4: expected a JSON object, found []`,
-    `${source}:5: expected a text in the field "text", found nothing`,
-  );
-  assertEquals(namesIn(folder), ["lines.jsonl", "out.partial"]);
+  const source = manyLines(folder);
+  const flags = ["--tokenizer", TEACHER, "--out", out, "--checkpoint-every", "0"];
+  const process = startTask("tokenize", source, ...flags, "--threads", "1");
+  const output = process.output();
+  while (documentsDone(out) === 0) await new Promise((done) => setTimeout(done, 1));
+  process.kill("SIGKILL");
+  await output;
   const other = await tokenize(out, source, "--append-eod", "--resume");
   assertRefused(
     other,
@@ -136,7 +162,7 @@ Deno.test("tokenize: what does not belong to a run is not gone on with", async (
   const afresh = await tokenize(out, source);
   assertEquals(afresh.code, 0, afresh.stderr);
   assert(afresh.stderr.includes("starts afresh; --resume would have gone on"), afresh.stderr);
-  assertEquals(namesIn(folder), ["lines.jsonl", "out.bin", "out.idx"]);
+  assertEquals(namesIn(folder), ["many.jsonl", "out.bin", "out.idx"]);
 });
 
 Deno.test("tokenize: bad input is told before anything is written", async () => {
@@ -154,12 +180,16 @@ Deno.test("tokenize: bad input is told before anything is written", async () => 
   assertRefused(missing, "nowhere/*.txt: expected at least one file", "npm:nobody/x.txt: expected");
   assertRefused(end, "eos_token: expected a token of the vocabulary", "leave --append-eod out");
   assertRefused(none, "SOURCE...: expected files, patterns of files or npm:PACKAGE/PATTERN");
+  assertRefused(
+    await runTask("tokenize", fixture("a.txt"), "--tokenizer", TEACHER),
+    "--out: expected PREFIX (writes PREFIX.bin and PREFIX.idx), found nothing",
+  );
   assertEquals(namesIn(folder), ["bare"]);
 });
 
 Deno.test("tokenize: --help", async () => {
   const { code, stdout } = await runTask("tokenize", "--help");
   assertEquals(code, 0);
-  const flags = ["--tokenizer", "--out", "--field", "--append-eod", "--workers", "--resume"];
+  const flags = ["--tokenizer", "--out", "--field", "--append-eod", "--threads", "--resume"];
   for (const word of ["SOURCE...", ...flags]) assert(stdout.includes(`  ${word}`), word);
 });

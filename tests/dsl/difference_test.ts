@@ -22,6 +22,7 @@ import {
   withFlags,
   withHybrid,
   withStages,
+  worst,
 } from "../../mod.ts";
 import { conversion, pretraining } from "./example.ts";
 
@@ -82,6 +83,28 @@ Deno.test("differences: layers that change alike are told together", () => {
   assertEquals(lines(conversion, first, 12), lines(conversion, first));
   assertEquals(lines(conversion, first), [
     "surgery[1].layers: last(1) -> first(20)",
+  ]);
+});
+
+Deno.test("differences: layers that are yet to be measured, by what is chosen among", () => {
+  const measuring = (count: number, first = 12) =>
+    extend(conversion, {
+      surgery: [
+        layers.all.to(radRwkv7()),
+        layers.first(first).to(keepAttention({ where: worst(count) })),
+      ],
+    });
+  const none = extend(conversion, { surgery: [layers.all.to(radRwkv7())] });
+  assertEquals(lines(measuring(2), measuring(2), 12), []);
+  assertEquals(lines(measuring(2), measuring(3), 12), ["surgery.worst.count: 2 -> 3"]);
+  assertEquals(lines(measuring(2), measuring(2, 4), 12), [
+    'surgery.worst.layers: "0-11" -> "0-3"',
+  ]);
+  assertEquals(lines(none, measuring(2), 12), [
+    'surgery.worst: nothing -> { layers: "0-11", count: 2 }',
+  ]);
+  assertEquals(lines(measuring(2), none, 12), [
+    'surgery.worst: { layers: "0-11", count: 2 } -> nothing',
   ]);
 });
 

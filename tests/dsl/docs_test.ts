@@ -2,7 +2,11 @@
 import { assert, assertEquals } from "@std/assert";
 import * as suture from "../../mod.ts";
 
-const PAGE = new URL("../../docs/recipes.md", import.meta.url);
+const ROOT = new URL("../../", import.meta.url);
+const PAGE = new URL("docs/recipes.md", ROOT);
+
+/** Pages with examples, and how many there are at least. */
+const PAGES = { "README.md": 1, "docs/recipes.md": 8, "docs/checkpoints.md": 1 };
 
 interface Block {
   readonly language: string;
@@ -28,10 +32,14 @@ function moduleOf({ code }: Block): string {
   return `import { ${names} } from "${mod}";\nimport { conversion as base } from "${base}";\n${code}`;
 }
 
-Deno.test("docs/recipes.md: every example compiles and runs", async () => {
-  const blocks = blocksOf(await Deno.readTextFile(PAGE));
+Deno.test("pages: every example compiles and runs", async () => {
+  for (const [page, count] of Object.entries(PAGES)) await runExamples(page, count);
+});
+
+async function runExamples(page: string, count: number): Promise<void> {
+  const blocks = blocksOf(await Deno.readTextFile(new URL(page, ROOT)));
   const examples = blocks.filter(({ language }) => language.startsWith("ts"));
-  assert(examples.length >= 8, `${examples.length} examples`);
+  assert(examples.length >= count, `${page}: ${examples.length} examples`);
   const folder = await Deno.makeTempDir({ prefix: "suture-docs-" });
   try {
     const files = examples.map(({ line }) => `${folder}/line_${line}.ts`);
@@ -41,13 +49,13 @@ Deno.test("docs/recipes.md: every example compiles and runs", async () => {
     assert(success, new TextDecoder().decode(stderr));
     for (const [i, block] of examples.entries()) {
       const thrown = await import(`file://${files[i]}`).then(() => undefined, (error) => error);
-      if (block.language === "ts") assertEquals(thrown, undefined, `line ${block.line}`);
+      if (block.language === "ts") assertEquals(thrown, undefined, `${page}, line ${block.line}`);
       else assertEquals(thrown.message + "\n", blocks[blocks.indexOf(block) + 1].code);
     }
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-});
+}
 
 Deno.test("docs/recipes.md: the first example is the recipe that the others call base", async () => {
   const [first] = blocksOf(await Deno.readTextFile(PAGE));

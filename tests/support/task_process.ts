@@ -8,8 +8,9 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** The words after `deno` of a task that only starts Deno. */
 export function wordsOf(task: string): string[] {
   const { tasks } = JSON.parse(Deno.readTextFileSync(resolve(ROOT, "deno.json")));
-  const [program, ...words] = tasks[task].replaceAll("'", "").split(" ");
-  if (program !== "deno") throw new Error(`the task ${task} does not start Deno: ${tasks[task]}`);
+  const { command } = tasks[task];
+  const [program, ...words] = command.replaceAll("'", "").split(" ");
+  if (program !== "deno") throw new Error(`the task ${task} does not start Deno: ${command}`);
   return words;
 }
 

@@ -132,6 +132,20 @@ Deno.test("lock: what is kept is what was locked, or it is refused", async () =>
   });
 });
 
+Deno.test("lock: what the system refuses is said with the file's name", async () => {
+  await withSite({ "/r.ts": base }, async ({ url, folder }) => {
+    const recipe = `${url}/r.ts`;
+    await fetchRecipe(recipe, folder, false);
+    Deno.removeSync(join(folder, ".recipes"), { recursive: true });
+    Deno.writeTextFileSync(join(folder, ".recipes"), "");
+    const found = "found a file where a folder should be";
+    await assertRejects(() => load(recipe, folder), FormatError, found);
+    await assertRejects(() => fetchRecipe(recipe, folder, false), FormatError, found);
+    const inFile = lockedReader(join(folder, "recipes.lock"));
+    await assertRejects(() => readModules(recipe, inFile), FormatError, found);
+  });
+});
+
 Deno.test("lock: JSON, a file that imports from the web, and copies of Suture's recipes", async () => {
   const site: Site = { "/r.json": toJson(conversion), "/recipes/own.ts": "" };
   site["/recipes/own.ts"] = valid("", "base", "../mod.ts");

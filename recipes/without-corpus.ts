@@ -1,7 +1,7 @@
 /**
  * The quickstart without a corpus: the teacher writes the text that it is converted on.
  *
- *     deno task convert recipes/without_corpus.ts
+ *     deno task convert recipes/without-corpus.ts
  */
 import { extend, samples, teacher, tokens } from "../mod.ts";
 import quickstart from "./quickstart.ts";

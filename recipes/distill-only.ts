@@ -2,7 +2,7 @@
  * The quickstart without stage 1: all its tokens go to distillation. What that costs is in
  * docs/stages.md.
  *
- *     deno task convert recipes/distill_only.ts
+ *     deno task convert recipes/distill-only.ts
  */
 import { cosine, distill, extend, tokens } from "../mod.ts";
 import quickstart from "./quickstart.ts";
