@@ -202,7 +202,7 @@ Deno.test("tokenize: a tokenizer of the Hugging Face cache, whose weights are no
   const out = join(folder, "plain");
   const words = [fixture("lines.jsonl"), fixture("*.txt"), "--tokenizer", model.name, "--out", out];
   const cache = { HF_HUB_CACHE: folder, HF_HUB_OFFLINE: "1" };
-  const { code, stderr } = await runTaskWith(cache, "tokenize", ...words, "--workers", "1");
+  const { code, stderr } = await runTaskWith(cache, "tokenize", ...words, "--threads", "1");
   assertEquals(code, 0, stderr);
   assert(stderr.includes(`suture/whole at commit ${COMMIT}`), stderr);
   assertEquals(pair(out), pair(fixture("plain")));
