@@ -5,7 +5,7 @@ import { DEVICES, EFFICIENCY, fleetOf } from "../plan/fleets.ts";
 import { fittedEfficiency, PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
 import { stageSize } from "../train/stage_size.ts";
 import { command, main } from "./command.ts";
-import { modelsOf } from "./plan.ts";
+import { modelsOf } from "./planned_models.ts";
 import { dollarsText, residualText, sum } from "./plan_text.ts";
 import { loadRecipe } from "./recipe_module.ts";
 import { countText, table } from "./table.ts";

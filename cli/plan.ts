@@ -1,36 +1,24 @@
 /** `deno task plan`: what a recipe will do, layer by layer and stage by stage. */
 
-import { join } from "node:path";
 import { stageSpeeds } from "../bench/stage_speed.ts";
 import { costOf } from "../devices/null.ts";
 import { RecipeError } from "../dsl/problem.ts";
-import type { Recipe } from "../dsl/recipe.ts";
 import type { StageKind } from "../dsl/stages.ts";
-import type { Checkpoint } from "../dsl/teachers.ts";
-import { FormatError } from "../formats/error.ts";
 import * as g from "../graph/build.ts";
-import { CONFIG_LIMIT, type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
-import { readJsonObject } from "../formats/json.ts";
-import { hubSettings } from "../hub/settings.ts";
-import { checkWidths } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts";
 import { stageBudget } from "../plan/budget.ts";
-import { conversionOf } from "../plan/conversion.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { LONG, planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
-import { checkpointSpec } from "../plan/spec.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
-import { existingTokenizer } from "../train/tokenizer_files.ts";
-import { inspectTeacher } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
 import { planText } from "./plan_text.ts";
+import { modelsOf } from "./planned_models.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
-import { knownTeacher } from "./teacher_config.ts";
 
 const HERE = "this machine";
 
@@ -43,67 +31,6 @@ const FLAGS = {
   config: absent(path("FILE", "config.json to plan for in place of the teacher's"), "none"),
   ...deviceFlags,
 };
-
-/** A teacher whose weights need not be there. */
-interface TeacherConfig {
-  readonly config: ModelConfig;
-  readonly spec: ModelSpec;
-}
-
-function configOnly(config: ModelConfig, file: string): TeacherConfig {
-  checkWidths(file, config);
-  return { config, spec: checkpointSpec(config, new Map()) };
-}
-
-function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/**
- * The teacher: of `--config`; of its folder, where config.json may be alone; of the cache; known by
- * its name; or, last, the config on the hub.
- */
-async function teacherOf(teacher: Checkpoint, file: string | undefined): Promise<TeacherConfig> {
-  const { location } = teacher;
-  const own = join(location, "config.json");
-  const weights = ["model.safetensors", "model.safetensors.index.json"];
-  const alone = exists(own) && !weights.some((name) => exists(join(location, name)));
-  const read = file ?? (alone ? own : undefined);
-  if (read !== undefined) {
-    return configOnly(parseConfig(readJsonObject(read, CONFIG_LIMIT), read), read);
-  }
-  const known = knownTeacher(teacher);
-  if (known === undefined) return await inspectTeacher(teacher);
-  try {
-    return await inspectTeacher(teacher, () => ({ ...hubSettings(), offline: true }));
-  } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
-    return configOnly(known, location);
-  }
-}
-
-/** The teacher and the student of a recipe. */
-export async function modelsOf(recipe: Recipe, file?: string) {
-  if (recipe.teacher.kind === "new") {
-    if (file !== undefined) {
-      throw new UsageError("--config: expected a recipe with a teacher, found a new model");
-    }
-    const { config, tokenizer } = recipe.teacher;
-    const vocab_size = tokenizer.kind === "byteLevelBpe"
-      ? tokenizer.pieces
-      : existingTokenizer(tokenizer).tokenizer.vocabularySize;
-    const whole = parseConfig({ vocab_size, ...config }, "teacher.config");
-    return { student: checkpointSpec(whole, new Map()), from: undefined };
-  }
-  const teacher = await teacherOf(recipe.teacher, file);
-  const conversion = conversionOf(recipe, teacher);
-  return { student: conversion.student, from: { ...teacher, conversion } };
-}
 
 /** FLOPs of a token in every layer's mixer, forward, as an average over a long text. */
 function mixerFlops({ config, mixers }: ModelSpec): number[] {

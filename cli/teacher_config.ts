@@ -1,6 +1,7 @@
 /** A teacher's config.json, without its weights: what check, diff and plan know of its layers. */
 import type { Checkpoint } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
+import { isFile } from "../formats/files.ts";
 import { type ModelConfig, parseConfig, readConfig } from "../formats/hf_config/config.ts";
 import { findConfig, type FoundConfig } from "../hub/find.ts";
 import { knownConfig } from "../plan/known_configs.ts";
@@ -25,11 +26,5 @@ export async function teacherConfig(teacher: Checkpoint): Promise<ModelConfig | 
     throw error;
   }
   if (found.config !== undefined) return found.config;
-  try {
-    Deno.statSync(`${found.folder}/config.json`);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  return readConfig(found.folder);
+  return isFile(`${found.folder}/config.json`) ? readConfig(found.folder) : undefined;
 }

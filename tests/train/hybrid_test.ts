@@ -1,6 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { Device } from "../../devices/device.ts";
 import { keepAttention, radRwkv7, worst } from "../../dsl/mixers.ts";
 import { RecipeError } from "../../dsl/problem.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
@@ -8,10 +7,8 @@ import { constant } from "../../dsl/schedules.ts";
 import { layers } from "../../dsl/selectors.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
 import { match, type Trains } from "../../dsl/trains.ts";
-import { runRecipe } from "../../train/convert.ts";
 import { alignmentErrors, worstOf } from "../../train/hybrid.ts";
 import { originOf } from "../../train/origin.ts";
-import type { RunOptions, RunOutcome } from "../../train/run.ts";
 import { stageProblems } from "../../train/stage_graph.ts";
 import { createTrainer } from "../../train/trainer.ts";
 import { ATTENTION, radRwkv7 as radRwkv7Spec, randomModel } from "../support/model.ts";
@@ -19,6 +16,7 @@ import { withCpu } from "../support/devices.ts";
 import { random } from "../support/random.ts";
 import {
   digestOf,
+  go,
   minuteRecipe,
   namesIn,
   QUIET,
@@ -79,22 +77,6 @@ function hybridRecipe(folder: string): Recipe {
   });
   writeTeacher(join(folder, "teacher"), { num_hidden_layers: 4 });
   return recipe;
-}
-
-function go(
-  device: Device,
-  recipe: Recipe,
-  options: Partial<RunOptions> = {},
-): Promise<RunOutcome> {
-  return runRecipe(recipe, {
-    device,
-    out: recipe.output,
-    resume: true,
-    dtype: "float32",
-    checkpointSeconds: Infinity,
-    events: QUIET,
-    ...options,
-  });
 }
 
 const telemetryOf = ({ output }: Recipe) =>

@@ -1,32 +1,22 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { Device } from "../../devices/device.ts";
-import type { Recipe } from "../../dsl/recipe.ts";
 import { cosineBetween } from "../../dsl/schedules.ts";
 import { binidx, samples } from "../../dsl/sources.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { writeBinidx } from "../../formats/binidx_write.ts";
 import { FormatError } from "../../formats/error.ts";
-import { runFolderOf, runRecipe } from "../../train/convert.ts";
-import type { RunOptions, RunOutcome } from "../../train/run.ts";
-import { digestOf, minuteRecipe, namesIn, QUIET, steps, stopAt, withFolder } from "./support.ts";
-
-function go(
-  device: Device,
-  recipe: Recipe,
-  options: Partial<RunOptions> = {},
-): Promise<RunOutcome> {
-  return runRecipe(recipe, {
-    device,
-    out: recipe.output,
-    resume: true,
-    dtype: "float32",
-    checkpointSeconds: Infinity,
-    events: QUIET,
-    ...options,
-  });
-}
+import { runFolderOf } from "../../train/convert.ts";
+import {
+  digestOf,
+  go,
+  minuteRecipe,
+  namesIn,
+  QUIET,
+  steps,
+  stopAt,
+  withFolder,
+} from "./support.ts";
 
 const STAGES = [
   align(steps(5)),

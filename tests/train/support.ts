@@ -19,7 +19,7 @@ import { initialValues } from "../../models/initial_values.ts";
 import { checkpointSpec } from "../../plan/spec.ts";
 import { runRecipe } from "../../train/convert.ts";
 import type { Report } from "../../train/report.ts";
-import type { RunEvents, RunOptions, StopRequest } from "../../train/run.ts";
+import type { RunEvents, RunOptions, RunOutcome, StopRequest } from "../../train/run.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { withCpu } from "../support/devices.ts";
 import { random } from "../support/random.ts";
@@ -179,4 +179,21 @@ export function namesIn(folder: string): string[] | undefined {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
+}
+
+/** Runs a recipe as `convert --resume` does, without checkpoints in between. */
+export function go(
+  device: Device,
+  recipe: Recipe,
+  options: Partial<RunOptions> = {},
+): Promise<RunOutcome> {
+  return runRecipe(recipe, {
+    device,
+    out: recipe.output,
+    resume: true,
+    dtype: "float32",
+    checkpointSeconds: Infinity,
+    events: QUIET,
+    ...options,
+  });
 }
