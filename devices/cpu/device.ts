@@ -8,6 +8,7 @@ import { MAX_PAGES, renderWasm, wasmFeatures } from "../../kernels/render/wasm.t
 import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
+import { chooseCore, coreOf } from "./blas_core.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
 import { type CpuMemory, piece } from "./memory.ts";
@@ -42,6 +43,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   const threads = Math.max(1, options.threads ?? navigator.hardwareConcurrency);
   const wanted = options.blas ?? "auto";
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
+  if (blas !== undefined) chooseCore(blas);
   const features = wasmFeatures();
   const memory = new WebAssembly.Memory({ initial: 64, maximum: MAX_PAGES, shared: true });
   const heap = createHeap(memory);
@@ -171,7 +173,10 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   const hostBytes = (data: HostArray) =>
     new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const counted = threads === 1 ? "1 thread" : `${threads} threads`;
-  const library = blas === undefined ? "WebAssembly SIMD" : `WebAssembly SIMD, BLAS ${blas}`;
+  const core = blas === undefined ? undefined : coreOf(blas);
+  const library = blas === undefined
+    ? "WebAssembly SIMD"
+    : `WebAssembly SIMD, BLAS ${blas}${core === undefined ? "" : ` (${core})`}`;
   return {
     kind: "cpu",
     description: `cpu: ${counted}, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
