@@ -11,43 +11,60 @@ const CORE_VARIABLE = "OPENBLAS_CORETYPE";
 const AVX512 = ["SkylakeX", "Cooperlake", "SapphireRapids"];
 const AVX2 = [...AVX512, "Haswell", "Zen", "Zen4", "Zen5"];
 
-/** What the processor has, as Linux names it. */
-const NEEDED = {
-  SkylakeX: ["avx512f", "avx512dq", "avx512bw", "avx512vl", "fma"],
-  Haswell: ["avx2", "fma"],
-} as const;
+/** What an OpenBLAS says of itself and of the processor. */
+export interface CoreReport {
+  /** The kernels that it uses. */
+  readonly core: string;
+  readonly avx2: boolean;
+  readonly avx512: boolean;
+}
 
-/** The kernels to ask for in place of `core`; undefined where `core` is as good as any. */
-export function betterCore(core: string, flags: ReadonlySet<string>): string | undefined {
-  const has = (name: keyof typeof NEEDED) => NEEDED[name].every((flag) => flags.has(flag));
-  if (has("SkylakeX")) return AVX512.includes(core) ? undefined : "SkylakeX";
-  if (has("Haswell")) return AVX2.includes(core) ? undefined : "Haswell";
+/** The kernels to ask for in place of those it uses; undefined where these are as good as any. */
+export function betterCore({ core, avx2, avx512 }: CoreReport): string | undefined {
+  if (avx512) return AVX512.includes(core) ? undefined : "SkylakeX";
+  if (avx2) return AVX2.includes(core) ? undefined : "Haswell";
   return undefined;
 }
 
-/** The processor's features by /proc/cpuinfo; none where that cannot be read. */
-function processorFlags(): ReadonlySet<string> {
-  try {
-    const line = /^flags\s*:(.*)$/m.exec(Deno.readTextFileSync("/proc/cpuinfo"))?.[1] ?? "";
-    return new Set(line.trim().split(/\s+/));
-  } catch {
-    return new Set();
-  }
-}
+const NAME = { openblas_get_corename: { parameters: [], result: "pointer" } } as const;
+const SUPPORT = {
+  support_avx2: { parameters: [], result: "i32" },
+  support_avx512: { parameters: [], result: "i32" },
+} as const;
 
-/** The kernels that a library would use; undefined where it is not OpenBLAS. */
-export function coreOf(path: string): string | undefined {
+/** Opens a library for a question; undefined where it lacks a function. */
+function ask<S extends Deno.ForeignLibraryInterface, T>(
+  path: string,
+  symbols: S,
+  question: (library: Deno.DynamicLibrary<S>) => T,
+): T | undefined {
   try {
-    const library = Deno.dlopen(path, {
-      openblas_get_corename: { parameters: [], result: "pointer" },
-    });
-    const name = library.symbols.openblas_get_corename();
-    const text = name === null ? undefined : new Deno.UnsafePointerView(name).getCString();
-    library.close();
-    return text;
+    const library = Deno.dlopen(path, symbols);
+    try {
+      return question(library);
+    } finally {
+      library.close();
+    }
   } catch {
     return undefined;
   }
+}
+
+/** The kernels that a library uses; undefined where it is not OpenBLAS. */
+export const coreOf = (path: string): string | undefined =>
+  ask(path, NAME, ({ symbols }) => {
+    const name = symbols.openblas_get_corename();
+    return name === null ? undefined : new Deno.UnsafePointerView(name).getCString();
+  });
+
+/** What a library knows; undefined where it is not an OpenBLAS that chooses when it is loaded. */
+function report(path: string): CoreReport | undefined {
+  const core = coreOf(path);
+  return core === undefined ? undefined : ask(path, SUPPORT, ({ symbols }) => ({
+    core,
+    avx2: symbols.support_avx2() !== 0,
+    avx512: symbols.support_avx512() !== 0,
+  }));
 }
 
 /**
@@ -57,7 +74,7 @@ export function coreOf(path: string): string | undefined {
 export function chooseCore(path: string): void {
   const allowed = Deno.permissions.querySync({ name: "env", variable: CORE_VARIABLE });
   if (allowed.state !== "granted" || Deno.env.get(CORE_VARIABLE) !== undefined) return;
-  const core = coreOf(path);
-  const better = core === undefined ? undefined : betterCore(core, processorFlags());
+  const found = report(path);
+  const better = found && betterCore(found);
   if (better !== undefined) Deno.env.set(CORE_VARIABLE, better);
 }

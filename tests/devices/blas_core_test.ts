@@ -1,20 +1,19 @@
 import { assertEquals } from "@std/assert";
 import { betterCore } from "../../devices/cpu/blas_core.ts";
 
-const avx2 = ["sse2", "avx", "avx2", "fma"];
-const avx512 = [...avx2, "avx512f", "avx512dq", "avx512bw", "avx512vl"];
+const avx2 = { avx2: true, avx512: false };
+const avx512 = { avx2: true, avx512: true };
 
 Deno.test("BLAS kernels: a processor that the library does not know gets the widest it has", () => {
-  assertEquals(betterCore("Prescott", new Set(avx512)), "SkylakeX");
-  assertEquals(betterCore("Zen", new Set(avx512)), "SkylakeX");
-  assertEquals(betterCore("Prescott", new Set(avx2)), "Haswell");
-  assertEquals(betterCore("Sandybridge", new Set(avx2)), "Haswell");
+  assertEquals(betterCore({ core: "Prescott", ...avx512 }), "SkylakeX");
+  assertEquals(betterCore({ core: "Zen", ...avx512 }), "SkylakeX");
+  assertEquals(betterCore({ core: "Prescott", ...avx2 }), "Haswell");
+  assertEquals(betterCore({ core: "Sandybridge", ...avx2 }), "Haswell");
 });
 
 Deno.test("BLAS kernels: what the library chose well is kept", () => {
-  assertEquals(betterCore("SapphireRapids", new Set(avx512)), undefined);
-  assertEquals(betterCore("Cooperlake", new Set(avx512)), undefined);
-  assertEquals(betterCore("Zen", new Set(avx2)), undefined);
-  assertEquals(betterCore("Prescott", new Set(["sse2"])), undefined);
-  assertEquals(betterCore("armv8", new Set()), undefined);
+  assertEquals(betterCore({ core: "SapphireRapids", ...avx512 }), undefined);
+  assertEquals(betterCore({ core: "Cooperlake", ...avx512 }), undefined);
+  assertEquals(betterCore({ core: "Zen", ...avx2 }), undefined);
+  assertEquals(betterCore({ core: "Prescott", avx2: false, avx512: false }), undefined);
 });
