@@ -135,6 +135,7 @@ export function openSession(model: LoadedModel, batch = 1): Session {
           ),
         },
         results: [logitsMemory, ...names.flatMap((own, layer) => own.map((n) => to[layer][n]))],
+        name: length === 1 ? "decoding a token" : `taking ${length} tokens of a prompt`,
       });
     return {
       length,
