@@ -4,7 +4,7 @@ import { type CpuDevice, openCpu } from "../devices/cpu/device.ts";
 import type { Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import type { Kernel } from "../kernels/kernel.ts";
-import { add, fma, i32, type KernelCode, kernel, load } from "../kernels/language.ts";
+import { add, fma, i32, kernel, type KernelCode, load } from "../kernels/language.ts";
 import type { OperandMemory, Program } from "../kernels/program.ts";
 import { at, type V4, variable, VECTOR, zeros } from "../kernels/vectors.ts";
 

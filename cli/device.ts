@@ -42,9 +42,11 @@ export async function withDevice<T>(
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
   const opened = await openDevice(name, { threads, blas, ...debug });
   say(opened.description);
-  const device = level < 2 || timed
-    ? opened
-    : await profiledDevice(opened, { threads: threads ?? navigator.hardwareConcurrency, blas }, say);
+  const device = level < 2 || timed ? opened : await profiledDevice(
+    opened,
+    { threads: threads ?? navigator.hardwareConcurrency, blas },
+    say,
+  );
   try {
     return await run(device);
   } finally {

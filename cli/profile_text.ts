@@ -1,6 +1,6 @@
 /** Where the time of a step goes, as a table. */
 
-import { type Peaks, peakGflops } from "../bench/peaks.ts";
+import { peakGflops, type Peaks } from "../bench/peaks.ts";
 import type { StepProfile } from "../bench/profile.ts";
 import type { ProfileRow } from "../devices/device.ts";
 import { table } from "./table.ts";
@@ -10,8 +10,7 @@ const SHOWN = 6;
 const LEAST = 0.005;
 const LABEL = 56;
 
-const shortened = (label: string) =>
-  label.length > LABEL ? `${label.slice(0, LABEL - 1)}…` : label;
+const shortened = (label: string) => label.length > LABEL ? `${label.slice(0, LABEL - 1)}…` : label;
 
 /** A rate beside its share of a peak; nothing where there is none. */
 export function rateCells(rate: number, peak: number): [string, string] {

@@ -100,8 +100,11 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
     if (!resumes) folder.clear();
     if (origin.tokenizerIsMade) keepTokenizer(path, origin.tokenizerFiles);
     const preparation = owned.use(
-      await phase(events, "reading data and models", () =>
-        prepare({ recipe, origin, folder: path, device, onProgress: events.progress })),
+      await phase(
+        events,
+        "reading data and models",
+        () => prepare({ recipe, origin, folder: path, device, onProgress: events.progress }),
+      ),
     );
     const heldOut = preparation.splits.map((split) => split.heldOut);
     run = {

@@ -114,7 +114,9 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   // Later parts of an accumulated batch add to what the earlier ones left.
   const sums = () =>
     graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t));
-  const more = accumulate === 1 ? undefined : compile(sums(), { inputs, results, name: `${name}, added` });
+  const more = accumulate === 1
+    ? undefined
+    : compile(sums(), { inputs, results, name: `${name}, added` });
   const mixers = new Set(convertedMixers(graph.trained, student).map(({ name }) => name));
   const isMixer = stage.mixerLr && ((name: string) => mixers.has(name));
   const optimizer = owned.adopt(

@@ -1,26 +1,47 @@
-/** `deno task bench matmul`: GFLOPS of matrix products. */
+/** `deno task bench matmul`: GFLOPS of matrix products, beside PyTorch's. */
 
-import { benchMatmul } from "../../bench/matmul.ts";
-import { machineReport } from "../../train/machine.ts";
-import type { Outcome, Output } from "../command.ts";
-import { withDevice } from "../device.ts";
-import { table } from "../table.ts";
-import { unpinBlas } from "./pins.ts";
-import type { BenchFlags } from "./flags.ts";
+import { benchMatmul, type MatmulBench, matmulPeer } from "../../bench/matmul.ts";
+import { peakGflops } from "../../bench/peaks.ts";
+import { preparePython } from "../../bench/python.ts";
+import { rateCells } from "../profile_text.ts";
+import { blasForms, formName } from "./forms.ts";
+import type { BenchPart } from "./part.ts";
 
-/** Times products of the shapes that training has. */
-export function matmulBench(flags: BenchFlags, { print, say }: Output): Promise<Outcome> {
-  unpinBlas();
-  return withDevice(flags, say, async (device) => {
-    const rows = await benchMatmul(device);
-    print(table([
-      ["m × n × k", "GFLOPS", "ms"],
-      ...rows.map(({ m, n, k, gflops, seconds }) => [
-        `${m} × ${n} × ${k}`,
-        gflops.toFixed(1),
-        (1000 * seconds).toFixed(3),
+/** Products of the shapes that training has. */
+export const matmulPart: BenchPart = {
+  name: "matmul",
+  title: "Matrix products",
+  measure: async (flags, { all, say, threads, peaks, device }) => {
+    const forms = blasForms(flags.blas, all);
+    const withPeer = all || flags.vs !== undefined;
+    if (withPeer) await preparePython(say);
+    const ours: { form: string; peak: number; rows: readonly MatmulBench[] }[] = [];
+    for (const blas of forms) {
+      const peak = peakGflops(await peaks(blas));
+      ours.push({ form: formName(blas), peak, rows: await device(benchMatmul, blas) });
+    }
+    const theirs = withPeer ? await matmulPeer(threads) : undefined;
+    const head = ours.flatMap(({ form }) => [
+      ...[`GFLOPS, ${form}`, "of peak"],
+      ...(theirs === undefined ? [] : ["to torch"]),
+    ]);
+    const rows = ours[0].rows.map(({ m, n, k }, i) => [
+      `${m} × ${n} × ${k}`,
+      ...(theirs === undefined ? [] : [theirs[i].toFixed(1)]),
+      ...ours.flatMap(({ rows, peak }) => [
+        ...rateCells(rows[i].gflops, peak),
+        ...(theirs === undefined ? [] : [`${(rows[i].gflops / theirs[i]).toFixed(2)} ×`]),
       ]),
-    ]));
-    return { report: { rows, device: device.description, ...machineReport() } };
-  });
-}
+    ]);
+    return {
+      content: [{
+        rows: [["m × n × k", ...(theirs === undefined ? [] : ["GFLOPS, torch"]), ...head], ...rows],
+      }],
+      report: {
+        products: ours.flatMap(({ form, rows }) =>
+          rows.map((row, i) => ({ ...row, form, ...(theirs && { torch_gflops: theirs[i] }) }))
+        ),
+      },
+    };
+  },
+};
