@@ -6,7 +6,7 @@ import { openSession } from "../infer/session.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { randomModel } from "./random_model.ts";
 import { type BenchMixer, decoderConfig, uniform } from "./shapes.ts";
-import { benchStep } from "./train.ts";
+import { benchStep, type StepOptions } from "./train.ts";
 
 /** One measurement: time and operations of a token at one size. */
 export interface GrowthPoint {
@@ -38,6 +38,8 @@ export interface GrowthSizes {
   readonly positions: readonly number[];
   readonly widths: readonly number[];
   readonly depths: readonly number[];
+  /** Steps that are timed at most. */
+  readonly steps: number;
 }
 
 const doublings = (from: number, to: number): number[] =>
@@ -50,6 +52,7 @@ export const SIZES: GrowthSizes = {
   positions: doublings(256, 131072),
   widths: doublings(64, 512),
   depths: doublings(1, 16),
+  steps: 5,
 };
 export const QUICK_SIZES: GrowthSizes = {
   tokens: 4096,
@@ -57,6 +60,7 @@ export const QUICK_SIZES: GrowthSizes = {
   positions: doublings(256, 32768),
   widths: doublings(64, 256),
   depths: doublings(1, 8),
+  steps: 3,
 };
 
 /** Width and layers where they are not what grows; heads have 64 values, as everywhere. */
@@ -71,8 +75,7 @@ function config(width: number, layers: number): DecoderConfig {
   return decoderConfig([width, 2.75 * width, layers, heads, keyValueHeads, 64, VOCABULARY]);
 }
 
-/** Steps that are timed, and time after which no further one begins. */
-const STEPS = 5;
+/** Time after which no further step begins. */
 const SECONDS = 1;
 
 type Mixer = BenchMixer | "attention";
@@ -91,11 +94,7 @@ async function stepPoint(
   x: number,
   own: DecoderConfig,
   mixer: Mixer,
-  { stage, batch, context }: {
-    readonly stage: 2 | 3;
-    readonly batch: number;
-    readonly context: number;
-  },
+  { stage, batch, context, steps }: Pick<StepOptions, "stage" | "batch" | "context" | "steps">,
 ): Promise<GrowthPoint> {
   const { secondsPerStep, flops } = await benchStep(device, {
     teacher: uniform(own, "attention"),
@@ -103,7 +102,7 @@ async function stepPoint(
     stage,
     batch,
     context,
-    steps: STEPS,
+    steps,
     seconds: SECONDS,
   });
   const tokens = batch * context;
@@ -126,13 +125,14 @@ async function series(
  */
 export async function contextGrowth(
   device: Device,
-  { tokens, contexts }: GrowthSizes,
+  { tokens, contexts, steps }: GrowthSizes,
 ): Promise<Growth> {
   const at = (mixer: Mixer, stage: 2 | 3) => (context: number) =>
     stepPoint(device, context, config(WIDTH, LAYERS), mixer, {
       stage,
       batch: tokens / context,
       context,
+      steps,
     });
   return {
     size: "context",
@@ -194,9 +194,9 @@ export async function positionGrowth(device: Device, { positions }: GrowthSizes)
 const FIXED = { stage: 2, batch: 4, context: 256 } as const;
 
 /** A token of a stage-2 step by the model's width. */
-export async function widthGrowth(device: Device, { widths }: GrowthSizes): Promise<Growth> {
+export async function widthGrowth(device: Device, { widths, steps }: GrowthSizes): Promise<Growth> {
   const at = (mixer: Mixer) => (width: number) =>
-    stepPoint(device, width, config(width, LAYERS), mixer, FIXED);
+    stepPoint(device, width, config(width, LAYERS), mixer, { ...FIXED, steps });
   return {
     size: "width",
     title: "a token of a stage-2 step",
@@ -208,9 +208,9 @@ export async function widthGrowth(device: Device, { widths }: GrowthSizes): Prom
 }
 
 /** A token of a stage-2 step by the number of layers. */
-export async function depthGrowth(device: Device, { depths }: GrowthSizes): Promise<Growth> {
+export async function depthGrowth(device: Device, { depths, steps }: GrowthSizes): Promise<Growth> {
   const at = (mixer: Mixer) => (depth: number) =>
-    stepPoint(device, depth, config(WIDTH, depth), mixer, FIXED);
+    stepPoint(device, depth, config(WIDTH, depth), mixer, { ...FIXED, steps });
   return {
     size: "depth",
     title: "a token of a stage-2 step",

@@ -74,7 +74,7 @@ function growthTable({ size, series }: Growth): PartTable {
 function exponentLines({ size, title, series }: Growth): string {
   const lines = series.map((own) => {
     const { seconds, flops } = exponents(own);
-    const power = (value: number) => `${size}^${value.toFixed(2)}`;
+    const power = (value: number) => `${size}^${value.toFixed(2).replace("-0.00", "0.00")}`;
     return `- ${own.name}: time ~ ${power(seconds)}, FLOPs ~ ${power(flops)}`;
   });
   return `${title[0].toUpperCase()}${title.slice(1)}, the upper half of the sizes:\n\n` +
