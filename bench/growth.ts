@@ -1,10 +1,12 @@
 /** How the cost of training and decoding grows: with context, position, width and depth. */
 
 import type { Device } from "../devices/device.ts";
+import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
 import { greedy } from "../infer/sampler.ts";
 import { openSession } from "../infer/session.ts";
 import type { DecoderConfig } from "../models/config.ts";
-import { randomModel } from "./random_model.ts";
+import { modelParameters } from "../models/decoder.ts";
+import { initialValues } from "../models/initial_values.ts";
 import { type BenchMixer, decoderConfig, uniform } from "./shapes.ts";
 import { benchStep, type StepOptions } from "./train.ts";
 
@@ -161,7 +163,12 @@ async function decodePoint(device: Device, position: number, mixer: Mixer): Prom
       return executable;
     },
   };
-  const model = randomModel(counting, uniform(config(WIDTH, LAYERS), mixer));
+  const spec = uniform(config(WIDTH, LAYERS), mixer);
+  const parameters = modelParameters(spec);
+  const store = createStore(device, layoutOf(parameters));
+  for (const parameter of parameters) store.write(parameter.name, initialValues(parameter, 1));
+  const inputs = storeInputs(store.layout, "");
+  const model = { spec, device: counting, inputs, bindings: storeBindings(store, "") };
   const session = openSession(model, 1, position - DECODED);
   const seconds: number[] = [];
   let id = 0;
@@ -171,7 +178,7 @@ async function decodePoint(device: Device, position: number, mixer: Mixer): Prom
     if (i >= DECODED_FIRST) seconds.push((performance.now() - start) / 1000);
   }
   session.free();
-  model.free();
+  store.free();
   seconds.sort((a, b) => a - b);
   return { x: position, seconds: seconds[seconds.length >> 1], flops };
 }

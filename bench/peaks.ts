@@ -1,5 +1,6 @@
 /** What this machine reaches at best: arithmetic, products, and its memory. */
 
+import { findBlas } from "../devices/cpu/blas.ts";
 import { type CpuDevice, openCpu } from "../devices/cpu/device.ts";
 import type { Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
@@ -16,6 +17,8 @@ export interface Peaks {
   /** The best of some large products, and what computes them. */
   readonly productGflops: number;
   readonly products: string;
+  /** The most of these that the machine can do, with a BLAS also where the kernels are alone. */
+  readonly machineGflops: number;
   /** Bytes a second, in units of 10⁹, of reading memory far beyond the caches. */
   readonly readGBs: number;
   /** The same of copying it; what is read and what is written both count. */
@@ -42,10 +45,6 @@ const CHUNK = 1 << 16;
 const VECTORS = 8;
 /** Sides of the large products. */
 const PRODUCTS = [[1024, 1024, 1024], [2048, 1024, 512]] as const;
-
-/** FLOP/s that a share is of: products may be a library's, with wider vectors than the kernels'. */
-export const peakGflops = ({ fmaGflops, productGflops }: Peaks): number =>
-  Math.max(fmaGflops, productGflops);
 
 function fmaCode(): KernelCode {
   return kernel(
@@ -166,6 +165,16 @@ function bestProduct(device: CpuDevice, time: number): number {
   return Math.max(...rates);
 }
 
+/** The best product of the machine's BLAS. */
+async function libraryProduct(threads: number, time: number): Promise<number> {
+  const device = await openCpu({ threads });
+  try {
+    return bestProduct(device, time);
+  } finally {
+    await device.close();
+  }
+}
+
 /** Measures the peaks of some threads on a device of their own, in about two seconds. */
 export async function measurePeaks(options: PeakOptions): Promise<Peaks> {
   const { threads, blas, bytes = 1 << 28, seconds: time = 0.25 } = options;
@@ -191,10 +200,16 @@ export async function measurePeaks(options: PeakOptions): Promise<Peaks> {
     const copySeconds = timeKernel(device, copies, from, to, time);
     [small, sums, whole, ends].forEach(device.free);
 
+    const fmaGflops = flops / fmaSeconds / 1e9;
+    const productGflops = bestProduct(device, time);
+    const library = blas === "none" && findBlas() !== undefined
+      ? await libraryProduct(threads, time)
+      : 0;
     return {
       threads,
-      fmaGflops: flops / fmaSeconds / 1e9,
-      productGflops: bestProduct(device, time),
+      fmaGflops,
+      productGflops,
+      machineGflops: Math.max(fmaGflops, productGflops, library),
       products: device.description.split(", ").at(-1)!,
       readGBs: bytes / readSeconds / 1e9,
       copyGBs: bytes / copySeconds / 1e9,
