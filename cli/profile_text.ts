@@ -1,6 +1,6 @@
 /** Where the time of a step goes, as a table. */
 
-import { peakGflops, type Peaks } from "../bench/peaks.ts";
+import type { Peaks } from "../bench/peaks.ts";
 import type { StepProfile } from "../bench/profile.ts";
 import type { ProfileRow } from "../devices/device.ts";
 import { table } from "./table.ts";
@@ -35,7 +35,7 @@ export function profileText({ name, total, kinds }: StepProfile, peaks: Peaks): 
     `${launches}`,
     (1000 * seconds).toFixed(2),
     `${(100 * seconds / total.seconds).toFixed(1)} %`,
-    ...rateCells(flops / seconds / 1e9, peakGflops(peaks)),
+    ...rateCells(flops / seconds / 1e9, peaks.machineGflops),
     ...rateCells(bytes / seconds / 1e9, peaks.readGBs),
   ];
   return table([

@@ -1,7 +1,6 @@
 /** `deno task bench matmul`: GFLOPS of matrix products, beside PyTorch's. */
 
 import { benchMatmul, type MatmulBench, matmulPeer } from "../../bench/matmul.ts";
-import { peakGflops } from "../../bench/peaks.ts";
 import { preparePython } from "../../bench/python.ts";
 import { rateCells } from "../profile_text.ts";
 import { blasForms, formName } from "./forms.ts";
@@ -17,7 +16,7 @@ export const matmulPart: BenchPart = {
     if (withPeer) await preparePython(say);
     const ours: { form: string; peak: number; rows: readonly MatmulBench[] }[] = [];
     for (const blas of forms) {
-      const peak = peakGflops(await peaks(blas));
+      const peak = (await peaks(blas)).machineGflops;
       ours.push({ form: formName(blas), peak, rows: await device(benchMatmul, blas) });
     }
     const theirs = withPeer ? await matmulPeer(threads) : undefined;

@@ -1,6 +1,6 @@
 /** `deno task bench train`: tokens/s of a training step, in turn with PyTorch's. */
 
-import { peakGflops, type Peaks } from "../../bench/peaks.ts";
+import type { Peaks } from "../../bench/peaks.ts";
 import { type PeerName, type PeerResult, PEERS, runPeer } from "../../bench/peer.ts";
 import { preparePython } from "../../bench/python.ts";
 import type { ShapeName } from "../../bench/shapes.ts";
@@ -151,7 +151,7 @@ function resultOf(
           tokens_per_second: bench.medianTokensPerSecond,
           best_tokens_per_second: bench.tokensPerSecond,
           gflops: bench.gflops,
-          peak_gflops: peakGflops(peaks(blas)),
+          peak_gflops: peaks(blas).machineGflops,
           seconds_per_step: bench.secondsPerStep,
           bytes: bench.bytes,
           profile: bench.profile,
@@ -183,7 +183,7 @@ function oursTable(
           ...[shape, mixer, `${stage}`, formName(blas)],
           bench.medianTokensPerSecond.toFixed(0),
           bench.tokensPerSecond.toFixed(0),
-          ...rateCells(bench.gflops, peakGflops(peaks(blas))),
+          ...rateCells(bench.gflops, peaks(blas).machineGflops),
           (1000 * bench.secondsPerStep).toFixed(1),
           bytesText(bench.bytes),
         ])

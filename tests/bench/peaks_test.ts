@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { measurePeaks, peakGflops, threadCounts } from "../../bench/peaks.ts";
+import { measurePeaks, threadCounts } from "../../bench/peaks.ts";
 
 Deno.test("peaks: arithmetic, products and memory of this machine", async () => {
   const peaks = await measurePeaks({ threads: 2, blas: "none", bytes: 1 << 20, seconds: 0.001 });
@@ -7,7 +7,7 @@ Deno.test("peaks: arithmetic, products and memory of this machine", async () => 
   for (const value of [peaks.fmaGflops, peaks.productGflops, peaks.readGBs, peaks.copyGBs]) {
     assert(value > 0.01 && value < 1e5, `${value}`);
   }
-  assertEquals(peakGflops(peaks), Math.max(peaks.fmaGflops, peaks.productGflops));
+  assert(peaks.machineGflops >= Math.max(peaks.fmaGflops, peaks.productGflops));
 });
 
 Deno.test("peaks: by threads, up to all", () => {

@@ -49,6 +49,7 @@ Deno.test("profile: rates beside their share of the machine's peaks", () => {
     threads: 1,
     fmaGflops: 8,
     productGflops: 20,
+    machineGflops: 20,
     products: "a BLAS",
     readGBs: 8,
     copyGBs: 8,
