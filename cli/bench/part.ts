@@ -56,6 +56,17 @@ export function partContext(flags: BenchFlags, say: Output["say"], all: boolean)
   };
 }
 
+/** FLOP/s, in units of 10⁹, that the machine can do: the most that was seen with any of the forms. */
+export async function machineGflops(
+  { peaks }: PartContext,
+  forms: readonly string[],
+): Promise<number> {
+  let most = 0;
+  // One after another: two at a time would disturb each other.
+  for (const blas of forms) most = Math.max(most, (await peaks(blas)).machineGflops);
+  return most;
+}
+
 /** A result as people read it on a terminal. */
 export function resultText({ content }: PartResult): string {
   return content.map((part) => typeof part === "string" ? `${part}\n` : table(part.rows))

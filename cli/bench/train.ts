@@ -11,7 +11,13 @@ import { profileText, rateCells } from "../profile_text.ts";
 import { bytesText } from "../table.ts";
 import { blasForms, formName } from "./forms.ts";
 import type { BenchFlags } from "./flags.ts";
-import type { BenchPart, PartContext, PartResult, PartTable } from "./part.ts";
+import {
+  type BenchPart,
+  machineGflops,
+  type PartContext,
+  type PartResult,
+  type PartTable,
+} from "./part.ts";
 
 /** Time that a peer has for one turn, start and compilation included, and in a quick run. */
 const LIMIT = 600;
@@ -54,9 +60,10 @@ export const trainPart: BenchPart = {
         measured.push(await inTurn({ shape, stage }, peers, flags, context));
       }
     }
-    const peaks = new Map<string, Peaks>();
-    for (const { blas } of measured[0].ours) peaks.set(blas, await context.peaks(blas));
-    return resultOf(measured, flags, (blas) => peaks.get(blas)!);
+    const forms = measured[0].ours.map(({ blas }) => blas);
+    const gflops = await machineGflops(context, forms);
+    const peaks: Peaks = { ...await context.peaks(forms[0]), machineGflops: gflops };
+    return resultOf(measured, flags, peaks);
   },
 };
 
@@ -123,13 +130,13 @@ async function inTurn(
 function resultOf(
   measured: readonly Measured[],
   { mixer, steps }: BenchFlags,
-  peaks: (blas: string) => Peaks,
+  peaks: Peaks,
 ): PartResult {
   const compared = measured[0].peers.length > 0;
   const profiles = measured.flatMap(({ shape, stage, ours }) =>
     ours.flatMap(({ blas, bench: { profile } }) =>
       profile === undefined ? [] : [
-        `${shape} stage ${stage}, ${formName(blas)}:\n\n${profileText(profile, peaks(blas))}`,
+        `${shape} stage ${stage}, ${formName(blas)}:\n\n${profileText(profile, peaks)}`,
       ]
     )
   );
@@ -151,7 +158,7 @@ function resultOf(
           tokens_per_second: bench.medianTokensPerSecond,
           best_tokens_per_second: bench.tokensPerSecond,
           gflops: bench.gflops,
-          peak_gflops: peaks(blas).machineGflops,
+          peak_gflops: peaks.machineGflops,
           seconds_per_step: bench.secondsPerStep,
           bytes: bench.bytes,
           profile: bench.profile,
@@ -172,7 +179,7 @@ function resultOf(
 function oursTable(
   measured: readonly Measured[],
   mixer: string,
-  peaks: (blas: string) => Peaks,
+  peaks: Peaks,
 ): PartTable {
   const head = ["shape", "mixer", "stage", "products", "tokens/s", "fastest"];
   return {
@@ -183,7 +190,7 @@ function oursTable(
           ...[shape, mixer, `${stage}`, formName(blas)],
           bench.medianTokensPerSecond.toFixed(0),
           bench.tokensPerSecond.toFixed(0),
-          ...rateCells(bench.gflops, peaks(blas).machineGflops),
+          ...rateCells(bench.gflops, peaks.machineGflops),
           (1000 * bench.secondsPerStep).toFixed(1),
           bytesText(bench.bytes),
         ])
