@@ -2,6 +2,8 @@
 
 import type { Device } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
+import { lastLine } from "./peer.ts";
+import { runPython } from "./python.ts";
 
 /** One product: [m, k]·[k, n], operands transposed as in training. */
 export interface MatmulBench {
@@ -14,7 +16,10 @@ export interface MatmulBench {
 }
 
 /** m, n, k, and which operands are stored transposed. */
-const PRODUCTS: readonly (readonly [number, number, number, boolean, boolean])[] = [
+type Product = readonly [m: number, n: number, k: number, boolean, boolean];
+
+/** Those of tiny's and small's steps, and of smollm's: projection, MLP, their gradients, head. */
+const PRODUCTS: readonly Product[] = [
   [4096, 128, 128, false, true],
   [4096, 352, 128, false, true],
   [4096, 128, 352, false, true],
@@ -23,10 +28,15 @@ const PRODUCTS: readonly (readonly [number, number, number, boolean, boolean])[]
   [2048, 2048, 128, false, true],
   [2048, 704, 256, false, true],
   [1024, 1024, 1024, false, false],
+  [256, 576, 576, false, true],
   [256, 1536, 576, false, true],
+  [256, 576, 1536, false, true],
+  [1536, 576, 256, true, false],
+  [256, 4096, 576, false, true],
 ];
 
-const RUNS = 20;
+/** Time of a product, of whose runs the fastest counts. */
+const SECONDS = 0.2;
 
 /** Measures all products. */
 export async function benchMatmul(device: Device): Promise<MatmulBench[]> {
@@ -44,7 +54,8 @@ export async function benchMatmul(device: Device): Promise<MatmulBench[]> {
     });
     let seconds = Infinity;
     const one = new Float32Array(1);
-    for (let run = 0; run < RUNS; run++) {
+    const began = performance.now();
+    while (seconds === Infinity || performance.now() - began < 1000 * SECONDS) {
       const start = performance.now();
       executable.run();
       await device.read(result, one);
@@ -55,4 +66,10 @@ export async function benchMatmul(device: Device): Promise<MatmulBench[]> {
     [memory.a, memory.b, result].forEach(device.free);
   }
   return rows;
+}
+
+/** GFLOPS of the same products in PyTorch, in their order. @throws FormatError */
+export async function matmulPeer(threads: number): Promise<readonly number[]> {
+  const args = ["bench/matmul_peer.py", `${threads}`, JSON.stringify(PRODUCTS)];
+  return JSON.parse(lastLine(await runPython(args)));
 }

@@ -2,7 +2,7 @@
 
     python bench/peer.py --shape tiny|small|smollm --stage 1|2
         [--wkv native|chunked] [--compile] [--bf16] [--malloc keep|default]
-        [--threads 2] [--steps N] [--json] [--profile]
+        [--threads 2] [--steps N] [--seconds 20] [--json] [--profile]
     python bench/peer.py --check [--golden DIR]
 
 A Qwen2-style teacher with random weights is converted to RAD-RWKV7 in every layer. Stage 1: the
@@ -39,7 +39,8 @@ def arguments(argv=None):
     p.add_argument("--malloc", choices=["keep", "default"], default="keep",
                    help="keep: freed memory stays with the process (as jemalloc or tcmalloc would have it)")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--steps", type=int, default=0, help="timed steps; 0: as many as fit in about 20 s, 5 at least")
+    p.add_argument("--steps", type=int, default=0, help="timed steps; 0: as many as fit in --seconds, 3 at least")
+    p.add_argument("--seconds", type=float, default=20)
     p.add_argument("--json", action="store_true")
     p.add_argument("--profile", action="store_true", help="print where the time goes, by operator")
     p.add_argument("--check", action="store_true", help="check mixers, WKV7 and models, then exit")
@@ -432,8 +433,10 @@ def bench(args):
         return time.perf_counter() - start, loss
 
     first, loss = timed(0)
-    warm = [timed(i)[0] for i in range(1, 4)]
-    steps = args.steps or max(5, min(100, round(20 / min(warm))))
+    warm = []
+    while not warm or len(warm) < 3 and sum(warm) < args.seconds / 3:
+        warm.append(timed(1 + len(warm))[0])
+    steps = args.steps or max(3, min(100, round(args.seconds / min(warm))))
     losses, seconds = [loss], []
     for i in range(steps):
         s, loss = timed(i)

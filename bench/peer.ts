@@ -1,36 +1,81 @@
 /** The PyTorch peer (peer.py): the same training step as a good PyTorch user would write it. */
 
-import { runPython } from "./python.ts";
+import { FormatError } from "../formats/error.ts";
+import { runPythonFor } from "./python.ts";
 import type { ShapeName } from "./shapes.ts";
 
-/** How the peer does what PyTorch has no kernel for. */
+/** A way to run the step in PyTorch. */
+export interface Peer {
+  readonly label: string;
+  /** What peer.py is told. */
+  readonly words: readonly string[];
+  /** Whether it is known not to work everywhere. */
+  readonly mayFail?: boolean;
+}
+
+const NATIVE = ["--wkv", "native"];
+
+/** The peers by name; the first is the one that Suture has to beat. */
+export const PEERS = {
+  torch: {
+    label: "f32, WKV7 as a C++ kernel, PyTorch as it comes",
+    words: [...NATIVE, "--malloc", "default"],
+  },
+  "torch-keep": {
+    label: "the same, freed memory stays with the process",
+    words: [...NATIVE, "--malloc", "keep"],
+  },
+  "torch-chunked": {
+    label: "f32, WKV7 as PyTorch operations by chunks",
+    words: ["--wkv", "chunked", "--malloc", "default"],
+  },
+  "torch-bf16": {
+    label: "bf16 teacher and autocast, WKV7 as a C++ kernel",
+    words: [...NATIVE, "--malloc", "default", "--bf16"],
+  },
+  "torch-compile": {
+    label: "f32, WKV7 as a C++ kernel, torch.compile",
+    words: [...NATIVE, "--malloc", "default", "--compile"],
+    mayFail: true,
+  },
+} as const satisfies Readonly<Record<string, Peer>>;
+
+/** A peer's name. */
+export type PeerName = keyof typeof PEERS;
+
+/** What a peer runs. */
 export interface PeerOptions {
-  readonly shape: ShapeName;
+  readonly shape: Exclude<ShapeName, "quickstart">;
   readonly stage: 1 | 2;
-  /** WKV7 as a C++ kernel, or as PyTorch operations by chunks. */
-  readonly wkv: "native" | "chunked";
-  readonly compile?: boolean;
-  readonly bf16?: boolean;
   readonly threads: number;
-  /** 0 runs for about 20 seconds. */
-  readonly steps: number;
+  /** Time of the steps that count. */
+  readonly seconds: number;
+  /** Time after which it is given up. */
+  readonly limit: number;
 }
 
-/** What the peer prints. */
-export interface PeerResult {
-  readonly tokens_per_second: number;
-  readonly [key: string]: unknown;
+/** What a peer reached: tokens a second by the median step and by the fastest, or why nothing. */
+export type PeerResult =
+  | { readonly median: number; readonly best: number }
+  | { readonly failed: string };
+
+/** Runs a peer once. @throws FormatError where one fails that works everywhere. */
+export async function runPeer(name: PeerName, options: PeerOptions): Promise<PeerResult> {
+  const { shape, stage, threads, seconds, limit } = options;
+  const { words, mayFail }: Peer = PEERS[name];
+  try {
+    const printed = await runPythonFor(limit, [
+      ...["bench/peer.py", "--json", "--shape", shape, "--stage", `${stage}`],
+      ...["--threads", `${threads}`, "--seconds", `${seconds}`, ...words],
+    ]);
+    if (printed === undefined) return { failed: `nothing after ${limit} s` };
+    const { tokens_per_second, tokens_per_second_best } = JSON.parse(lastLine(printed));
+    return { median: tokens_per_second, best: tokens_per_second_best };
+  } catch (error) {
+    if (mayFail !== true || !(error instanceof FormatError)) throw error;
+    return { failed: error.problems[0].found };
+  }
 }
 
-/** Runs the peer once. */
-export async function runPeer(options: PeerOptions): Promise<PeerResult> {
-  const { shape, stage, wkv, compile, bf16, threads, steps } = options;
-  const args = [
-    ...["bench/peer.py", "--json", "--shape", shape, "--stage", `${stage}`, "--wkv", wkv],
-    ...["--threads", `${threads}`, "--steps", `${steps}`],
-    ...(compile ? ["--compile"] : []),
-    ...(bf16 ? ["--bf16"] : []),
-  ];
-  const lines = (await runPython(args)).trim().split("\n");
-  return JSON.parse(lines[lines.length - 1]) as PeerResult;
-}
+/** What a script printed last. */
+export const lastLine = (printed: string): string => printed.trim().split("\n").at(-1)!;

@@ -17,13 +17,21 @@ const READY = `${FOLDER}/ready`;
 /** Held while the environment is made: several programs may want it at once. */
 const LOCK = `${FOLDER}/lock`;
 
+/** How a program is run. */
+interface RunOptions {
+  readonly advice?: string;
+  /** Ends it before it is done. */
+  readonly signal?: AbortSignal;
+}
+
 /** Runs a program to its end and returns what it wrote. @throws FormatError where it failed. */
 async function run(
   command: string,
   args: readonly string[],
-  advice = "see its message",
+  { advice = "see its message", signal }: RunOptions = {},
 ): Promise<string> {
-  const child = new Deno.Command(command, { args: [...args], stdout: "piped", stderr: "piped" });
+  const pipes = { stdout: "piped", stderr: "piped" } as const;
+  const child = new Deno.Command(command, { args: [...args], ...pipes, signal });
   let output: Deno.CommandOutput;
   try {
     output = await child.output();
@@ -68,15 +76,29 @@ export async function preparePython(note: (line: string) => void): Promise<void>
   if (isReady()) return;
   note(`making ${FOLDER} with ${PACKAGES.join(", ")}`);
   const advice = "this needs python3 with venv and pip, and PyPI: try again with deno task python";
-  await run("python3", ["-m", "venv", FOLDER], advice);
+  await run("python3", ["-m", "venv", FOLDER], { advice });
   const install = ["-m", "pip", "install", "-q", "--retries", "0", ...PACKAGES];
-  await run(PYTHON, install, advice);
+  await run(PYTHON, install, { advice });
   Deno.writeTextFileSync(READY, `${PACKAGES.join("\n")}\n`);
 }
 
 /** Runs a script in the environment and returns what it printed. @throws FormatError */
 export function runPython(args: readonly string[]): Promise<string> {
   return run(PYTHON, args);
+}
+
+/** The same for so many seconds at most; undefined where it takes longer. @throws FormatError */
+export async function runPythonFor(
+  seconds: number,
+  args: readonly string[],
+): Promise<string | undefined> {
+  const signal = AbortSignal.timeout(1000 * seconds);
+  try {
+    return await run(PYTHON, args, { signal });
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
+  }
 }
 
 if (import.meta.main) await preparePython((line) => console.error(line));

@@ -15,37 +15,40 @@ export interface BenchShape {
   readonly context: number;
 }
 
-function shape(
-  [hiddenSize, intermediateSize, layers, attentionHeads, keyValueHeads, headDim, vocabSize]:
-    readonly number[],
-  batch: number,
-): BenchShape {
+/** Hidden, intermediate, layers, heads, key/value heads, head width, vocabulary. */
+type Sizes = readonly [number, number, number, number, number, number, number];
+
+/** A Qwen2-style decoder of these sizes. */
+export function decoderConfig(
+  [hiddenSize, intermediateSize, layers, attentionHeads, keyValueHeads, headDim, vocabSize]: Sizes,
+): DecoderConfig {
   return {
-    config: {
-      vocabSize,
-      hiddenSize,
-      intermediateSize,
-      layers,
-      attentionHeads,
-      keyValueHeads,
-      headDim,
-      rmsNormEps: 1e-6,
-      ropeTheta: 10000,
-      ropeScaling: null,
-      tieWordEmbeddings: false,
-      attentionBias: true,
-      attentionOutputBias: false,
-      attentionQkNorm: false,
-      mlpBias: false,
-    },
-    batch,
-    context: 256,
+    vocabSize,
+    hiddenSize,
+    intermediateSize,
+    layers,
+    attentionHeads,
+    keyValueHeads,
+    headDim,
+    rmsNormEps: 1e-6,
+    ropeTheta: 10000,
+    ropeScaling: null,
+    tieWordEmbeddings: false,
+    attentionBias: true,
+    attentionOutputBias: false,
+    attentionQkNorm: false,
+    mlpBias: false,
   };
 }
 
+const shape = (sizes: Sizes, batch: number): BenchShape => ({
+  config: decoderConfig(sizes),
+  batch,
+  context: 256,
+});
+
 /**
- * Shapes by name: hidden, intermediate, layers, heads, key/value heads, head width, vocabulary.
- * `quickstart` is `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed.
+ * Shapes by name. `quickstart` is `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed.
  */
 export const SHAPES = {
   quickstart: shape([128, 352, 4, 2, 1, 64, 2048], 4),
@@ -81,17 +84,20 @@ export const BENCH_MIXERS = {
 /** A mixer's name. */
 export type BenchMixer = keyof typeof BENCH_MIXERS;
 
+/** A decoder with the same mixer in every layer. */
+export const uniform = (config: DecoderConfig, mixer: BenchMixer | "attention"): ModelSpec => ({
+  config,
+  mixers: Array.from(
+    { length: config.layers },
+    () => mixer === "attention" ? { kind: "attention" } : BENCH_MIXERS[mixer](config.hiddenSize),
+  ),
+});
+
 /** The teacher of a shape, and the student with a mixer in every layer. */
-export function benchModels(
+export const benchModels = (
   { config }: BenchShape,
   mixer: BenchMixer,
-): { teacher: ModelSpec; student: ModelSpec } {
-  const layers = Array.from({ length: config.layers });
-  return {
-    teacher: { config, mixers: layers.map(() => ({ kind: "attention" })) },
-    student: {
-      config,
-      mixers: layers.map(() => BENCH_MIXERS[mixer](config.hiddenSize)),
-    },
-  };
-}
+): { teacher: ModelSpec; student: ModelSpec } => ({
+  teacher: uniform(config, "attention"),
+  student: uniform(config, mixer),
+});

@@ -1,89 +1,131 @@
 /** Tokens a second of a training step, on random weights and random tokens. */
 
-import type { Device, ProfileRow } from "../devices/device.ts";
+import type { Device } from "../devices/device.ts";
+import { profiled } from "../devices/profiled.ts";
 import { createStore, layoutOf } from "../devices/store.ts";
 import { align, distill, finetune } from "../dsl/stages.ts";
+import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
 import { createTrainer } from "../train/trainer.ts";
+import { type StepProfile, stepProfile } from "./profile.ts";
 import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
 
-/** What is measured. */
-export interface TrainBenchOptions {
-  readonly shape: ShapeName;
-  /** What every layer of the student has. */
-  readonly mixer: BenchMixer;
+/** A step that is measured. */
+export interface StepOptions {
+  readonly teacher: ModelSpec;
+  readonly student: ModelSpec;
   /** 1 aligns, 2 distils, 3 learns from the text alone. */
   readonly stage: 1 | 2 | 3;
+  readonly batch: number;
+  readonly context: number;
+  /** Steps that are timed at most. */
   readonly steps: number;
+  /** Time after which no further step begins, once two have been timed; no limit by default. */
+  readonly seconds?: number;
 }
 
 /** What was measured. */
-export interface TrainBench {
-  readonly shape: ShapeName;
-  readonly stage: 1 | 2 | 3;
-  /** From the fastest step, as the peers are measured. */
+export interface StepBench {
+  /** From the fastest step. */
   readonly tokensPerSecond: number;
   readonly medianTokensPerSecond: number;
-  /** Of matrix products and everything else, forward and backward. */
+  /** Of matrix products and everything else, forward and backward, from the fastest step. */
   readonly gflops: number;
+  /** Operations of a step. */
+  readonly flops: number;
+  /** Of the fastest step. */
   readonly secondsPerStep: number;
   /** Bytes of weights, gradients, moments and activations. */
   readonly bytes: number;
-  readonly profile?: readonly ProfileRow[];
+  readonly profile?: StepProfile;
+}
+
+/** What is measured of a shape. */
+export interface TrainBenchOptions extends Pick<StepOptions, "stage" | "steps" | "seconds"> {
+  readonly shape: ShapeName;
+  /** What every layer of the student has. */
+  readonly mixer: BenchMixer;
 }
 
 const STAGES = { 1: align, 2: distill, 3: finetune } as const;
 
+/** Steps before those that count, which run before the engine has optimised the kernels. */
+const WARM_UP = 3;
+/** Share of the time that they take at most, one step apart. */
+const WARM_UP_SHARE = 1 / 3;
+
 /** Runs a training step several times. With `profile` one more step is timed launch by launch. */
-export async function benchTrain(
+export async function benchStep(
   device: Device,
-  { shape, mixer, stage, steps }: TrainBenchOptions,
+  { teacher, student, stage, batch, context, steps, seconds: limit = Infinity }: StepOptions,
   profile = false,
-): Promise<TrainBench> {
-  const { batch, context, config } = SHAPES[shape];
-  const { teacher, student } = benchModels(SHAPES[shape], mixer);
+): Promise<StepBench> {
+  let profiling = false;
+  let found: StepProfile | undefined;
+  const own = profiled(device, () => profiling, (profile) => found = stepProfile(profile));
   const teacherStore = createStore(device, layoutOf(modelParameters(teacher)));
   for (const parameter of modelParameters(teacher)) {
     teacherStore.write(parameter.name, initialValues(parameter, 1));
   }
   const parameters = new Map(modelParameters(student).map((p) => [p.name, p]));
-  const options = { batch, context, tokens: batch * context };
+  const tokens = batch * context;
   const trainer = await createTrainer({
-    device,
-    stage: STAGES[stage](options),
+    device: own,
+    stage: STAGES[stage]({ batch, context, tokens }),
     student,
     values: (name) => initialValues(parameters.get(name)!, 2),
     teacher: { spec: teacher, store: teacherStore },
   });
   const random = randomStream(3, "tokens");
   const ids = Int32Array.from(
-    { length: batch * context },
-    () => Math.floor(random.uniform() * config.vocabSize),
+    { length: tokens },
+    () => Math.floor(random.uniform() * student.config.vocabSize),
   );
-  const seconds: number[] = [];
-  for (let step = 0; step < steps + 3; step++) {
+  let step = 0;
+  const timed = async () => {
     const start = performance.now();
-    await trainer.step({ ids, targets: ids }, step, 1e-4);
-    // The first steps run before the engine has optimised the kernels.
-    if (step >= 3) seconds.push((performance.now() - start) / 1000);
+    await trainer.step({ ids, targets: ids }, step++, 1e-4);
+    return (performance.now() - start) / 1000;
+  };
+  const total = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+  const warm: number[] = [];
+  while (warm.length < WARM_UP && total(warm) < limit * WARM_UP_SHARE) warm.push(await timed());
+  const seconds: number[] = [];
+  while (seconds.length < steps && (seconds.length < 2 || total(seconds) < limit)) {
+    seconds.push(await timed());
+  }
+  if (profile) {
+    profiling = true;
+    await timed();
   }
   seconds.sort((a, b) => a - b);
   const [best] = seconds;
-  const tokens = batch * context;
-  const result: TrainBench = {
-    shape,
-    stage,
+  const result: StepBench = {
     tokensPerSecond: tokens / best,
     medianTokensPerSecond: tokens / seconds[seconds.length >> 1],
     gflops: trainer.flops / best / 1e9,
+    flops: trainer.flops,
     secondsPerStep: best,
     bytes: 4 * (teacherStore.layout.size + 4 * trainer.trained.layout.size +
           trainer.frozen.layout.size) + trainer.arenaBytes,
-    ...(profile ? { profile: await trainer.profile({ ids, targets: ids }) } : {}),
   };
   trainer.free();
   teacherStore.free();
-  return result;
+  return found === undefined ? result : { ...result, profile: found };
+}
+
+/** The same at a shape that has a name. */
+export function benchTrain(
+  device: Device,
+  { shape, mixer, ...options }: TrainBenchOptions,
+  profile = false,
+): Promise<StepBench> {
+  const { batch, context } = SHAPES[shape];
+  return benchStep(
+    device,
+    { ...benchModels(SHAPES[shape], mixer), batch, context, ...options },
+    profile,
+  );
 }

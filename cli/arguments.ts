@@ -8,7 +8,7 @@ import { type Flags, type FlagValues, UsageError } from "./flags.ts";
 export interface Declared<A extends string, F extends Flags> {
   /**
    * Descriptions of the arguments without a dash, in their order. The last one may be named with
-   * three dots at its end: it takes one word or more.
+   * three dots at its end: it takes one word or more; or in brackets: it may be left out.
    */
   readonly arguments: Readonly<Record<A, string>>;
   readonly flags: F;
@@ -16,7 +16,9 @@ export interface Declared<A extends string, F extends Flags> {
 
 /** The words that arguments are given. */
 export type ArgumentValues<A extends string> = {
-  readonly [K in A]: K extends `${string}...` ? readonly string[] : string;
+  readonly [K in A]: K extends `${string}...` ? readonly string[]
+    : K extends `[${string}]` ? string | undefined
+    : string;
 };
 
 /** What a command was given. */
@@ -111,7 +113,7 @@ export function readArguments<A extends string, F extends Flags>(
   const { positional, flags: found, problems: unsorted } = sort(words, declared.flags);
   const problems = [...unsorted];
   const names = Object.keys(declared.arguments) as A[];
-  names.slice(positional.length).forEach((name) =>
+  names.slice(positional.length).filter((name) => !name.startsWith("[")).forEach((name) =>
     problems.push(`${name}: expected ${declared.arguments[name]}, found nothing`)
   );
   // After a flag that is not known, a further word may be its value.

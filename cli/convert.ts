@@ -1,16 +1,22 @@
 /** `deno task convert`: runs a recipe. */
 
 import { printable } from "../dsl/problem.ts";
-import { build } from "../dsl/recipe.ts";
+import { build, type Recipe } from "../dsl/recipe.ts";
+import { planOf } from "../plan/plan.ts";
 import { runRecipe } from "../train/convert.ts";
 import { NotFiniteError } from "../train/finite.ts";
 import { OUTPUT_DTYPES } from "../train/output.ts";
 import type { InferenceReport, KeptAttention, Report, StageReport } from "../train/report.ts";
 import type { RunOutcome } from "../train/run.ts";
+import { trainedParameters } from "../train/stage_graph.ts";
 import { localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
+import { debugLevel } from "./debug.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, choice, optional, path, seconds, toggle, whole } from "./flags.ts";
+import { mixerFlops } from "./layer_flops.ts";
+import { outlineText } from "./plan_text.ts";
+import { modelsOf } from "./planned_models.ts";
 import { standardProgress } from "./progress.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { resumeCommand } from "./command_line.ts";
@@ -48,6 +54,7 @@ export const convert = command({
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
     try {
       const { recipe, folderOf } = await localRecipe(seeded, progress);
+      if (debugLevel() > 0) say(await outline(recipe));
       const outcome = await withDevice(flags, say, (device) =>
         runRecipe(recipe, {
           device,
@@ -76,6 +83,13 @@ export const convert = command({
     }
   },
 });
+
+/** What DEBUG shows first: the recipe's layers and stages. */
+async function outline(recipe: Recipe): Promise<string> {
+  const { student, from } = await modelsOf(recipe, undefined);
+  const trained = (i: number) => trainedParameters(recipe.stages[i], student, from?.spec);
+  return outlineText(planOf(recipe, student, trained, from), mixerFlops(student));
+}
 
 function stoppedText(
   { name, step, steps, folder }: Extract<RunOutcome, { kind: "stopped" }>,

@@ -2,6 +2,7 @@
 
 import type { Device } from "../devices/device.ts";
 import { DEVICE_NAMES, openDevice } from "../devices/open.ts";
+import { compileReport, debugLevel, profiledDevice } from "./debug.ts";
 import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
 
 /** Threads at most: far beyond any machine, and few enough to start. */
@@ -20,15 +21,32 @@ export const deviceFlags = {
   ),
 };
 
-/** Opens the device that the flags ask for, says on stderr which, and closes it in the end. */
+/** What a command does on its device. */
+export interface DeviceUse {
+  /** Whether it measures time itself, which a profile would disturb. */
+  readonly timed?: boolean;
+}
+
+/**
+ * Opens the device that the flags ask for, says on stderr which and what DEBUG asks for, and closes
+ * it in the end.
+ */
 export async function withDevice<T>(
   { device: name, threads, blas }: FlagValues<typeof deviceFlags>,
   say: (line: string) => void,
   run: (device: Device) => Promise<T>,
+  { timed = false }: DeviceUse = {},
 ): Promise<T> {
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const device = await openDevice(name, { threads, blas });
-  say(device.description);
+  const level = debugLevel();
+  const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
+  const opened = await openDevice(name, { threads, blas, ...debug });
+  say(opened.description);
+  const device = level < 2 || timed ? opened : await profiledDevice(
+    opened,
+    { threads: threads ?? navigator.hardwareConcurrency, blas },
+    say,
+  );
   try {
     return await run(device);
   } finally {

@@ -127,6 +127,21 @@ export function seconds(description: string): Reading<number> {
   return real("SECONDS", description, "seconds from 0", (value) => value >= 0);
 }
 
+/** Some of a few words, with commas between them. */
+export function choices<T extends string>(
+  description: string,
+  values: readonly T[],
+): Reading<readonly T[]> {
+  const known = (word: string): T =>
+    values.find((value) => value === word) ??
+      expected(`${values.join(" or ")}, several with commas`, word);
+  return {
+    placeholder: values.join(","),
+    description,
+    read: (text) => [...new Set(text.split(",").map(known))],
+  };
+}
+
 /** One of a few words. */
 export function choice<T extends string>(
   description: string,

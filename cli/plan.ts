@@ -1,21 +1,19 @@
 /** `deno task plan`: what a recipe will do, layer by layer and stage by stage. */
 
 import { stageSpeeds } from "../bench/stage_speed.ts";
-import { costOf } from "../devices/null.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { StageKind } from "../dsl/stages.ts";
-import * as g from "../graph/build.ts";
 import type { ModelSpec } from "../models/config.ts";
-import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts";
 import { stageBudget } from "../plan/budget.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
-import { LONG, planOf } from "../plan/plan.ts";
+import { planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
+import { mixerFlops } from "./layer_flops.ts";
 import { planText } from "./plan_text.ts";
 import { modelsOf } from "./planned_models.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
@@ -31,38 +29,6 @@ const FLAGS = {
   config: absent(path("FILE", "config.json to plan for in place of the teacher's"), "none"),
   ...deviceFlags,
 };
-
-/** FLOPs of a token in every layer's mixer, forward, as an average over a long text. */
-function mixerFlops({ config, mixers }: ModelSpec): number[] {
-  const known = new Map<string, number>();
-  const flopsOf = (layer: number): number => {
-    const half = config.headDim / 2;
-    const width = config.attentionHeads * config.headDim;
-    const { y } = mixerForward(mixers[layer], {
-      config,
-      layer,
-      x: g.input("x", [1, LONG, config.hiddenSize]),
-      weight: (name) => {
-        const wanted = `${mixerPrefix(layer)}${name}`;
-        const own = mixerParameters(config, mixers[layer], layer);
-        return g.input(name, own.find((parameter) => parameter.name === wanted)!.shape);
-      },
-      cosine: g.input("cosine", [1, LONG, half]),
-      sine: g.input("sine", [1, LONG, half]),
-      firstValue: layer === 0
-        ? undefined
-        : g.input("firstValue", [1, LONG, width / config.headDim, config.headDim]),
-    });
-    return costOf([y]).flops / LONG;
-  };
-  return mixers.map((mixer, layer) => {
-    // Layers of a kind differ only where the first has no value before it.
-    const key = `${layer === 0} ${JSON.stringify(mixer)}`;
-    const flops = known.get(key) ?? flopsOf(layer);
-    known.set(key, flops);
-    return flops;
-  });
-}
 
 /** What the flags name; this machine's speed is measured for the stages at hand. */
 async function fleetFor(

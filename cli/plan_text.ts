@@ -148,6 +148,18 @@ function basis({ plan, fleet }: Planned): string[] {
   ];
 }
 
+/** What will be done, without what it takes. */
+export function outlineText(plan: Plan, layerFlops: readonly number[]): string {
+  const stages = table([
+    ["stage", "kind", "steps", "tokens", "context", "batch", "trains"],
+    ...plan.stages.map(({ name, kind, steps, tokens, context, batch, trained }) => [
+      ...[name, kind, `${steps}`, countText(tokens), `${context}`, `${batch}`],
+      countText(trained),
+    ]),
+  ]);
+  return `${layerTable(plan, layerFlops)}\n${stages}`;
+}
+
 /** The whole plan. */
 export function planText(planned: Planned): string {
   const { plan, layerFlops, budgets, fleet, published } = planned;

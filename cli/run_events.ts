@@ -2,6 +2,7 @@
 
 import type { StageReport } from "../train/report.ts";
 import type { RunEvents } from "../train/run.ts";
+import { debugLevel } from "./debug.ts";
 import type { Progress } from "./progress.ts";
 
 /** Shows the events of a run. */
@@ -12,6 +13,9 @@ export function runEvents(progress: Progress): RunEvents {
     step: progress.step,
     measured: (measured) => progress.note(measuredText(measured)),
     kept: ({ layers }) => progress.note(keptText(layers)),
+    ...(debugLevel() > 0 && {
+      took: (what, seconds) => progress.note(`${what}: ${seconds.toFixed(2)} s`),
+    }),
   };
 }
 

@@ -17,10 +17,13 @@ export interface Bindings {
   readonly inputs: Readonly<Record<string, Memory>>;
   /** One for every tensor that the program computes. */
   readonly results: readonly Memory[];
+  /** What the program is part of, and which part: `align: optimizer`. For people. */
+  readonly name?: string;
 }
 
 /** Time and work of one kind of launch, for DEBUG=2 and the benches. */
 export interface ProfileRow {
+  /** Its first word is the kind of kernel, the rest the shapes that it writes. */
   readonly label: string;
   readonly launches: number;
   readonly seconds: number;

@@ -61,6 +61,7 @@ export async function evaluate(
   const executable = device.compile([losses], {
     inputs: { ...bindings, ...memory },
     results: [result],
+    name: "measuring the loss",
   });
   try {
     const positions = Array.from({ length: context }, (_, i) => i);

@@ -40,6 +40,7 @@ function decoderPart({ spec, device, inputs, bindings }: LoadedModel, texts: num
   const executable = device.compile([hidden], {
     inputs: { ...bindings, ...memory },
     results: [memory.hidden],
+    name: "forward: layers",
   });
   const positions = Array.from({ length: time }, (_, i) => i);
   const tables = rotaryTables(rotaryFrequencies(spec.config), positions);
@@ -62,6 +63,7 @@ function headPart({ spec, device, inputs, bindings }: LoadedModel, tokens: numbe
   const executable = device.compile([logits], {
     inputs: { ...bindings, block: memory.block },
     results: [memory.logits],
+    name: "forward: head",
   });
   return { memory, executable };
 }

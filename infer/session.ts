@@ -52,16 +52,21 @@ interface Step {
 
 const isCache = (spec: ModelSpec, layer: number) => spec.mixers[layer].kind === "attention";
 
-/** Starts a session; the state is that before any token. */
-export function openSession(model: LoadedModel, batch = 1): Session {
+/**
+ * Starts a session; the state is that before any token.
+ * @param from tokens that count as taken, of which states and caches hold nothing but zeros: the time
+ * of the next ones is what it would be after a text of that length
+ */
+export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
   const { spec, device } = model;
   const { config, mixers } = spec;
   const half = config.headDim / 2;
   const frequencies = rotaryFrequencies(config);
   const logitsMemory = device.allocate(4 * batch * config.vocabSize);
   const start = device.allocate(4 * batch);
-  let position = 0;
+  let position = from;
   let capacity = FIRST_CAPACITY;
+  while (capacity < from) capacity *= 2;
   /** Which of the two sets holds the present state. */
   let present: 0 | 1 = 0;
   let steps = new Map<number, Step>();
@@ -135,6 +140,7 @@ export function openSession(model: LoadedModel, batch = 1): Session {
           ),
         },
         results: [logitsMemory, ...names.flatMap((own, layer) => own.map((n) => to[layer][n]))],
+        name: length === 1 ? "decoding a token" : `taking ${length} tokens of a prompt`,
       });
     return {
       length,

@@ -13,6 +13,7 @@ import { checkOutput, earlierReport, recoverOutput, writeOutput } from "./output
 import { checkData, prepare } from "./preparation.ts";
 import type { Report } from "./report.ts";
 import type { Run, RunOptions, RunOutcome } from "./run.ts";
+import { phase } from "./phases.ts";
 import { openRunFolder, type RunState, storeTensors, TELEMETRY_FILE } from "./run_folder.ts";
 import { runStages, stageReports } from "./run_stages.ts";
 import { begun, resumed } from "./run_start.ts";
@@ -99,7 +100,11 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
     if (!resumes) folder.clear();
     if (origin.tokenizerIsMade) keepTokenizer(path, origin.tokenizerFiles);
     const preparation = owned.use(
-      await prepare({ recipe, origin, folder: path, device, onProgress: events.progress }),
+      await phase(
+        events,
+        "reading data and models",
+        () => prepare({ recipe, origin, folder: path, device, onProgress: events.progress }),
+      ),
     );
     const heldOut = preparation.splits.map((split) => split.heldOut);
     run = {
@@ -129,16 +134,17 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
   }
   const reached = await runStages(run, state);
   if ("kind" in reached) return reached;
-  const report = await reportOf(run, reached);
-  writeOutput(out, {
-    config: run.preparation.student.config,
-    dtype: options.dtype,
-    tensors: await storeTensors(run.preparation.student.store),
-    tokenizerFiles: origin.tokenizerFiles,
-    recipe: toJson(recipe),
-    report,
-    telemetry: join(path, TELEMETRY_FILE),
-  });
+  const report = await phase(events, "measuring inference", () => reportOf(run, reached));
+  await phase(events, "writing the result", async () =>
+    writeOutput(out, {
+      config: run.preparation.student.config,
+      dtype: options.dtype,
+      tensors: await storeTensors(run.preparation.student.store),
+      tokenizerFiles: origin.tokenizerFiles,
+      recipe: toJson(recipe),
+      report,
+      telemetry: join(path, TELEMETRY_FILE),
+    }));
   owned.dispose();
   folder.remove();
   return { kind: "done", report, before: false };

@@ -52,6 +52,7 @@ export async function alignmentErrors(options: AlignmentOptions): Promise<LayerE
         ...storeBindings(teacher.store, TEACHER_PREFIX),
       },
       results,
+      name: "stage-1 errors",
     }),
     (executable) => executable.free(),
   );

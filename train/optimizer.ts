@@ -7,6 +7,8 @@ import { createStore, type Layout, ROW, STEP, type Store } from "../devices/stor
 
 /** What does not change from step to step (PyTorch's AdamW). */
 export interface OptimizerOptions {
+  /** What it is part of, for profiles. */
+  readonly name?: string;
   readonly betas: readonly [number, number];
   readonly epsilon: number;
   readonly weightDecay: number;
@@ -105,6 +107,7 @@ export function createOptimizer(
       ...(mask && { mask }),
     },
     results: [weights.memory, first.memory, second.memory, normMemory],
+    name: `${options.name ?? "weights"}: optimizer`,
   });
   owned.adopt(executable, () => executable.free());
   const set = (name: typeof SCALARS[number], value: number) =>

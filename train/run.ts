@@ -22,6 +22,8 @@ export interface RunEvents {
   measured(report: StageReport): void;
   /** Layers went back to attention. */
   kept(layers: KeptAttention): void;
+  /** How long a part of the run took, for DEBUG. */
+  took?(what: string, seconds: number): void;
 }
 
 /** Whether somebody wants a run to stop. Listening ends when it is disposed. */

@@ -3,6 +3,7 @@
 import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import { stepsOf } from "../dsl/stages.ts";
 import { keepWorst } from "./hybrid.ts";
+import { phase } from "./phases.ts";
 import { sourcesKey } from "./preparation.ts";
 import type { StageReport, Training } from "./report.ts";
 import type { Run, RunOutcome } from "./run.ts";
@@ -43,13 +44,14 @@ async function trainStage(run: Run, state: RunState) {
   const { recipe, options, folder, preparation: { student, teacher, splits } } = run;
   const index = state.stage;
   const stage = recipe.stages[index];
-  const trainer = await createTrainer({
-    device: options.device,
-    stage,
-    student: student.spec,
-    values: (name) => student.store.read(name),
-    teacher,
-  });
+  const trainer = await phase(options.events, `preparing ${stage.name}`, () =>
+    createTrainer({
+      device: options.device,
+      stage,
+      student: student.spec,
+      values: (name) => student.store.read(name),
+      teacher,
+    }));
   try {
     const { trained, optimizer: { first, second } } = trainer;
     const stores = { weights: trained, first, second };
@@ -106,14 +108,15 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
       state = await keepWorst(run, state);
     }
     if (state.measures.length <= index) {
-      state = { ...state, measures: [...state.measures, await measures.student(index)] };
+      const measure = await phase(events, "measuring", () => measures.student(index));
+      state = { ...state, measures: [...state.measures, measure] };
       events.measured(stageReports(run.recipe, state)[index]);
     }
     if (index === stages.length) return state;
     const stage = stages[index];
     const steps = stepsOf(stage);
     events.note(`stage ${index + 1} of ${stages.length}: ${stage.name}`);
-    const { progress, stopped } = await trainStage(run, state);
+    const { progress, stopped } = await phase(events, stage.name, () => trainStage(run, state));
     if (stopped) {
       const { name } = stage;
       const { step } = progress;
@@ -131,6 +134,7 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
       elapsed: run.elapsed(),
       trainings: [...state.trainings, training],
     };
-    await folder.saveStage(state, run.preparation.student.store);
+    const { store } = run.preparation.student;
+    await phase(events, "saving the stage", () => folder.saveStage(state, store));
   }
 }

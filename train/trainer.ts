@@ -1,6 +1,6 @@
 /** One stage's training step on a device: loss and gradients of a batch, then AdamW. */
 
-import type { Bindings, Device, Executable, Memory, ProfileRow } from "../devices/device.ts";
+import type { Bindings, Device, Executable, Memory } from "../devices/device.ts";
 import { createStore, type Layout, layoutOf, type Store, storeBindings } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
@@ -64,8 +64,6 @@ export interface Trainer {
     learningRate: number,
     mixerRate?: number,
   ): Promise<StepResult>;
-  /** Times every launch of the first part of a batch. */
-  profile(batch: TokenBatch): ProfileRow[];
   free(): void;
 }
 
@@ -111,11 +109,14 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   };
   const names = trained.layout.tensors.map(({ name }) => name);
   const results = [lossMemory, ...names.map((name) => gradientStore.at(name))];
-  const first = compile(graph.results, { inputs, results });
+  const name = `${stage.name}: forward and backward`;
+  const first = compile(graph.results, { inputs, results, name });
   // Later parts of an accumulated batch add to what the earlier ones left.
   const sums = () =>
     graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t));
-  const more = accumulate === 1 ? undefined : compile(sums(), { inputs, results });
+  const more = accumulate === 1
+    ? undefined
+    : compile(sums(), { inputs, results, name: `${name}, added` });
   const mixers = new Set(convertedMixers(graph.trained, student).map(({ name }) => name));
   const isMixer = stage.mixerLr && ((name: string) => mixers.has(name));
   const optimizer = owned.adopt(
@@ -150,10 +151,6 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
     step: async (batch, step, learningRate, mixerRate) => {
       const loss = await backward(batch);
       return { loss, gradientNorm: await optimizer.step(step, learningRate, mixerRate) };
-    },
-    profile: (batch) => {
-      writePart(batch, 0);
-      return first.profile();
     },
     free: () => kept.dispose(),
   };

@@ -8,12 +8,11 @@ import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../in
 import { mixerText } from "../../plan/plan.ts";
 import { machineReport } from "../../train/machine.ts";
 import { checkpointFolder } from "../checkpoints.ts";
-import type { Outcome, Output } from "../command.ts";
-import { withDevice } from "../device.ts";
 import { UsageError } from "../flags.ts";
 import { standardProgress } from "../progress.ts";
-import { bytesText, table } from "../table.ts";
+import { bytesText } from "../table.ts";
 import type { BenchFlags } from "./flags.ts";
+import type { BenchPart, PartContext, PartResult, PartTable } from "./part.ts";
 
 /** A model and how it decoded. */
 interface Decoded {
@@ -47,9 +46,15 @@ function subjectOf(folder: string, { prompt: text, tokens, window }: BenchFlags)
 }
 
 /** Decodes with one model or two, one after the other. */
-export async function decodeBench(flags: BenchFlags, output: Output): Promise<Outcome> {
+export const decodePart: BenchPart = {
+  name: "decode",
+  title: "Decoding far beyond a prompt",
+  measure: decodeBench,
+};
+
+async function decodeBench(flags: BenchFlags, context: PartContext): Promise<PartResult> {
   const { checkpoint, against, tokens, window, svg } = flags;
-  const { print, say } = output;
+  const { say } = context;
   if (checkpoint === undefined) {
     throw new UsageError("--checkpoint: expected the model that decode measures, found nothing");
   }
@@ -60,19 +65,19 @@ export async function decodeBench(flags: BenchFlags, output: Output): Promise<Ou
   const folders = await Array.fromAsync(named, (name) => checkpointFolder(name, say));
   const subjects = folders.map((folder) => subjectOf(folder, flags));
   const progress = standardProgress(say);
-  return await withDevice(flags, say, async (device) => {
+  return await context.device(async (device) => {
     const decoded: Decoded[] = [];
     for (const { name, measure } of subjects) {
       decoded.push(await measure(device, (done) => progress.count(name, done, tokens)));
       progress.end();
     }
-    print(decodedText(decoded));
     if (svg !== undefined) {
       writeFileAtomic(svg, drawing(decoded, window, device));
-      print(`\n${svg}\n`);
+      say(svg);
     }
     return {
-      report: { models: decoded, window, device: device.description, ...machineReport() },
+      content: [decodedTable(decoded)],
+      report: { models: decoded, window, device: device.description },
     };
   });
 }
@@ -84,18 +89,20 @@ function doublings(windows: readonly DecodeWindow[]): number[] {
   return rows.at(-1) === windows.length - 1 ? rows : [...rows, windows.length - 1];
 }
 
-function decodedText(models: readonly Decoded[]): string {
+function decodedTable(models: readonly Decoded[]): PartTable {
   const [{ windows }] = models;
   const of = (label: string) => models.map(({ name }) => `${name}, ${label}`);
-  return table([
-    ["tokens", ...of("ms a token"), ...of("state"), ...of("process")],
-    ...doublings(windows).map((row) => [
-      `${windows[row].position}`,
-      ...models.map((model) => model.windows[row].milliseconds.toFixed(3)),
-      ...models.map((model) => bytesText(model.windows[row].stateBytes)),
-      ...models.map((model) => bytesText(model.windows[row].residentBytes)),
-    ]),
-  ]);
+  return {
+    rows: [
+      ["tokens", ...of("ms a token"), ...of("state"), ...of("process")],
+      ...doublings(windows).map((row) => [
+        `${windows[row].position}`,
+        ...models.map((model) => model.windows[row].milliseconds.toFixed(3)),
+        ...models.map((model) => bytesText(model.windows[row].stateBytes)),
+        ...models.map((model) => bytesText(model.windows[row].residentBytes)),
+      ]),
+    ],
+  };
 }
 
 function drawing(models: readonly Decoded[], window: number, device: Device): string {

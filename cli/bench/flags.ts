@@ -1,30 +1,58 @@
 /** What `deno task bench` can be told. */
 
+import { type PeerName, PEERS } from "../../bench/peer.ts";
 import { BENCH_MIXERS, type BenchMixer, type ShapeName, SHAPES } from "../../bench/shapes.ts";
 import { deviceFlags } from "../device.ts";
-import { absent, choice, type FlagValues, optional, path, text, toggle, whole } from "../flags.ts";
+import {
+  absent,
+  choice,
+  choices,
+  type FlagValues,
+  optional,
+  path,
+  seconds,
+  text,
+  toggle,
+  whole,
+} from "../flags.ts";
 
 const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
 const MIXER_NAMES = Object.keys(BENCH_MIXERS) as BenchMixer[];
-/** PyTorch with a C++ kernel for WKV7, with PyTorch operations by chunks, and in bf16. */
-export const PEERS = ["torch", "torch-chunked", "torch-bf16", "torch-compile"] as const;
+
+/** What `--all` measures, in its order. */
+export const PART_NAMES = ["peaks", "matmul", "train", "growth"] as const;
+
+/** A part's name. */
+export type PartName = typeof PART_NAMES[number];
 
 export const benchFlags = {
-  shape: optional(choice("model and batch of `train`", SHAPE_NAMES), "tiny"),
+  all: toggle("measure everything, beside PyTorch, with a BLAS and without"),
+  only: absent(choices("these parts of --all", PART_NAMES), "all of them"),
+  quick: toggle("fewer steps, turns and sizes"),
+  out: absent(
+    path("FILE", "Markdown in which the sections of this machine are replaced"),
+    "not written",
+  ),
+  shape: absent(choices("models and batches of `train`", SHAPE_NAMES), "tiny; --all has three"),
   mixer: optional(choice("mixer of the student of `train`", MIXER_NAMES), "rwkv7"),
-  stage: optional(choice("stage of `train`", ["1", "2"]), "1"),
-  steps: optional(whole("steps of `train` that are timed", 1, 10000), 10),
-  profile: toggle("also time every kernel of a step of `train`"),
+  stage: absent(choices("stages of `train`", ["1", "2"]), "1; --all has both"),
+  steps: optional(whole("steps of `train` that are timed at most", 1, 10000), 10),
+  seconds: absent(seconds("time of the timed steps of a turn"), "20; --quick 4"),
+  turns: absent(whole("turns of ours and of PyTorch's", 1, 100), "3; --quick 1"),
+  profile: toggle("also time every kernel of a step of `train`, as DEBUG=2 does"),
   vs: absent(
-    choice("run the same step in PyTorch, in turn with ours (makes .venv)", PEERS),
-    "no comparison",
+    choices(
+      "run the same steps (or `matmul`) in PyTorch, in turn with ours; makes .venv",
+      Object.keys(PEERS) as PeerName[],
+    ),
+    "no comparison; --all has all",
   ),
   checkpoint: absent(path("CHECKPOINT", "the model that `decode` measures"), "none"),
   against: absent(path("CHECKPOINT", "another one beside it, its teacher for one"), "none"),
   prompt: optional(text("P", "the text that `decode` begins with"), "The"),
   tokens: optional(whole("tokens that `decode` writes", 1), 32768),
   window: optional(whole("tokens of which `decode` takes the median", 1), 256),
-  svg: absent(path("FILE", "where `decode` draws it"), "not drawn"),
+  svg: absent(path("FILE", "where `decode` or `growth` is drawn"), "not drawn"),
   ...deviceFlags,
 };
 

@@ -1,26 +1,65 @@
-/** `deno task bench matmul`: GFLOPS of matrix products. */
+/** `deno task bench matmul`: GFLOPS of matrix products, in turn with PyTorch's. */
 
-import { benchMatmul } from "../../bench/matmul.ts";
-import { machineReport } from "../../train/machine.ts";
-import type { Outcome, Output } from "../command.ts";
-import { withDevice } from "../device.ts";
-import { table } from "../table.ts";
-import { unpinBlas } from "./pins.ts";
-import type { BenchFlags } from "./flags.ts";
+import { benchMatmul, type MatmulBench, matmulPeer } from "../../bench/matmul.ts";
+import { preparePython } from "../../bench/python.ts";
+import { rateCells } from "../profile_text.ts";
+import { blasForms, formName } from "./forms.ts";
+import { type BenchPart, machineGflops } from "./part.ts";
 
-/** Times products of the shapes that training has. */
-export function matmulBench(flags: BenchFlags, { print, say }: Output): Promise<Outcome> {
-  unpinBlas();
-  return withDevice(flags, say, async (device) => {
-    const rows = await benchMatmul(device);
-    print(table([
-      ["m × n × k", "GFLOPS", "ms"],
-      ...rows.map(({ m, n, k, gflops, seconds }) => [
-        `${m} × ${n} × ${k}`,
-        gflops.toFixed(1),
-        (1000 * seconds).toFixed(3),
-      ]),
-    ]));
-    return { report: { rows, device: device.description, ...machineReport() } };
-  });
-}
+/** Products of the shapes that training has: the best turn of each. */
+export const matmulPart: BenchPart = {
+  name: "matmul",
+  title: "Matrix products",
+  measure: async (flags, context) => {
+    const { all, say, threads, device } = context;
+    const forms = blasForms(flags.blas, all);
+    const withPeer = all || flags.vs !== undefined;
+    if (withPeer) await preparePython(say);
+    const turns = flags.turns ?? (withPeer && !flags.quick ? 3 : 1);
+    const ours = new Map<string, readonly MatmulBench[]>();
+    let theirs: readonly number[] | undefined;
+    for (let turn = 1; turn <= turns; turn++) {
+      for (const blas of forms) {
+        const rows = await device(benchMatmul, blas);
+        const before = ours.get(blas) ?? rows;
+        ours.set(blas, rows.map((row, i) => row.gflops < before[i].gflops ? before[i] : row));
+      }
+      if (!withPeer) continue;
+      const rates = await matmulPeer(threads);
+      theirs = rates.map((rate, i) => Math.max(rate, theirs?.[i] ?? 0));
+    }
+    const peak = await machineGflops(context, forms);
+    const ratio = (gflops: number, i: number) =>
+      theirs === undefined ? [] : [`${(gflops / theirs[i]).toFixed(2)} ×`];
+    const head = [...ours.keys()].flatMap((blas) => [
+      ...[`GFLOPS, ${formName(blas)}`, "of peak"],
+      ...(theirs === undefined ? [] : ["to torch"]),
+    ]);
+    const [first] = ours.values();
+    return {
+      content: [{
+        rows: [
+          ["m × n × k", ...(theirs === undefined ? [] : ["GFLOPS, torch"]), ...head],
+          ...first.map(({ m, n, k }, i) => [
+            `${m} × ${n} × ${k}`,
+            ...(theirs === undefined ? [] : [theirs[i].toFixed(1)]),
+            ...[...ours.values()].flatMap((rows) => [
+              ...rateCells(rows[i].gflops, peak),
+              ...ratio(rows[i].gflops, i),
+            ]),
+          ]),
+        ],
+      }],
+      report: {
+        peak_gflops: peak,
+        products: [...ours].flatMap(([blas, rows]) =>
+          rows.map((row, i) => ({
+            ...row,
+            form: formName(blas),
+            ...(theirs && { torch_gflops: theirs[i], ratio: row.gflops / theirs[i] }),
+          }))
+        ),
+      },
+    };
+  },
+};

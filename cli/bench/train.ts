@@ -1,125 +1,232 @@
-/** `deno task bench train`: tokens/s of a training step. */
+/** `deno task bench train`: tokens/s of a training step, in turn with PyTorch's. */
 
-import { runPeer } from "../../bench/peer.ts";
+import type { Peaks } from "../../bench/peaks.ts";
+import { type PeerName, type PeerResult, PEERS, runPeer } from "../../bench/peer.ts";
 import { preparePython } from "../../bench/python.ts";
 import type { ShapeName } from "../../bench/shapes.ts";
-import { benchTrain, type TrainBench } from "../../bench/train.ts";
-import { machineReport } from "../../train/machine.ts";
-import type { Outcome, Output } from "../command.ts";
-import { withDevice } from "../device.ts";
+import { benchTrain, type StepBench } from "../../bench/train.ts";
+import { debugLevel } from "../debug.ts";
 import { UsageError } from "../flags.ts";
-import { bytesText, table } from "../table.ts";
-import { unpinBlas } from "./pins.ts";
-import type { BenchFlags, PEERS } from "./flags.ts";
+import { profileText, rateCells } from "../profile_text.ts";
+import { bytesText } from "../table.ts";
+import { blasForms, formName } from "./forms.ts";
+import type { BenchFlags } from "./flags.ts";
+import {
+  type BenchPart,
+  machineGflops,
+  type PartContext,
+  type PartResult,
+  type PartTable,
+} from "./part.ts";
 
-/** Turns of ours and theirs; the best of each counts. */
-const TURNS = 3;
-/** Rows of the profile that are printed. */
-const PROFILE_ROWS = 30;
+/** Time that a peer has for one turn, start and compilation included, and in a quick run. */
+const LIMIT = 600;
+const QUICK_LIMIT = 150;
 
-/** Times steps of random weights and tokens. */
-export function trainBench(flags: BenchFlags, { print, say }: Output): Promise<Outcome> {
-  unpinBlas();
-  return withDevice(flags, say, async (device) => {
-    const { shape, mixer, steps, vs } = flags;
-    if (vs !== undefined && mixer !== "rwkv7") {
-      throw new UsageError("--vs: expected --mixer rwkv7, which PyTorch is measured with");
-    }
-    const stage = flags.stage === "1" ? 1 : 2;
-    const measure = () => benchTrain(device, { shape, mixer, stage, steps }, flags.profile);
-    const compared = vs === undefined
-      ? undefined
-      : await inTurn(measure, { shape, stage, vs, threads: flags.threads }, say);
-    const result = compared?.ours ?? await measure();
-    const { tokensPerSecond, medianTokensPerSecond, gflops, secondsPerStep, bytes } = result;
-    print(table([
-      ["shape", "mixer", "stage", "tokens/s", "median", "GFLOPS", "ms a step", "memory"],
-      [
-        shape,
-        mixer,
-        flags.stage,
-        tokensPerSecond.toFixed(0),
-        medianTokensPerSecond.toFixed(0),
-        gflops.toFixed(1),
-        (1000 * secondsPerStep).toFixed(1),
-        bytesText(bytes),
-      ],
-    ]));
-    if (compared !== undefined) {
-      const { theirs, ratio } = compared;
-      print(`\n${vs}: ${theirs.toFixed(0)} tokens/s; ours is ${ratio.toFixed(3)} × that\n`);
-    }
-    if (result.profile !== undefined) print(`\n${profileTable(result.profile)}`);
-    return {
-      report: {
-        shape,
-        mixer,
-        stage,
-        steps,
-        tokens_per_second: tokensPerSecond,
-        median_tokens_per_second: medianTokensPerSecond,
-        gflops,
-        seconds_per_step: secondsPerStep,
-        bytes,
-        profile: result.profile,
-        ...(compared && {
-          peer: vs,
-          peer_tokens_per_second: compared.theirs,
-          ratio: compared.ratio,
-        }),
-        device: device.description,
-        ...machineReport(),
-      },
-    };
-  });
+/** What ours has to reach, as a multiple of a peer. */
+const BARS: Readonly<Record<string, Partial<Record<PeerName, number>>>> = {
+  BLAS: { torch: 1.5, "torch-bf16": 1 },
+  kernels: { torch: 0.8 },
+};
+
+/** A step that is measured. */
+interface Subject {
+  readonly shape: ShapeName;
+  readonly stage: 1 | 2;
 }
 
-/** Ours and the peer's in turn, so that both see the same machine; the best of each. */
-async function inTurn(
-  measure: () => Promise<TrainBench>,
-  peer: {
-    readonly shape: ShapeName;
-    readonly stage: 1 | 2;
-    readonly vs: typeof PEERS[number];
-    readonly threads: number | undefined;
+/** What was measured of it: the best turn of each. */
+interface Measured extends Subject {
+  readonly ours: readonly { readonly blas: string; readonly bench: StepBench }[];
+  readonly peers: readonly { readonly name: PeerName; readonly result: PeerResult }[];
+}
+
+/** Steps of random weights and tokens. */
+export const trainPart: BenchPart = {
+  name: "train",
+  title: "Training steps",
+  measure: async (flags, context) => {
+    const { all, say } = context;
+    const shapes = flags.shape ?? (all ? ["tiny", "small", "smollm"] as const : ["tiny"] as const);
+    const stages = (flags.stage ?? (all ? ["1", "2"] : ["1"])).map((s) => s === "1" ? 1 : 2);
+    const peers = flags.vs ?? (all ? Object.keys(PEERS) as PeerName[] : []);
+    if (peers.length > 0) {
+      check(shapes, flags);
+      await preparePython(say);
+    }
+    const measured: Measured[] = [];
+    for (const shape of shapes) {
+      for (const stage of stages) {
+        measured.push(await inTurn({ shape, stage }, peers, flags, context));
+      }
+    }
+    const forms = measured[0].ours.map(({ blas }) => blas);
+    const gflops = await machineGflops(context, forms);
+    const peaks: Peaks = { ...await context.peaks(forms[0]), machineGflops: gflops };
+    return resultOf(measured, flags, peaks);
   },
-  say: (line: string) => void,
-): Promise<{ ours: TrainBench; theirs: number; ratio: number }> {
-  await preparePython(say);
-  let ours: TrainBench | undefined;
-  let theirs = 0;
-  for (let turn = 1; turn <= TURNS; turn++) {
-    const mine = await measure();
-    if (ours === undefined || mine.tokensPerSecond > ours.tokensPerSecond) ours = mine;
-    const { tokens_per_second } = await runPeer({
-      shape: peer.shape,
-      stage: peer.stage,
-      wkv: peer.vs === "torch-chunked" ? "chunked" : "native",
-      bf16: peer.vs === "torch-bf16",
-      compile: peer.vs === "torch-compile",
-      threads: peer.threads ?? navigator.hardwareConcurrency,
-      steps: 0,
-    });
-    theirs = Math.max(theirs, tokens_per_second);
-    say(
-      `turn ${turn}: ours ${mine.tokensPerSecond.toFixed(0)}, ` +
-        `${peer.vs} ${tokens_per_second.toFixed(0)} tokens/s`,
-    );
+};
+
+function check(shapes: readonly ShapeName[], { mixer }: BenchFlags): void {
+  if (mixer !== "rwkv7") {
+    throw new UsageError("--vs: expected --mixer rwkv7, which PyTorch is measured with");
   }
-  return { ours: ours!, theirs, ratio: ours!.tokensPerSecond / theirs };
+  if (shapes.includes("quickstart")) {
+    throw new UsageError("--vs: expected --shape tiny, small or smollm, which PyTorch has too");
+  }
 }
 
-function profileTable(profile: NonNullable<Awaited<ReturnType<typeof benchTrain>>["profile"]>) {
-  const total = profile.reduce((sum, { seconds }) => sum + seconds, 0);
-  return table([
-    ["kernel", "launches", "ms", "share", "GFLOPS", "GB/s"],
-    ...profile.slice(0, PROFILE_ROWS).map(({ label, launches, seconds, flops, bytes }) => [
-      label.length > 60 ? `${label.slice(0, 59)}…` : label,
-      `${launches}`,
-      (1000 * seconds).toFixed(2),
-      `${(100 * seconds / total).toFixed(1)} %`,
-      (flops / seconds / 1e9).toFixed(1),
-      (bytes / seconds / 1e9).toFixed(1),
-    ]),
-  ]);
+/** Ours and theirs in turn, so that all see the same machine; the best turn of each. */
+async function inTurn(
+  subject: Subject,
+  peers: readonly PeerName[],
+  flags: BenchFlags,
+  { all, threads, say, device }: PartContext,
+): Promise<Measured> {
+  const { mixer, steps, quick } = flags;
+  const seconds = flags.seconds ?? (quick ? 4 : 20);
+  const turns = flags.turns ?? (quick || peers.length === 0 ? 1 : 3);
+  const profile = flags.profile || debugLevel() >= 2;
+  const ours = new Map<string, StepBench>();
+  const theirs = new Map<PeerName, PeerResult>();
+  for (let turn = 1; turn <= turns; turn++) {
+    const told: string[] = [];
+    for (const blas of blasForms(flags.blas, all)) {
+      const bench = await device(
+        (own) => benchTrain(own, { ...subject, mixer, steps, seconds }, profile),
+        blas,
+      );
+      const before = ours.get(blas);
+      const better = (before?.medianTokensPerSecond ?? 0) < bench.medianTokensPerSecond;
+      if (better) ours.set(blas, bench);
+      told.push(`${formName(blas)} ${bench.medianTokensPerSecond.toFixed(0)}`);
+    }
+    for (const name of peers) {
+      const before = theirs.get(name);
+      if (before !== undefined && "failed" in before) continue;
+      const result = await runPeer(name, {
+        shape: subject.shape as Exclude<ShapeName, "quickstart">,
+        stage: subject.stage,
+        threads,
+        seconds,
+        limit: quick ? QUICK_LIMIT : LIMIT,
+      });
+      if ("failed" in result) told.push(`${name} ${result.failed}`);
+      else told.push(`${name} ${result.median.toFixed(0)}`);
+      if (before === undefined || "failed" in result || before.median < result.median) {
+        theirs.set(name, result);
+      }
+    }
+    const { shape, stage } = subject;
+    say(`${shape} stage ${stage}, turn ${turn} of ${turns}, tokens/s: ${told.join(", ")}`);
+  }
+  return {
+    ...subject,
+    ours: [...ours].map(([blas, bench]) => ({ blas, bench })),
+    peers: [...theirs].map(([name, result]) => ({ name, result })),
+  };
+}
+
+function resultOf(
+  measured: readonly Measured[],
+  { mixer, steps }: BenchFlags,
+  peaks: Peaks,
+): PartResult {
+  const compared = measured[0].peers.length > 0;
+  const profiles = measured.flatMap(({ shape, stage, ours }) =>
+    ours.flatMap(({ blas, bench: { profile } }) =>
+      profile === undefined ? [] : [
+        `${shape} stage ${stage}, ${formName(blas)}:\n\n${profileText(profile, peaks)}`,
+      ]
+    )
+  );
+  return {
+    content: [
+      oursTable(measured, mixer, peaks),
+      ...(compared ? [peersTable(measured)] : []),
+      ...(compared ? [peersNote(measured[0])] : []),
+      ...profiles,
+    ],
+    report: {
+      rows: measured.flatMap(({ shape, stage, ours, peers }) =>
+        ours.map(({ blas, bench }) => ({
+          shape,
+          mixer,
+          stage,
+          steps,
+          form: formName(blas),
+          tokens_per_second: bench.medianTokensPerSecond,
+          best_tokens_per_second: bench.tokensPerSecond,
+          gflops: bench.gflops,
+          peak_gflops: peaks.machineGflops,
+          seconds_per_step: bench.secondsPerStep,
+          bytes: bench.bytes,
+          profile: bench.profile,
+          peers: peers.map(({ name, result }) =>
+            "failed" in result ? { name, failed: result.failed } : {
+              name,
+              tokens_per_second: result.median,
+              best_tokens_per_second: result.best,
+              ratio: bench.medianTokensPerSecond / result.median,
+            }
+          ),
+        }))
+      ),
+    },
+  };
+}
+
+function oursTable(
+  measured: readonly Measured[],
+  mixer: string,
+  peaks: Peaks,
+): PartTable {
+  const head = ["shape", "mixer", "stage", "products", "tokens/s", "fastest"];
+  return {
+    rows: [
+      [...head, "GFLOPS", "of peak", "ms a step", "memory"],
+      ...measured.flatMap(({ shape, stage, ours }) =>
+        ours.map(({ blas, bench }) => [
+          ...[shape, mixer, `${stage}`, formName(blas)],
+          bench.medianTokensPerSecond.toFixed(0),
+          bench.tokensPerSecond.toFixed(0),
+          ...rateCells(bench.gflops, peaks.machineGflops),
+          (1000 * bench.secondsPerStep).toFixed(1),
+          bytesText(bench.bytes),
+        ])
+      ),
+    ],
+  };
+}
+
+function peersTable(measured: readonly Measured[]): PartTable {
+  return {
+    rows: [
+      ["shape", "stage", "products", "peer", "ours", "theirs", "ratio", "bar"],
+      ...measured.flatMap(({ shape, stage, ours, peers }) =>
+        ours.flatMap(({ blas, bench }) =>
+          peers.map(({ name, result }) => {
+            const form = formName(blas);
+            const bar = BARS[form][name];
+            const mine = bench.medianTokensPerSecond;
+            return [
+              ...[shape, `${stage}`, form, name, mine.toFixed(0)],
+              ...("failed" in result
+                ? ["failed", ""]
+                : [result.median.toFixed(0), `${(mine / result.median).toFixed(2)} ×`]),
+              bar === undefined ? "" : `${bar.toFixed(1)} ×`,
+            ];
+          })
+        )
+      ),
+    ],
+  };
+}
+
+/** What the peers are, and why one of them did not run. */
+function peersNote({ peers }: Measured): string {
+  const list = peers.map(({ name, result }) =>
+    `- ${name}: ${PEERS[name].label}${"failed" in result ? `; failed: ${result.failed}` : ""}`
+  );
+  return `Tokens a second by the median step, the best turn of each. Peers:\n\n${list.join("\n")}`;
 }

@@ -1,6 +1,7 @@
 /** The CPU device: kernels as WebAssembly on shared memory, one thread a core. */
 
 import { schedule } from "../../graph/schedule.ts";
+import type { Schedule } from "../../graph/step.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import { buildProgram, type Program } from "../../kernels/program.ts";
@@ -23,6 +24,23 @@ export interface CpuOptions {
   readonly threads?: number;
   /** `auto` uses a BLAS where one is found, `none` never, a path that library. */
   readonly blas?: "auto" | "none" | string;
+  /** Told of everything that is compiled, for DEBUG. */
+  readonly onCompile?: (compiled: Compiled) => void;
+}
+
+/** What was made of some tensors. */
+export interface Compiled {
+  readonly name?: string;
+  readonly schedule: Schedule;
+  readonly program: Program;
+  /** Time of scheduling, and of building and loading the kernels that were new. */
+  readonly seconds: number;
+}
+
+/** The CPU device, which also takes programs that were built elsewhere. */
+export interface CpuDevice extends Device {
+  /** Prepares a program, `compile` without its graph. */
+  bind(program: Program, bindings: Bindings): Executable;
 }
 
 async function startWorker(start: PlayerOptions): Promise<Worker> {
@@ -39,7 +57,7 @@ async function startWorker(start: PlayerOptions): Promise<Worker> {
 }
 
 /** Opens the CPU device. */
-export async function openCpu(options: CpuOptions = {}): Promise<Device> {
+export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const threads = Math.max(1, options.threads ?? navigator.hardwareConcurrency);
   const wanted = options.blas ?? "auto";
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
@@ -141,23 +159,26 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     loadKernels(launches.map(({ kernel }) => kernel));
     reserve(program.arenaBytes, scratchBytes);
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
+    const run = (seconds?: Float64Array) => {
+      if (flops >= ALONE_FLOPS) {
+        return start(seconds === undefined ? COMMANDS.run : COMMANDS.profile, seconds);
+      }
+      checkAlive();
+      link();
+      try {
+        player.playAlone(id, seconds);
+      } catch (error) {
+        Atomics.store(words, WORDS.failed, 1);
+        throw error;
+      }
+    };
     return {
       flops,
       arenaBytes: program.arenaBytes,
-      run: () => {
-        if (flops >= ALONE_FLOPS) return start(COMMANDS.run);
-        checkAlive();
-        link();
-        try {
-          player.playAlone(id);
-        } catch (error) {
-          Atomics.store(words, WORDS.failed, 1);
-          throw error;
-        }
-      },
+      run: () => run(),
       profile: () => {
         const seconds = new Float64Array(launches.length);
-        start(COMMANDS.profile, seconds);
+        run(seconds);
         return profileRows(program, seconds);
       },
       free: () => {
@@ -197,9 +218,19 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     },
     clear: (at) => void bytesOf(at).fill(0),
     compile: (results: readonly Tensor[], bindings) => {
-      const program = buildProgram(schedule(results, { epilogues: blas === undefined }), threads);
-      return bind(program, bindings);
+      const start = performance.now();
+      const steps = schedule(results, { epilogues: blas === undefined });
+      const program = buildProgram(steps, threads);
+      const executable = bind(program, bindings);
+      options.onCompile?.({
+        name: bindings.name,
+        schedule: steps,
+        program,
+        seconds: (performance.now() - start) / 1000,
+      });
+      return executable;
     },
+    bind,
     close: () => {
       if (workers.length > 0) {
         issue(words, COMMANDS.exit, { address: 0, bytes: 0 });

@@ -59,8 +59,8 @@ export interface Player {
   dropProgram(id: number): void;
   /** Plays a program; with times given, waits before every launch and adds its seconds. */
   play(program: number, seconds?: Float64Array): void;
-  /** Plays a program on this thread alone. */
-  playAlone(program: number): void;
+  /** Plays a program on this thread alone; adds the seconds of its launches where asked to. */
+  playAlone(program: number, seconds?: Float64Array): void;
   close(): void;
 }
 
@@ -130,8 +130,14 @@ export function createPlayer(options: PlayerOptions): Player {
         }
       }
     },
-    playAlone: (id) => {
-      for (const { run, items } of programs.get(id)!.launches) run(0, items);
+    playAlone: (id, seconds) => {
+      const { launches } = programs.get(id)!;
+      for (let i = 0; i < launches.length; i++) {
+        const { run, items } = launches[i];
+        const start = seconds === undefined ? 0 : performance.now();
+        run(0, items);
+        if (seconds !== undefined) seconds[i] += (performance.now() - start) / 1000;
+      }
     },
     close: () => blas?.close(),
   };

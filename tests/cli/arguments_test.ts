@@ -3,6 +3,7 @@ import { asksForHelp, readArguments } from "../../cli/arguments.ts";
 import {
   absent,
   choice,
+  choices,
   optional,
   path,
   real,
@@ -138,5 +139,25 @@ Deno.test("arguments: one named with three dots takes all words that are left, a
   const wrong = () => readArguments(["a", "--name", "n"], many);
   assertEquals(assertThrows(wrong, UsageError).problems, [
     "FROM...: expected where from, found nothing",
+  ]);
+});
+
+Deno.test("arguments: one that may be left out, and a flag of several words", () => {
+  const declared = {
+    arguments: { "[WHAT]": "what" },
+    flags: { sizes: absent(choices("which", ["small", "large"]), "none") },
+  };
+  assertEquals(readArguments([], declared), {
+    arguments: { "[WHAT]": undefined },
+    flags: { sizes: undefined },
+  });
+  assertEquals(readArguments(["x", "--sizes", "large,small,large"], declared), {
+    arguments: { "[WHAT]": "x" },
+    flags: { sizes: ["large", "small"] },
+  });
+  const wrong = assertThrows(() => readArguments(["x", "y", "--sizes", "small,"], declared));
+  assertEquals((wrong as UsageError).problems, [
+    'expected no further argument, found "y"',
+    "--sizes: expected small or large, several with commas, found nothing",
   ]);
 });

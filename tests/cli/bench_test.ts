@@ -13,26 +13,60 @@ Deno.test("bench train: tokens/s as people and as programs read them", async () 
   assertEquals(people.code, 0, people.stderr);
   assertMatch(
     people.stdout,
-    /^shape +mixer +stage +tokens\/s +median +GFLOPS +ms a step +memory$/m,
+    /^shape +mixer +stage +products +tokens\/s +fastest +GFLOPS +of peak +ms a step +memory$/m,
   );
-  assertMatch(people.stdout, /^tiny +rwkv7 +1 +\d+ +\d+ +\d+\.\d +\d+\.\d +\d+\.\d MiB$/m);
-  assertMatch(people.stdout, /^kernel +launches +ms +share +GFLOPS +GB\/s$/m);
-  const report = jsonOf(
-    await bench("train", "--mixer", "rwkv6", "--stage", "2", "--steps", "1", "--json"),
+  assertMatch(
+    people.stdout,
+    /^tiny +rwkv7 +1 +kernels +\d+ +\d+ +\d+\.\d +\d+ % +\d+\.\d +\d+\.\d MiB$/m,
   );
-  const { shape, mixer, stage, steps } = report;
-  assertEquals([shape, mixer, stage, steps], ["tiny", "rwkv6", 2, 1]);
-  assert(report.tokens_per_second > 0);
-  assert(report.gflops > 0 && report.bytes > 1e6);
+  assertMatch(people.stdout, /^align +launches +ms +share +GFLOPS +of peak +GB\/s +of peak$/m);
+  for (const kind of ["products", "wkv", "attention", "loops", "column sums", "optimizer", "all"]) {
+    assertMatch(people.stdout, new RegExp(`^${kind} +\\d+ +\\d+\\.\\d+ +\\d+\\.\\d %`, "m"));
+  }
+  const words = ["--mixer", "rwkv6", "--shape", "quickstart", "--stage", "1,2", "--steps", "1"];
+  const report = jsonOf(await bench("train", ...words, "--seconds", "0", "--json"));
+  assertEquals(report.rows.length, 2);
+  for (const [i, row] of report.rows.entries()) {
+    const { shape, mixer, stage, steps, form, peers } = row;
+    const expected = ["quickstart", "rwkv6", i + 1, 1, "kernels", []];
+    assertEquals([shape, mixer, stage, steps, form, peers], expected);
+    assert(row.tokens_per_second > 0 && row.best_tokens_per_second >= row.tokens_per_second);
+    assert(row.gflops > 0 && row.peak_gflops > 0 && row.bytes > 1e6);
+  }
   assert(report.machine.name.length > 0 && report.versions.deno === Deno.version.deno);
 });
 
 Deno.test("bench matmul: GFLOPS of products", async () => {
-  const { rows } = jsonOf(await bench("matmul", "--json"));
-  assert(rows.length > 5);
-  for (const { m, n, k, gflops, seconds } of rows) {
+  const { products } = jsonOf(await bench("matmul", "--json"));
+  assert(products.length > 5);
+  for (const { m, n, k, gflops, seconds, form } of products) {
     assert(Math.abs(gflops - 2 * m * n * k / seconds / 1e9) < 1e-6 * gflops);
+    assertEquals(form, "kernels");
   }
+});
+
+Deno.test("bench --all: parts as tables, as JSON, and as the machine's section of a file", async () => {
+  using own = temporaryFolder();
+  const out = join(own.folder, "RESULTS.md");
+  const words = ["--all", "--only", "peaks", "--out", out, "--json"];
+  const report = jsonOf(await bench(...words));
+  assertEquals([Object.keys(report.parts), report.quick], [["peaks"], false]);
+  const [peak] = report.parts.peaks.peaks;
+  assert(peak.fmaGflops > 0 && peak.readGBs > 0);
+  const text = Deno.readTextFileSync(out);
+  assertMatch(
+    text,
+    /^# What was measured, and where\n\n## .*, \d+ cores, \d+ GiB, .*, Deno [\d.]+\n/,
+  );
+  assert(
+    text.includes("### Peaks of the machine\n\n    deno task bench --all --only peaks --blas none"),
+  );
+  assertMatch(text, /^\| threads \| products +\| FMA in kernels \| best product/m);
+  Deno.writeTextFileSync(out, `${text}\n### Of somebody\n\nwords\n`);
+  assertEquals((await bench(...words)).code, 0);
+  const again = Deno.readTextFileSync(out);
+  assertEquals(again.match(/^##+ /gm)?.length, 3);
+  assert(again.endsWith("\n### Of somebody\n\nwords\n"));
 });
 
 Deno.test("bench decode: two models side by side, by position, drawn", async () => {
@@ -73,7 +107,17 @@ Deno.test("bench decode: two models side by side, by position, drawn", async () 
 Deno.test("bench refuses what it cannot measure", async () => {
   const what = bench("sort");
   const none = bench("decode");
-  assertRefused(await what, 'WHAT: expected train, matmul or decode, found "sort"');
+  assertRefused(
+    await what,
+    'WHAT: expected peaks, matmul, train, growth or decode, or --all, found "sort"',
+  );
+  assertRefused(await bench(), "or --all, found nothing");
+  assertRefused(await bench("train", "--all"), 'expected nothing beside --all, found "train"');
+  assertRefused(await bench("train", "--out", "x.md"), "--out: expected --all beside it");
+  assertRefused(
+    await bench("--all", "--only", "peaks,sleep"),
+    '--only: expected peaks or matmul or train or growth, several with commas, found "sleep"',
+  );
   assertRefused(await none, "--checkpoint: expected the model that decode measures, found nothing");
   const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
   assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
@@ -84,8 +128,10 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await unknown, "no/model: expected a folder, or a model on", "deno task fetch");
   assertRefused(
     await shape,
-    /--shape: expected quickstart or tiny or small or smollm, found "huge"/,
+    /--shape: expected quickstart or tiny or small or smollm, several with commas, found "huge"/,
   );
   const peer = bench("train", "--mixer", "rwkv6", "--vs", "torch");
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");
+  const small = bench("train", "--shape", "quickstart,tiny", "--vs", "torch,torch-keep");
+  assertRefused(await small, "--vs: expected --shape tiny, small or smollm");
 });

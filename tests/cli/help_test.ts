@@ -10,7 +10,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   golden: ["DIR", "--only"],
   convert: ["RECIPE", "--out", "--resume", "--seed"],
   plan: ["RECIPE", "--on", "--price", "--config"],
-  bench: ["WHAT", "--shape", "--stage"],
+  bench: ["[WHAT]", "--all", "--only", "--quick", "--out", "--shape", "--vs"],
 };
 
 for (const [name, words] of Object.entries(COMMANDS)) {

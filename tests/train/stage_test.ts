@@ -52,7 +52,6 @@ function fakeTrainer(device: Device, { calls, firstIds, rates, mixerRates }: Rec
       return Promise.resolve(changes.norm?.(step) ?? 1);
     },
     step: () => Promise.reject(),
-    profile: () => [],
     free: () => {},
   };
   return trainer;

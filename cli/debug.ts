@@ -1,0 +1,75 @@
+/**
+ * What the environment variable DEBUG shows on stderr: 1 the plan, what is compiled and how long
+ * parts take; 2 where the time of a step goes, kernel by kernel; 3 the graphs as they are scheduled;
+ * 4 the kernels' code.
+ */
+
+import { measurePeaks, type Peaks } from "../bench/peaks.ts";
+import { stepProfile } from "../bench/profile.ts";
+import type { Compiled } from "../devices/cpu/device.ts";
+import type { Device } from "../devices/device.ts";
+import { EVERY_DOUBLING, profiled } from "../devices/profiled.ts";
+import { scheduleText } from "../graph/schedule_text.ts";
+import { kernelText } from "../kernels/render/text.ts";
+import { profileText } from "./profile_text.ts";
+import { bytesText, countText } from "./table.ts";
+
+/** How much is shown; 0 is nothing. */
+export type DebugLevel = 0 | 1 | 2 | 3 | 4;
+
+/**
+ * The level that DEBUG asks for; 0 where the command may not read it, and for anything but a level,
+ * which is meant for another program.
+ */
+export function debugLevel(): DebugLevel {
+  const variable = { name: "env", variable: "DEBUG" } as const;
+  if (Deno.permissions.querySync(variable).state !== "granted") return 0;
+  const text = Deno.env.get("DEBUG") ?? "";
+  return /^[0-4]$/.test(text) ? Number(text) as DebugLevel : 0;
+}
+
+/** Tells of everything that a device compiles; a kernel's code is shown once. */
+export function compileReport(
+  level: DebugLevel,
+  say: (line: string) => void,
+): (compiled: Compiled) => void {
+  const shown = new Set<string>();
+  return ({ name = "a program", schedule, program: { launches, arenaBytes }, seconds }) => {
+    const flops = launches.reduce((sum, { kernel }) => sum + kernel.flops, 0);
+    const kernels = new Set(launches.map(({ kernel }) => kernel.key)).size;
+    say(
+      `${name}: ${launches.length} launches of ${kernels} kernels, ${countText(flops)}FLOP, ` +
+        `${bytesText(arenaBytes)} of intermediate results; compiled in ${seconds.toFixed(2)} s`,
+    );
+    if (level >= 3) say(scheduleText(schedule).trimEnd());
+    if (level < 4) return;
+    for (const { kernel } of launches) {
+      if (shown.has(kernel.key)) continue;
+      shown.add(kernel.key);
+      say(kernelText(kernel.code()).trimEnd());
+    }
+  };
+}
+
+/** A device whose programs tell where their time goes, beside the machine's peaks. */
+export async function profiledDevice(
+  device: Device,
+  peaks: { readonly threads: number; readonly blas: string },
+  say: (line: string) => void,
+): Promise<Device> {
+  const measured = await measurePeaks(peaks);
+  say(peaksText(measured));
+  return profiled(
+    device,
+    EVERY_DOUBLING,
+    (profile) => say(`\n${profileText(stepProfile(profile), measured).trimEnd()}\n`),
+  );
+}
+
+/** The peaks in a line. */
+export function peaksText(peaks: Peaks): string {
+  const { threads, fmaGflops, productGflops, products, readGBs, copyGBs } = peaks;
+  return `this machine's peaks, ${threads === 1 ? "1 thread" : `${threads} threads`}: ` +
+    `${fmaGflops.toFixed(0)} GFLOPS in kernels, ${productGflops.toFixed(0)} in products ` +
+    `(${products}); memory ${readGBs.toFixed(1)} GB/s read, ${copyGBs.toFixed(1)} GB/s copied`;
+}
