@@ -115,7 +115,7 @@ export function reportText(report: Report, out: string): string {
     ...costs(student, speed),
   ];
   const last = stages.length - 1;
-  const speedOf = (n: number) => n.toFixed(0);
+  const speedOf = (n: number | undefined) => n?.toFixed(0) ?? "";
   const rows = [
     ["", "tokens", "time", "loss", "perplexity", "to teacher", "state 1K", "state 32K", "tokens/s"],
     ...(teacher === undefined ? [] : [[
@@ -132,6 +132,7 @@ export function reportText(report: Report, out: string): string {
       stageRow(`after ${stage.name}`, stage, i === last ? speedOf(student.tokensPerSecond) : "")
     ),
   ];
+  const after = `\nafter ${printable(JSON.stringify(report.prompt))}\n\n`;
   // Models write whatever bytes they like.
   const [mine, theirs] = [student, teacher].map((model) => printable(model?.sample ?? ""));
   const samples = teacher === undefined
@@ -140,7 +141,8 @@ export function reportText(report: Report, out: string): string {
   return [
     table(rows),
     report.keptAttention === undefined ? "" : `\n${errorsText(report.keptAttention)}`,
-    `\nafter ${printable(JSON.stringify(report.prompt))}\n\n${samples}`,
+    // A model that stayed on disk writes none.
+    student.sample === undefined ? "" : after + samples,
     `\n${out} in ${report.seconds.toFixed(0)} s\n`,
   ].join("");
 }

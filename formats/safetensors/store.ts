@@ -204,7 +204,9 @@ export class TensorStore implements Disposable {
           file: info.file,
           at: `tensor ${quote(info.name)}`,
           expected: "values that can be read as asked",
-          found: `${info.dtype} ${start + at === 0 ? "" : `from element ${start + at}: `}${error.message}`,
+          found: `${info.dtype} ${
+            start + at === 0 ? "" : `from element ${start + at}: `
+          }${error.message}`,
         }, { cause: error });
       }
     }
