@@ -2,7 +2,6 @@
 
 import { join } from "node:path";
 import type { Device } from "../devices/device.ts";
-import type { Store } from "../devices/store.ts";
 import { AtomicFile } from "../formats/atomic_file.ts";
 import { FormatError } from "../formats/error.ts";
 import { isFile } from "../formats/files.ts";

@@ -109,8 +109,8 @@ export async function trainLayer(
   const fail = async (what: string) => {
     throw new NotFiniteError(
       `stage ${stage.name}, layer ${layer}, step ${step + 1} of ${steps}: ${what}; ` +
-        `${await culprit(trainer)}. The last good weights are kept. Lower the learning rate, ` +
-        "lengthen the warm-up or clip more, and run the recipe again.",
+        `${await culprit(trainer)}. Lower the learning rate, lengthen the warm-up or clip more, ` +
+        "and run the recipe again.",
     );
   };
   const save = async () => {
