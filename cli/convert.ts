@@ -7,10 +7,11 @@ import { NotFiniteError } from "../train/finite.ts";
 import { OUTPUT_DTYPES } from "../train/output.ts";
 import type { InferenceReport, KeptAttention, Report, StageReport } from "../train/report.ts";
 import type { RunOutcome } from "../train/run.ts";
+import { SCRATCH_BYTES } from "../train/windows.ts";
 import { localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, choice, optional, path, seconds, toggle, whole } from "./flags.ts";
+import { absent, choice, optional, path, real, seconds, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { resumeCommand } from "./command_line.ts";
@@ -29,6 +30,15 @@ const FLAGS = {
   "checkpoint-every": optional(
     seconds("time between checkpoints, more where they take long; 0 is after every step"),
     30,
+  ),
+  scratch: optional(
+    real(
+      "GB",
+      "disk that streamed stages may take for their streams",
+      "GB above 0",
+      (gb) => gb > 0,
+    ),
+    SCRATCH_BYTES / 1e9,
   ),
   ...deviceFlags,
 };
@@ -55,6 +65,7 @@ export const convert = command({
           resume: flags.resume,
           dtype: flags.dtype,
           checkpointSeconds: flags["checkpoint-every"],
+          scratchBytes: 1e9 * flags.scratch,
           folderOf,
           events: runEvents(progress),
           listen,

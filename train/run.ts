@@ -43,7 +43,7 @@ export interface RunOptions {
   /** Seconds between checkpoints. */
   readonly checkpointSeconds: number;
   readonly events: RunEvents;
-  /** Bytes of streams that `align({ streamed: true })` keeps on disk at most. Default 16 GiB. */
+  /** Bytes of streams that `align({ streamed: true })` keeps on disk at most. Default 16 GB. */
   readonly scratchBytes?: number;
   /** Where the recipe's checkpoints are. Default: at their paths. */
   readonly folderOf?: FolderOf;

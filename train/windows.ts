@@ -14,8 +14,8 @@ import { openRecords, type Records } from "./records.ts";
 import { partShapes, type StreamedLayers } from "./streamed_layers.ts";
 import type { Weights } from "./weights.ts";
 
-/** Bytes of streams on disk at most, unless a single step has more: 16 GiB. */
-export const SCRATCH_BYTES = 2 ** 34;
+/** Bytes of streams on disk at most, unless a single step has more: 16 GB. */
+export const SCRATCH_BYTES = 16e9;
 
 /** Steps from `from` to before `to`. */
 export interface Window {

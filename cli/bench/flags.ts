@@ -10,11 +10,16 @@ const MIXER_NAMES = Object.keys(BENCH_MIXERS) as BenchMixer[];
 export const PEERS = ["torch", "torch-chunked", "torch-bf16", "torch-compile"] as const;
 
 export const benchFlags = {
-  shape: optional(choice("model and batch of `train`", SHAPE_NAMES), "tiny"),
-  mixer: optional(choice("mixer of the student of `train`", MIXER_NAMES), "rwkv7"),
+  shape: optional(choice("model and batch of `train` and `align`", SHAPE_NAMES), "tiny"),
+  mixer: optional(choice("mixer of the student of `train` and `align`", MIXER_NAMES), "rwkv7"),
   stage: optional(choice("stage of `train`", ["1", "2"]), "1"),
-  steps: optional(whole("steps of `train` that are timed", 1, 10000), 10),
+  steps: optional(whole("steps of `train` and `align` that are timed", 1, 10000), 10),
   profile: toggle("also time every kernel of a step of `train`"),
+  layers: absent(whole("layers of the model of `align`", 1, 1000), "the shape's"),
+  teacher: absent(
+    path("DIR", "where `align` makes its random teacher, or finds it"),
+    "a temporary folder",
+  ),
   vs: absent(
     choice("run the same step in PyTorch, in turn with ours (makes .venv)", PEERS),
     "no comparison",

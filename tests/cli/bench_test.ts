@@ -27,6 +27,18 @@ Deno.test("bench train: tokens/s as people and as programs read them", async () 
   assert(report.machine.name.length > 0 && report.versions.deno === Deno.version.deno);
 });
 
+Deno.test("bench align: layer by layer, with a teacher that is made once", async () => {
+  using own = temporaryFolder();
+  const words = ["align", "--shape", "quickstart", "--layers", "3", "--steps", "2"];
+  const people = await bench(...words, "--teacher", own.folder);
+  assertEquals(people.code, 0, people.stderr);
+  assertMatch(people.stdout, /^quickstart +rwkv7 +3 +2048 +\d+\.\d\d +\d+\.\d +\d+\.\d MiB$/m);
+  assertEquals(namesIn(own.folder), ["quickstart-3"]);
+  const report = jsonOf(await bench(...words, "--teacher", own.folder, "--json"));
+  assertEquals([report.layers.length, report.losses.length, report.tokens], [3, 2, 2048]);
+  assert(report.losses.every((loss: number) => loss > 0) && report.peak_bytes > 1e7);
+});
+
 Deno.test("bench matmul: GFLOPS of products", async () => {
   const { rows } = jsonOf(await bench("matmul", "--json"));
   assert(rows.length > 5);
@@ -73,7 +85,7 @@ Deno.test("bench decode: two models side by side, by position, drawn", async () 
 Deno.test("bench refuses what it cannot measure", async () => {
   const what = bench("sort");
   const none = bench("decode");
-  assertRefused(await what, 'WHAT: expected train, matmul or decode, found "sort"');
+  assertRefused(await what, 'WHAT: expected train, align, matmul or decode, found "sort"');
   assertRefused(await none, "--checkpoint: expected the model that decode measures, found nothing");
   const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
   assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
