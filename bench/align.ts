@@ -1,6 +1,7 @@
 /** Stage 1 layer by layer on a model that need not fit in memory: seconds and memory a layer. */
 
 import { join } from "node:path";
+import { resourceUsage } from "node:process";
 import type { Device } from "../devices/device.ts";
 import { align } from "../dsl/stages.ts";
 import { exists } from "../formats/files.ts";
@@ -46,15 +47,8 @@ export interface AlignBench {
   readonly losses: readonly number[];
 }
 
-/** VmHWM: the most memory that this process has held. 0 where the system does not tell. */
-function peakBytes(): number {
-  try {
-    const status = Deno.readTextFileSync("/proc/self/status");
-    return 1024 * Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
-}
+/** The most memory that this process has held: what the system calls VmHWM. */
+const peakBytes = () => 1024 * resourceUsage().maxRSS;
 
 /** Makes the teacher where it is not there yet, and aligns all of its layers for some steps. */
 export async function benchAlign(
