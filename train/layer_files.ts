@@ -61,36 +61,41 @@ export const WEIGHTS_PREFIX = "weights.";
 const parts = ({ weights, first, second }: TrainingStores) =>
   [[WEIGHTS_PREFIX, weights], ["first.", first], ["second.", second]] as const;
 
-/** Writes a layer, beside and renamed. Of a layer that learns nothing there is the progress alone. */
+/**
+ * Writes a layer, beside and renamed. A weight or moment that is not finite leaves the old file as it
+ * is.
+ * @returns the name of the first tensor with such a value
+ */
 export async function saveLayer(
   folder: string,
   layer: number,
   device: Device,
   progress: LayerProgress,
-  stores?: TrainingStores,
-): Promise<void> {
-  const tensors = stores === undefined
-    ? []
-    : parts(stores).flatMap(([prefix, store]) =>
-      store.layout.tensors.map(({ name, shape, size }) => ({
-        name: prefix + name,
-        dtype: "F32" as const,
-        shape,
-        data: new Uint8Array(),
-        memory: store.at(name),
-        size,
-      }))
-    );
+  stores: TrainingStores,
+): Promise<string | undefined> {
+  const tensors = parts(stores).flatMap(([prefix, store]) =>
+    store.layout.tensors.map(({ name, shape, size }) => ({
+      name: prefix + name,
+      dtype: "F32" as const,
+      shape,
+      data: new Uint8Array(),
+      memory: store.at(name),
+      size,
+    }))
+  );
   using file = new AtomicFile(layerFile(folder, layer));
   file.write(formatHeader(tensors, { format: "pt", [KEY]: JSON.stringify(progress) }));
-  for (const { memory, size } of tensors) {
+  const block = new Float32Array(WEIGHT_BLOCK);
+  for (const { name, memory, size } of tensors) {
     for (let at = 0; at < size; at += WEIGHT_BLOCK) {
-      const block = new Float32Array(Math.min(WEIGHT_BLOCK, size - at));
-      await device.read(memory.slice(4 * at, 4 * block.length), block);
-      file.write(new Uint8Array(block.buffer));
+      const part = block.subarray(0, Math.min(WEIGHT_BLOCK, size - at));
+      await device.read(memory.slice(4 * at, 4 * part.length), part);
+      if (!part.every(Number.isFinite)) return name;
+      file.write(new Uint8Array(part.buffer, 0, part.byteLength));
     }
   }
   file.commit();
+  return undefined;
 }
 
 /** Reads a layer's weights and moments into the stores. */

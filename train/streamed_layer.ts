@@ -114,11 +114,11 @@ export async function trainLayer(
     );
   };
   const save = async () => {
-    const astray = await firstNotFinite(trained);
-    if (astray !== undefined) await fail("a weight is not finite");
     // A layer's file vouches for the streams up to its step.
     for (const name of trainer.writes) streams.of(layer, name).sync();
-    await saveLayer(folder, layer, device, { step, losses, norms, seconds }, stores);
+    const progress = { step, losses, norms, seconds };
+    const astray = await saveLayer(folder, layer, device, progress, stores);
+    if (astray !== undefined) await fail(`${astray} is not finite`);
   };
   let saved = step;
   for (;;) {
