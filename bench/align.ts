@@ -5,14 +5,14 @@ import { resourceUsage } from "node:process";
 import type { Device } from "../devices/device.ts";
 import { align } from "../dsl/stages.ts";
 import { exists } from "../formats/files.ts";
+import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
 import { inspectCheckpoint } from "../infer/load.ts";
+import { modelParameters } from "../models/decoder.ts";
+import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
 import { BEGINNING } from "../train/stage.ts";
 import { runStreamedStage } from "../train/streamed_stage.ts";
-import { initialValues } from "../models/initial_values.ts";
-import { modelParameters } from "../models/decoder.ts";
 import { madeWeights } from "../train/weights.ts";
-import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
 import { writeRandomCheckpoint } from "./random_checkpoint.ts";
 import { BENCH_MIXERS, type BenchMixer, type ShapeName, SHAPES } from "./shapes.ts";
 

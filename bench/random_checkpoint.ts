@@ -45,8 +45,8 @@ export function writeRandomCheckpoint(folder: string, config: DecoderConfig): vo
   const random = randomStream(1, "checkpoint");
   const drawn = encode("BF16", Float32Array.from({ length: DRAWN }, () => 0.02 * random.normal()));
   const files = Map.groupBy(parameters, ({ name }) => {
-    const layer = parameters.length > 0 && /^model\.layers\.(\d+)\./.exec(name)?.[1];
-    return `${layer ? layerPrefix(Number(layer)) : "model.ends."}safetensors`;
+    const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
+    return `${layer !== undefined ? layerPrefix(Number(layer)) : "model.ends."}safetensors`;
   });
   for (const [name, own] of files) {
     using file = new AtomicFile(join(folder, name));
