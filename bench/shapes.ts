@@ -48,13 +48,15 @@ const shape = (sizes: Sizes, batch: number): BenchShape => ({
 });
 
 /**
- * Shapes by name. `quickstart` is `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed.
+ * Shapes by name. `qwen7b` is that of Qwen2.5-7B, which only `bench align` can hold. `quickstart` is
+ * `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed.
  */
 export const SHAPES = {
   quickstart: shape([128, 352, 4, 2, 1, 64, 2048], 4),
   tiny: shape([128, 352, 4, 2, 1, 64, 2048], 16),
   small: shape([256, 704, 6, 4, 2, 64, 4096], 8),
   smollm: shape([576, 1536, 30, 9, 3, 64, 49152], 1),
+  qwen7b: shape([3584, 18944, 28, 28, 4, 128, 152064], 1),
 } as const;
 
 /** A shape's name. */

@@ -1,6 +1,7 @@
 /** `deno task bench`: what this machine reaches. */
 
 import { machineReport } from "../train/machine.ts";
+import { alignPart } from "./bench/align.ts";
 import { allBench } from "./bench/all.ts";
 import { decodePart } from "./bench/decode.ts";
 import { benchFlags, PART_NAMES, type PartName } from "./bench/flags.ts";
@@ -21,8 +22,8 @@ const PARTS: Readonly<Record<PartName, BenchPart>> = {
   growth: growthPart,
 };
 
-/** What is measured of a checkpoint that the command line names. */
-const OTHERS: Readonly<Record<string, BenchPart>> = { decode: decodePart };
+/** What is measured of a model that the command line names. */
+const OTHERS: Readonly<Record<string, BenchPart>> = { decode: decodePart, align: alignPart };
 
 const WORDS = [...PART_NAMES, ...Object.keys(OTHERS)].join(", ").replace(/, (\w+)$/, " or $1");
 

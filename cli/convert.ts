@@ -9,11 +9,12 @@ import { OUTPUT_DTYPES } from "../train/output.ts";
 import type { InferenceReport, KeptAttention, Report, StageReport } from "../train/report.ts";
 import type { RunOutcome } from "../train/run.ts";
 import { trainedParameters } from "../train/stage_graph.ts";
+import { SCRATCH_BYTES } from "../train/windows.ts";
 import { localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { debugLevel } from "./debug.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, choice, optional, path, seconds, toggle, whole } from "./flags.ts";
+import { absent, choice, optional, path, real, seconds, toggle, whole } from "./flags.ts";
 import { mixerFlops } from "./layer_flops.ts";
 import { outlineText } from "./plan_text.ts";
 import { modelsOf } from "./planned_models.ts";
@@ -35,6 +36,15 @@ const FLAGS = {
   "checkpoint-every": optional(
     seconds("time between checkpoints, more where they take long; 0 is after every step"),
     30,
+  ),
+  scratch: optional(
+    real(
+      "GB",
+      "disk that streamed stages may take for their streams",
+      "GB above 0",
+      (gb) => gb > 0,
+    ),
+    SCRATCH_BYTES / 1e9,
   ),
   ...deviceFlags,
 };
@@ -62,6 +72,7 @@ export const convert = command({
           resume: flags.resume,
           dtype: flags.dtype,
           checkpointSeconds: flags["checkpoint-every"],
+          scratchBytes: 1e9 * flags.scratch,
           folderOf,
           events: runEvents(progress),
           listen,
@@ -129,7 +140,7 @@ export function reportText(report: Report, out: string): string {
     ...costs(student, speed),
   ];
   const last = stages.length - 1;
-  const speedOf = (n: number) => n.toFixed(0);
+  const speedOf = (n: number | undefined) => n?.toFixed(0) ?? "";
   const rows = [
     ["", "tokens", "time", "loss", "perplexity", "to teacher", "state 1K", "state 32K", "tokens/s"],
     ...(teacher === undefined ? [] : [[
@@ -146,6 +157,7 @@ export function reportText(report: Report, out: string): string {
       stageRow(`after ${stage.name}`, stage, i === last ? speedOf(student.tokensPerSecond) : "")
     ),
   ];
+  const after = `\nafter ${printable(JSON.stringify(report.prompt))}\n\n`;
   // Models write whatever bytes they like.
   const [mine, theirs] = [student, teacher].map((model) => printable(model?.sample ?? ""));
   const samples = teacher === undefined
@@ -154,7 +166,8 @@ export function reportText(report: Report, out: string): string {
   return [
     table(rows),
     report.keptAttention === undefined ? "" : `\n${errorsText(report.keptAttention)}`,
-    `\nafter ${printable(JSON.stringify(report.prompt))}\n\n${samples}`,
+    // A model that stayed on disk writes none.
+    student.sample === undefined ? "" : after + samples,
     `\n${out} in ${report.seconds.toFixed(0)} s\n`,
   ].join("");
 }

@@ -8,6 +8,7 @@ import { stageBudget } from "../plan/budget.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
+import { isLayered } from "../train/layered_models.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
 import { command, main } from "./command.ts";
@@ -72,7 +73,10 @@ export const plan = command({
     const planned = planOf(recipe, student, trained, from);
     const fleet = await fleetFor(flags, recipe.stages.map(({ kind }) => kind), student, say);
     const budgets = recipe.stages.map((stage) =>
-      stageBudget(stageSize(stage, student, from?.spec, fleet.holdsModels), fleet)
+      stageBudget(
+        stageSize(stage, student, from?.spec, fleet.holdsModels, isLayered(recipe)),
+        fleet,
+      )
     );
     const layerFlops = mixerFlops(student);
     const published = publishedHours(recipe, student, fleet);

@@ -61,6 +61,8 @@ export interface StageOf<K extends StageKind> {
   readonly data?: readonly Source[];
   /** Computes activations again in the backward pass in place of keeping them. */
   readonly rematerialise: boolean;
+  /** Stage 1 one layer after another, from disk; all at once where it is missing. */
+  readonly streamed?: true;
 }
 
 /** What an author may say about a stage. */
@@ -98,6 +100,18 @@ export interface StageOptions {
   readonly data?: Data;
   /** Computes activations again in place of keeping them. Default false. */
   readonly rematerialise?: boolean;
+}
+
+/** What only stage 1 can be told. */
+export interface AlignOptions extends StageOptions {
+  /**
+   * Walks the teacher layer by layer from disk, with one layer's weights, gradients and moments in
+   * memory at a time. The same batches, rates and steps of AdamW for every layer, and the same bits
+   * but for two things: each of n layers is clipped by itself, to `clip`/√n, so that the norm of all
+   * stays within `clip`; and no gradient reaches layer 0 through the values that it passes on to
+   * later layers of RAD-RWKV7. Default: all layers at once.
+   */
+  readonly streamed?: true;
 }
 
 /** `pretrain` has no paper to take its size from. */
@@ -153,9 +167,10 @@ function stage<K extends StageKind>(kind: K, options: StageOptions): StageOf<K> 
 
 /**
  * Stage 1: every converted layer learns to answer what the teacher's attention answers,
- * ‖o_teacher − o_student‖₂·C^(−½), all layers at once on the teacher's residual stream.
+ * ‖o_teacher − o_student‖₂·C^(−½), on the teacher's residual stream: all layers at once or, with
+ * `streamed`, one after another from disk.
  */
-export const align = (options: StageOptions = {}): Stage<"align"> => stage("align", options);
+export const align = (options: AlignOptions = {}): Stage<"align"> => stage("align", options);
 
 /** Stage 2: KL(teacher ‖ student) of the next token, temperature 1. */
 export const distill = (options: StageOptions = {}): Stage<"distill"> => {
@@ -205,6 +220,9 @@ const readName: Reader<string> = (value, at) => {
   return fits ? value : refuse(at, what, value);
 };
 
+const readStreamed: Reader<true> = (value, at) =>
+  value === true || refuse(at, "true, or no such key", value);
+
 const positive = number("a number above 0", (value) => value > 0);
 const notNegative = number("a number from 0", (value) => value >= 0);
 
@@ -232,19 +250,24 @@ function reader<K extends StageKind>(kind: K): Reader<StageOf<K>> {
     trains: orDefault(readTrains, defaults.trains),
     data: optional(readData),
     rematerialise: defaulted(boolean, COMMON.rematerialise),
+    streamed: optional(readStreamed),
   };
   return checked(object<StageOf<K>>(`${kind}({ … })`, fields), checkWhole);
 }
 
 /** What only the options together show. */
 function checkWhole(stage: StageOf<StageKind>, at: At): void {
-  const { kind, batch, context, accumulate, mixerLr, trains } = stage;
+  const { kind, batch, context, accumulate, mixerLr, trains, streamed } = stage;
   if (sound(at, "batch", "accumulate") && batch % accumulate !== 0) {
     refuseAs(inside(at, "accumulate"), `a divisor of the batch of ${batch}`, `${accumulate}`);
   }
   if (sound(at, "tokens", "batch", "context") && stepsOf(stage) < 1) {
     const expected = `at least one step of ${batch} × ${context} = ${batch * context} tokens`;
     refuseAs(inside(at, "tokens"), expected, `${stage.tokens}`);
+  }
+  if (kind !== "align" && streamed && sound(at, "streamed")) {
+    const only = "nothing, because only in stage 1 are layers independent of one another";
+    refuseAs(inside(at, "streamed"), only, "true");
   }
   if (mixerLr !== undefined && sound(at, "mixerLr", "trains")) {
     const alone = kind === "pretrain"

@@ -24,6 +24,51 @@ export interface Evaluation {
 /** Tokens that one run of the program predicts. */
 const TOKENS_PER_RUN = 4096;
 
+/** A text cut into windows, and these into batches. */
+export interface EvaluationBatches {
+  /** Windows of a batch, and batches. */
+  readonly batch: number;
+  readonly count: number;
+  /** Tokens that are predicted, all together. */
+  readonly total: number;
+  /** A batch: ids and what follows them, [batch · context] each; the first `predicted` count. */
+  read(index: number): {
+    readonly ids: Int32Array;
+    readonly targets: Int32Array;
+    readonly predicted: number;
+  };
+}
+
+/** Cuts a text for `evaluate`. Throws where there is nothing to predict. */
+export function evaluationBatches(tokens: ReadableTokens, context: number): EvaluationBatches {
+  const total = tokens.length - 1;
+  if (total < 1) {
+    throw new RangeError(`evaluate: expected at least 2 tokens, found ${tokens.length}`);
+  }
+  const windows = Math.ceil(total / context);
+  const batch = Math.min(windows, Math.max(1, Math.floor(TOKENS_PER_RUN / context)));
+  return {
+    batch,
+    count: Math.ceil(windows / batch),
+    total,
+    read: (index) => {
+      const ids = new Int32Array(batch * context);
+      const targets = new Int32Array(batch * context);
+      let predicted = 0;
+      for (let b = 0; b < Math.min(batch, windows - index * batch); b++) {
+        // The last window may be short; what pads it comes after and changes nothing before.
+        const begin = (index * batch + b) * context;
+        const length = Math.min(context, total - begin);
+        const text = tokens.read(begin, length + 1);
+        ids.set(text.subarray(0, length), b * context);
+        targets.set(text.subarray(1), b * context);
+        predicted += length;
+      }
+      return { ids, targets, predicted };
+    },
+  };
+}
+
 /**
  * Predicts every token of a text but the first from those before it in its window: windows of
  * `context` tokens one after another, each starting afresh. Throws where there is nothing to predict.
@@ -33,12 +78,7 @@ export async function evaluate(
   tokens: ReadableTokens,
   context: number,
 ): Promise<Evaluation> {
-  const total = tokens.length - 1;
-  if (total < 1) {
-    throw new RangeError(`evaluate: expected at least 2 tokens, found ${tokens.length}`);
-  }
-  const windows = Math.ceil(total / context);
-  const batch = Math.min(windows, Math.max(1, Math.floor(TOKENS_PER_RUN / context)));
+  const { batch, count, total, read } = evaluationBatches(tokens, context);
   const half = spec.config.headDim / 2;
   const output = decoderForward(spec, {
     ids: g.input("ids", [batch, context], "i32"),
@@ -70,20 +110,8 @@ export async function evaluate(
     device.write(memory.sine, tables.sine);
     const values = new Float32Array(batch * context);
     let sum = 0;
-    for (let first = 0; first < windows; first += batch) {
-      const count = Math.min(batch, windows - first);
-      const ids = new Int32Array(batch * context);
-      const targets = new Int32Array(batch * context);
-      let predicted = 0;
-      for (let b = 0; b < count; b++) {
-        // The last window may be short; what pads it comes after and changes nothing before.
-        const begin = (first + b) * context;
-        const length = Math.min(context, total - begin);
-        const text = tokens.read(begin, length + 1);
-        ids.set(text.subarray(0, length), b * context);
-        targets.set(text.subarray(1), b * context);
-        predicted += length;
-      }
+    for (let index = 0; index < count; index++) {
+      const { ids, targets, predicted } = read(index);
       device.write(memory.ids, ids);
       device.write(memory.targets, targets);
       executable.run();

@@ -15,6 +15,15 @@ export const layerPrefix = (layer: number): string => `model.layers.${layer}.`;
 /** The start of a mixer's parameter names. */
 export const mixerPrefix = (layer: number): string => `${layerPrefix(layer)}self_attn.`;
 
+/** The names of the parameters outside the layers. */
+export const EMBEDDINGS = "model.embed_tokens.weight";
+export const LAST_NORM = "model.norm.weight";
+const HEAD = "lm_head.weight";
+
+/** The name of the output embedding, [vocabulary, hidden]. */
+export const headName = ({ tieWordEmbeddings }: DecoderConfig): string =>
+  tieWordEmbeddings ? EMBEDDINGS : HEAD;
+
 /** Parameters of a layer's mixer. */
 export function mixerParameters(
   config: DecoderConfig,
@@ -67,37 +76,43 @@ export function mixerStateShapes(
   }
 }
 
-/** Every parameter of a model, in the order of its checkpoint. */
-export function modelParameters({ config, mixers }: ModelSpec): Parameter[] {
-  const { vocabSize, hiddenSize, intermediateSize, mlpBias } = config;
-  const other = (name: string, shape: Shape, initial: Initial): Parameter => ({
-    name,
-    shape,
-    initial,
-    mixer: false,
-  });
-  const mlp = (prefix: string, name: string, rows: number, columns: number) => [
+const other = (name: string, shape: Shape, initial: Initial): Parameter => ({
+  name,
+  shape,
+  initial,
+  mixer: false,
+});
+
+/** Every parameter of a layer with this mixer, in the order of its checkpoint. */
+export function layerParameters(
+  config: DecoderConfig,
+  mixer: MixerSpec,
+  layer: number,
+): Parameter[] {
+  const { hiddenSize, intermediateSize, mlpBias } = config;
+  const prefix = layerPrefix(layer);
+  const mlp = (name: string, rows: number, columns: number) => [
     other(`${prefix}mlp.${name}.weight`, [rows, columns], projection),
     ...(mlpBias ? [other(`${prefix}mlp.${name}.bias`, [rows], zeros)] : []),
   ];
-  const layer = (mixer: MixerSpec, index: number): Parameter[] => {
-    const prefix = layerPrefix(index);
-    return [
-      other(`${prefix}input_layernorm.weight`, [hiddenSize], ones),
-      ...mixerParameters(config, mixer, index),
-      other(`${prefix}post_attention_layernorm.weight`, [hiddenSize], ones),
-      ...mlp(prefix, "gate_proj", intermediateSize, hiddenSize),
-      ...mlp(prefix, "up_proj", intermediateSize, hiddenSize),
-      ...mlp(prefix, "down_proj", hiddenSize, intermediateSize),
-    ];
-  };
   return [
-    other("model.embed_tokens.weight", [vocabSize, hiddenSize], projection),
-    ...mixers.flatMap(layer),
-    other("model.norm.weight", [hiddenSize], ones),
-    ...(config.tieWordEmbeddings
-      ? []
-      : [other("lm_head.weight", [vocabSize, hiddenSize], projection)]),
+    other(`${prefix}input_layernorm.weight`, [hiddenSize], ones),
+    ...mixerParameters(config, mixer, layer),
+    other(`${prefix}post_attention_layernorm.weight`, [hiddenSize], ones),
+    ...mlp("gate_proj", intermediateSize, hiddenSize),
+    ...mlp("up_proj", intermediateSize, hiddenSize),
+    ...mlp("down_proj", hiddenSize, intermediateSize),
+  ];
+}
+
+/** Every parameter of a model, in the order of its checkpoint. */
+export function modelParameters({ config, mixers }: ModelSpec): Parameter[] {
+  const { vocabSize, hiddenSize } = config;
+  return [
+    other(EMBEDDINGS, [vocabSize, hiddenSize], projection),
+    ...mixers.flatMap((mixer, layer) => layerParameters(config, mixer, layer)),
+    other(LAST_NORM, [hiddenSize], ones),
+    ...(config.tieWordEmbeddings ? [] : [other(HEAD, [vocabSize, hiddenSize], projection)]),
   ];
 }
 
@@ -147,24 +162,51 @@ function mlpForward(
   return through("down_proj", g.mul(g.silu(through("gate_proj", x)), through("up_proj", x)));
 }
 
+/** The inputs of a layer; what a mixer is given but for its norm's output. */
+export interface LayerInput extends Omit<MixerInput, "x"> {
+  /** The residual stream before the layer, [batch, time, hidden]. */
+  readonly stream: Tensor;
+  /** A parameter of the layer by its name under `model.layers.N.`. */
+  readonly weight: (name: string) => Tensor;
+}
+
+/** The outputs of a layer. */
+export interface LayerOutput extends MixerTrace {
+  /** The residual stream after the layer, [batch, time, hidden]. */
+  readonly stream: Tensor;
+  readonly state: Readonly<Record<string, Tensor>>;
+}
+
+/** The forward pass of one layer. */
+export function layerForward(mixer: MixerSpec, input: LayerInput): LayerOutput {
+  const { stream: before, weight: own, ...rest } = input;
+  const { config } = input;
+  const x = g.rmsNorm(before, own("input_layernorm.weight"), config.rmsNormEps);
+  const { y, value, state } = mixerForward(mixer, {
+    ...rest,
+    x,
+    weight: (name) => own(`self_attn.${name}`),
+  });
+  const between = g.add(before, y);
+  const normed = g.rmsNorm(between, own("post_attention_layernorm.weight"), config.rmsNormEps);
+  return { x, y, value, state, stream: g.add(between, mlpForward(config, normed, own)) };
+}
+
 /** The forward pass of a decoder. */
 export function decoderForward({ config, mixers }: ModelSpec, input: DecoderInput): DecoderOutput {
   const { ids, weight, cosine, sine, states, start } = input;
   const { rmsNormEps, hiddenSize } = config;
-  const embeddings = weight("model.embed_tokens.weight");
   const traces: MixerTrace[] = [];
   const after: Readonly<Record<string, Tensor>>[] = [];
-  let stream = g.embedding(embeddings, ids);
+  let stream = g.embedding(weight(EMBEDDINGS), ids);
   const streams = [stream];
   let firstValue: Tensor | undefined;
   mixers.forEach((mixer, layer) => {
-    const own = (name: string) => weight(`${layerPrefix(layer)}${name}`);
-    const x = g.rmsNorm(stream, own("input_layernorm.weight"), rmsNormEps);
-    const { y, value, state } = mixerForward(mixer, {
+    const { x, y, value, state, stream: next } = layerForward(mixer, {
       config,
       layer,
-      x,
-      weight: (name) => own(`self_attn.${name}`),
+      stream,
+      weight: (name) => weight(`${layerPrefix(layer)}${name}`),
       cosine,
       sine,
       firstValue,
@@ -174,15 +216,13 @@ export function decoderForward({ config, mixers }: ModelSpec, input: DecoderInpu
     firstValue ??= value;
     traces.push({ x, y, value });
     after.push(state);
-    stream = g.add(stream, y);
-    const normed = g.rmsNorm(stream, own("post_attention_layernorm.weight"), rmsNormEps);
-    stream = g.add(stream, mlpForward(config, normed, own));
+    stream = next;
     streams.push(stream);
   });
-  const last = g.rmsNorm(stream, weight("model.norm.weight"), rmsNormEps);
+  const last = g.rmsNorm(stream, weight(LAST_NORM), rmsNormEps);
   return {
     hidden: g.reshape(last, [ids.shape[0] * ids.shape[1], hiddenSize]),
-    head: config.tieWordEmbeddings ? embeddings : weight("lm_head.weight"),
+    head: weight(headName(config)),
     traces,
     streams,
     states: after,

@@ -28,6 +28,19 @@ export interface StageSize {
   readonly usesTeacher: boolean;
   /** The largest part that is gathered at once: a layer, or the embeddings. */
   readonly largest: number;
+  /** The largest layer of a stage that goes layer by layer. */
+  readonly streamed?: StreamedSize;
+}
+
+/** What a stage that goes layer by layer has in memory of a layer, in values. */
+export interface StreamedSize {
+  readonly trained: number;
+  /** What is only read, of the student and of the teacher. */
+  readonly frozen: number;
+  /** Bytes of the f32 activations of one sequence, what goes in and comes out included. */
+  readonly activations: number;
+  /** Whether both models stay on disk: all stages of the recipe go layer by layer. */
+  readonly alone: boolean;
 }
 
 /** Bytes of one device. */
@@ -70,8 +83,25 @@ function sequences({ batch, accumulate }: Stage, { devices }: Fleet): number {
   return Math.ceil(batch / accumulate / devices);
 }
 
+/** Bytes of this machine while a stage goes layer by layer. */
+function streamedMemory(size: StageSize, streamed: StreamedSize, fleet: Fleet): StageMemory {
+  const { trained, frozen, alone } = streamed;
+  const width = BYTES[fleet.computes];
+  const weights = width * (trained + frozen + (alone ? 0 : size.student + size.teacher));
+  const gradients = width * trained;
+  const optimizer = OPTIMIZER[fleet.computes] * trained;
+  const activations = sequences(size.stage, fleet) * streamed.activations;
+  const [kept, rematerialised, gathered] = [activations, activations, 0];
+  const total = weights + gradients + optimizer + activations;
+  return { weights, gradients, optimizer, activations, kept, rematerialised, gathered, total };
+}
+
 /** Bytes of every device while a stage runs. */
 function memoryOf(size: StageSize, fleet: Fleet): StageMemory {
+  // A rented fleet shares the whole of both models among its devices.
+  if (size.streamed !== undefined && fleet.holdsModels) {
+    return streamedMemory(size, size.streamed, fleet);
+  }
   const { stage, trained, frozen, student, teacher, usesTeacher, largest } = size;
   const width = BYTES[fleet.computes];
   const read = trained + frozen + (usesTeacher || fleet.holdsModels ? teacher : 0);
@@ -123,6 +153,9 @@ function adviceFor(size: StageSize, fleet: Fleet): string {
   const both = changed(again, { accumulate: Math.max(accumulate, stage.accumulate) });
   if (fits(both, fleet)) {
     return `accumulate: ${both.stage.accumulate} with rematerialise: true makes it fit`;
+  }
+  if (fleet.holdsModels && stage.kind === "align" && size.streamed === undefined) {
+    return "streamed: true, in a recipe of its own, needs the memory of one layer";
   }
   if (!fleet.holdsModels) {
     for (let devices = 2 * fleet.devices; devices <= DEVICES_LIMIT; devices *= 2) {

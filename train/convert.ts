@@ -5,15 +5,18 @@ import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash, toJson } from "../dsl/serialise.ts";
 import { isFolder } from "../formats/files.ts";
-import { measureInference, promptOf } from "./inference.ts";
+import type { LoadedModel } from "../infer/session.ts";
+import type { ModelSpec } from "../models/config.ts";
+import { measureInference, promptOf, staticInference } from "./inference.ts";
 import { machineReport } from "./machine.ts";
-import { createMeasures } from "./measure.ts";
+import { isLayered, layeredEvaluators, layeredStudent, layeredTensors } from "./layered_models.ts";
+import { createMeasures, heldEvaluator } from "./measure.ts";
 import { originOf } from "./origin.ts";
 import { checkOutput, earlierReport, recoverOutput, writeOutput } from "./output.ts";
-import { checkData, prepare } from "./preparation.ts";
+import { checkData, checkStored, holdModels, prepareTexts } from "./preparation.ts";
 import type { Report } from "./report.ts";
-import type { Run, RunOptions, RunOutcome } from "./run.ts";
 import { phase } from "./phases.ts";
+import { heldModels, type Run, type RunOptions, type RunOutcome } from "./run.ts";
 import { openRunFolder, type RunState, storeTensors, TELEMETRY_FILE } from "./run_folder.ts";
 import { runStages, stageReports } from "./run_stages.ts";
 import { begun, resumed } from "./run_start.ts";
@@ -22,20 +25,27 @@ import { keepTokenizer } from "./tokenizer_files.ts";
 
 /** What the run found out, once all stages are done. */
 async function reportOf(run: Run, state: RunState): Promise<Report> {
-  const { recipe, options, origin, preparation: { teacher, student, splits } } = run;
-  options.events.note("measuring inference");
+  const { recipe, options, origin, models, texts: { splits } } = run;
+  if (models !== undefined) options.events.note("measuring inference");
   const { tokenizer } = origin;
   const { heldOut } = splits[splits.length - 1];
   const prompt = promptOf(heldOut, tokenizer);
   const [untrained, ...stages] = stageReports(recipe, state);
   const { loss, perplexity, ratio, context } = state.measures[state.measures.length - 1];
   const reference = await run.measures.teacher(recipe.stages.length);
+  const inference = (model: LoadedModel | undefined, spec: ModelSpec) =>
+    model === undefined ? staticInference(spec) : measureInference(model, tokenizer, prompt);
   return {
     ...(ratio === undefined ? {} : { ratio }),
-    ...(teacher === undefined ? {} : {
-      teacher: { ...reference!, ...await measureInference(teacher, tokenizer, prompt) },
+    ...(origin.teacher && {
+      teacher: { ...reference!, ...await inference(models?.teacher, origin.teacher.spec) },
     }),
-    student: { loss, perplexity, context, ...await measureInference(student, tokenizer, prompt) },
+    student: {
+      loss,
+      perplexity,
+      context,
+      ...await inference(models?.student, origin.student),
+    },
     untrained,
     stages,
     ...(state.kept && { keptAttention: state.kept }),
@@ -99,25 +109,26 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
   try {
     if (!resumes) folder.clear();
     if (origin.tokenizerIsMade) keepTokenizer(path, origin.tokenizerFiles);
-    const preparation = owned.use(
-      await phase(
-        events,
-        "reading data and models",
-        () => prepare({ recipe, origin, folder: path, device, onProgress: events.progress }),
-      ),
-    );
-    const heldOut = preparation.splits.map((split) => split.heldOut);
+    const prepared = { recipe, origin, folder: path, device, onProgress: events.progress };
+    const layered = isLayered(recipe);
+    const { texts, models } = await phase(events, "reading data and models", async () => {
+      const texts = owned.use(await prepareTexts(prepared));
+      if (layered && !resumes) checkStored(origin.teacher!, events.progress);
+      return { texts, models: layered ? undefined : owned.use(await holdModels(prepared)) };
+    });
+    const heldOut = texts.splits.map((split) => split.heldOut);
     run = {
       recipe,
       options,
       folder,
       origin,
-      preparation,
+      texts,
+      models,
       measures: createMeasures({
-        teacher: preparation.teacher,
-        get student() {
-          return preparation.student;
-        },
+        ...(models === undefined ? layeredEvaluators({ recipe, origin, folder, options }) : {
+          ...(models.teacher && { teacher: heldEvaluator(() => models.teacher!) }),
+          student: heldEvaluator(() => models.student),
+        }),
         stages: recipe.stages,
         heldOut,
         onProgress: events.progress,
@@ -135,16 +146,20 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
   const reached = await runStages(run, state);
   if ("kind" in reached) return reached;
   const report = await phase(events, "measuring inference", () => reportOf(run, reached));
-  await phase(events, "writing the result", async () =>
+  await phase(events, "writing the result", async () => {
+    using stored = run.models === undefined ? layeredStudent(run, recipe.stages.length) : undefined;
     writeOutput(out, {
-      config: run.preparation.student.config,
+      config: run.models?.student.config ?? origin.config,
       dtype: options.dtype,
-      tensors: await storeTensors(run.preparation.student.store),
+      tensors: stored === undefined
+        ? await storeTensors(heldModels(run).student.store)
+        : layeredTensors(origin.student, stored),
       tokenizerFiles: origin.tokenizerFiles,
       recipe: toJson(recipe),
       report,
       telemetry: join(path, TELEMETRY_FILE),
-    }));
+    });
+  });
   owned.dispose();
   folder.remove();
   return { kind: "done", report, before: false };

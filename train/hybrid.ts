@@ -12,7 +12,7 @@ import type { TokenStream } from "./data.ts";
 import { NotFiniteError } from "./finite.ts";
 import { HELD_OUT_LIMIT } from "./measure.ts";
 import type { KeptAttention, LayerError } from "./report.ts";
-import type { Run } from "./run.ts";
+import { heldModels, type Run } from "./run.ts";
 import type { RunState } from "./run_folder.ts";
 import { alignmentGraph, TEACHER_PREFIX } from "./stage_graph.ts";
 import type { StoredModel } from "./trainer.ts";
@@ -88,11 +88,11 @@ export function worstOf(errors: readonly LayerError[], { layers, count }: Choice
  * layers that are kept the teacher's.
  */
 export async function becomeHybrid(run: Run, layers: readonly number[]): Promise<void> {
-  const { origin, preparation } = run;
-  const { student, teacher } = preparation;
+  const { origin } = run;
+  const { student, teacher, replaceStudent } = heldModels(run);
   const { student: spec, config } = origin.hybrid!.keeping(layers);
   const kept = layers.map(mixerPrefix);
-  await preparation.replaceStudent(spec, config, async (store) => {
+  await replaceStudent(spec, config, async (store) => {
     for (const { name } of store.layout.tensors) {
       const from = kept.some((prefix) => name.startsWith(prefix)) ? teacher! : student;
       store.write(name, await from.store.read(name));
@@ -105,13 +105,14 @@ export async function becomeHybrid(run: Run, layers: readonly number[]): Promise
  * @throws NotFiniteError
  */
 export async function keepWorst(run: Run, state: RunState): Promise<RunState> {
-  const { recipe, options: { device, events }, origin, preparation, folder } = run;
+  const { recipe, options: { device, events }, origin, texts, folder } = run;
+  const models = heldModels(run);
   const stage = recipe.stages[state.stage - 1];
   const errors = await alignmentErrors({
     device,
-    student: preparation.student,
-    teacher: preparation.teacher!,
-    text: preparation.splits[state.stage - 1].heldOut,
+    student: models.student,
+    teacher: models.teacher!,
+    text: texts.splits[state.stage - 1].heldOut,
     context: stage.context,
     onProgress: (done, total) => events.progress("measuring every layer's error", done, total),
   });
@@ -126,7 +127,7 @@ export async function keepWorst(run: Run, state: RunState): Promise<RunState> {
   await becomeHybrid(run, kept.layers);
   const next = { ...state, kept, elapsed: run.elapsed() };
   folder.log(state.stage, { step: 0, keptAttention: kept });
-  await folder.saveStage(next, preparation.student.store);
+  await folder.saveStage(next, models.student.store);
   events.kept(kept);
   return next;
 }

@@ -3,6 +3,7 @@
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { generate } from "../infer/generate.ts";
 import { type LoadedModel, stateBytes } from "../infer/session.ts";
+import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { count } from "../plan/plan.ts";
 import type { TokenStream } from "./data.ts";
@@ -23,6 +24,15 @@ export function promptOf(text: TokenStream, { eosId }: Tokenizer): Int32Array {
   return ids.slice(begin, begin + PROMPT);
 }
 
+/** What a model costs by its shape alone. */
+export function staticInference(spec: ModelSpec): InferenceReport {
+  return {
+    parameters: count(modelParameters(spec)),
+    stateBytesAt1K: stateBytes(spec, 1, 1024),
+    stateBytesAt32K: stateBytes(spec, 1, 32768),
+  };
+}
+
 /**
  * Bytes of state, tokens a second for one text, and a sample (temperature 0.8, nucleus 0.95). The
  * speed is that of the second half of what is written: in the first, kernels are still compiled.
@@ -31,7 +41,7 @@ export async function measureInference(
   model: LoadedModel,
   tokenizer: Tokenizer,
   prompt: Int32Array,
-): Promise<InferenceReport> {
+): Promise<Required<InferenceReport>> {
   const ids: number[] = [];
   const times: number[] = [];
   const options = { tokens: MOST_TOKENS, temperature: 0.8, topP: 0.95, seed: 0 };
@@ -43,9 +53,7 @@ export async function measureInference(
   const middle = times.length >> 1;
   const seconds = (times.at(-1)! - times[middle]) / 1000;
   return {
-    parameters: count(modelParameters(model.spec)),
-    stateBytesAt1K: stateBytes(model.spec, 1, 1024),
-    stateBytesAt32K: stateBytes(model.spec, 1, 32768),
+    ...staticInference(model.spec),
     tokensPerSecond: (times.length - 1 - middle) / seconds,
     sample: tokenizer.decode(ids.slice(0, SAMPLE)),
   };

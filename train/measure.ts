@@ -1,7 +1,7 @@
 /** How well the student does beside its teacher, on text that neither was trained on. */
 
 import type { Stage } from "../dsl/stages.ts";
-import { evaluate } from "../infer/evaluate.ts";
+import { evaluate, type Evaluation, type ReadableTokens } from "../infer/evaluate.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import type { TokenStream } from "./data.ts";
 import { NotFiniteError } from "./finite.ts";
@@ -13,16 +13,38 @@ export const HELD_OUT_LIMIT = 262_144;
 /** Context of a recipe without stages. */
 const CONTEXT = 256;
 
+/** Predicts a text after `stagesDone` stages, in windows of `context` tokens. */
+type Evaluator = (
+  text: ReadableTokens,
+  context: number,
+  onProgress: (done: number, total: number) => void,
+  stagesDone: number,
+) => Promise<Evaluation>;
+
+/** How a run's models are measured, as they are at the time of the call. */
+export interface Evaluators {
+  readonly teacher?: Evaluator;
+  readonly student: Evaluator;
+}
+
 /** What is measured, and on what. */
-export interface Measured {
-  readonly teacher?: LoadedModel;
-  /** As it is at the time of the call. */
-  readonly student: LoadedModel;
+export interface Measured extends Evaluators {
   readonly stages: readonly Stage[];
   /** The held-out text of every stage; of the recipe where there are none. */
   readonly heldOut: readonly TokenStream[];
   readonly onProgress: OnProgress;
 }
+
+/** Measures a model that is in memory, as it is at the time of the call. */
+export const heldEvaluator =
+  (model: () => LoadedModel): Evaluator => (text, context, onProgress) => {
+    const { length } = text;
+    const read = (start: number, count: number) => {
+      onProgress(start, length);
+      return text.read(start, count);
+    };
+    return evaluate(model(), { length, read }, context);
+  };
 
 /** Measures a run's models as they are at the time of the call. */
 export interface Measures {
@@ -36,17 +58,15 @@ export interface Measures {
 }
 
 async function measure(
-  model: LoadedModel,
+  evaluator: Evaluator,
   text: TokenStream,
   context: number,
-  onToken: (done: number, total: number) => void,
+  stagesDone: number,
+  onProgress: (done: number, total: number) => void,
 ): Promise<ModelReport> {
   const length = Math.min(text.length, HELD_OUT_LIMIT);
-  const read = (start: number, count: number) => {
-    onToken(start, length);
-    return text.read(start, count);
-  };
-  return { ...await evaluate(model, { length, read }, context), context };
+  const start = { length, read: text.read };
+  return { ...await evaluator(start, context, onProgress, stagesDone), context };
 }
 
 /** Prepares the measuring; the teacher, which does not change, is measured once a context and text. */
@@ -65,6 +85,7 @@ export function createMeasures(measured: Measured): Measures {
       teacher,
       text,
       context,
+      stagesDone,
       (done, total) => onProgress("measuring the teacher", done, total),
     );
     known.set(text, new Map([...known.get(text) ?? [], [context, report]]));
@@ -78,6 +99,7 @@ export function createMeasures(measured: Measured): Measures {
         measured.student,
         text,
         context,
+        stagesDone,
         (done, total) => onProgress("measuring the student", done, total),
       );
       if (!Number.isFinite(loss)) {

@@ -27,6 +27,7 @@ import {
   type NamedFile,
   tokenizerFiles,
 } from "./tokenizer_files.ts";
+import { madeWeights, type StoredWeights } from "./weights.ts";
 
 /** What a run starts from. */
 export interface Origin {
@@ -46,8 +47,8 @@ export interface Origin {
   };
   /** Where the recipe's checkpoints are. */
   readonly folderOf: FolderOf;
-  /** Gives every parameter of the student its first value. */
-  initialise(write: (name: string, values: Float32Array) => void, seed: number): void;
+  /** The first values of the student's parameters. */
+  initial(seed: number): StoredWeights;
 }
 
 function fromTeacher(recipe: Recipe, location: Teacher, folderOf: FolderOf): Origin {
@@ -65,12 +66,18 @@ function fromTeacher(recipe: Recipe, location: Teacher, folderOf: FolderOf): Ori
       hybrid: { choice, keeping: (layers) => conversionOf(recipe, teacher, layers) },
     }),
     folderOf,
-    initialise: (write, seed) => {
-      using tensors = openCheckpoint(folder);
-      for (const { parameter, from } of transfers) {
-        const values = from === undefined ? initialValues(parameter, seed) : tensors.readF32(from);
-        write(parameter.name, values);
-      }
+    initial: (seed) => {
+      const sources = new Map(transfers.map((transfer) => [transfer.parameter.name, transfer]));
+      const made = madeWeights((name) => initialValues(sources.get(name)!.parameter, seed));
+      const tensors = openCheckpoint(folder);
+      return {
+        readRangeF32: (name, start, into) => {
+          const from = sources.get(name)?.from;
+          if (from === undefined) made.readRangeF32(name, start, into);
+          else tensors.readRangeF32(from, start, into);
+        },
+        [Symbol.dispose]: () => tensors.close(),
+      };
     },
   };
 }
@@ -129,11 +136,12 @@ function fromScratch(
     tokenizerFiles: files,
     tokenizerIsMade: model.tokenizer.kind === "byteLevelBpe",
     folderOf,
-    initialise: (write, seed) => {
-      for (const parameter of modelParameters(student)) {
-        const values = initialValues(drawn(parameter, model.config.initializer_range), seed);
-        write(parameter.name, values);
-      }
+    initial: (seed) => {
+      const parameters = new Map(modelParameters(student).map((p) => [p.name, p]));
+      const made = madeWeights((name) =>
+        initialValues(drawn(parameters.get(name)!, model.config.initializer_range), seed)
+      );
+      return { ...made, [Symbol.dispose]: () => {} };
     },
   };
 }

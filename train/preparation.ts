@@ -7,7 +7,14 @@ import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import type { Source } from "../dsl/sources.ts";
 import { FormatError } from "../formats/error.ts";
 import type { ModelConfig } from "../formats/hf_config/config.ts";
-import { loadCheckpoint, type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
+import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
+import { size } from "../graph/tensor.ts";
+import {
+  type Checkpoint,
+  loadCheckpoint,
+  type LoadedCheckpoint,
+  loadedModel,
+} from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { type Corpus, openCorpus } from "./corpus.ts";
@@ -15,9 +22,18 @@ import { type Split, splitTokens } from "./data.ts";
 import { firstNotFinite } from "./finite.ts";
 import type { Origin } from "./origin.ts";
 import { checkSources, type OnProgress } from "./sources.ts";
+import { weightBlocks } from "./weights.ts";
 
-/** What is prepared. Dispose it. */
-export interface Preparation extends Disposable {
+/** The text of a run. Dispose it. */
+export interface Texts extends Disposable {
+  /** Training and held-out tokens of every stage; of the recipe where there are none. */
+  readonly splits: readonly Split[];
+  /** Tokens of each of these, both parts together. */
+  readonly tokens: readonly number[];
+}
+
+/** The models of a run, as a whole on its device. Dispose them. */
+export interface HeldModels extends Disposable {
   readonly teacher?: LoadedCheckpoint;
   /** The student; its weights are yet to be set. */
   readonly student: LoadedCheckpoint;
@@ -30,10 +46,6 @@ export interface Preparation extends Disposable {
     config: ModelConfig,
     fill: (store: Store) => Promise<void>,
   ): Promise<void>;
-  /** Training and held-out tokens of every stage; of the recipe where there are none. */
-  readonly splits: readonly Split[];
-  /** Tokens of each of these, both parts together. */
-  readonly tokens: readonly number[];
 }
 
 /** What preparing needs. */
@@ -112,25 +124,21 @@ function contextProblems(recipe: Recipe, splits: readonly Split[]): Problem[] {
   });
 }
 
-/** A teacher with weights that are no numbers teaches nothing. */
-async function checkWeights({ store }: LoadedCheckpoint, folder: string): Promise<void> {
-  const name = await firstNotFinite(store);
-  if (name === undefined) return;
-  throw new FormatError({
+const damaged = (folder: string, name: string) =>
+  new FormatError({
     file: folder,
     at: `tensor ${name}`,
     expected: "finite numbers",
     found: "NaN or infinity",
     advice: "the checkpoint is damaged: download it again",
   });
-}
 
 /**
- * Tokenises the data, loads the teacher and makes room for the student.
- * @throws FormatError and RecipeError for what is wrong with either.
+ * Tokenises the data.
+ * @throws FormatError and RecipeError for what is wrong with it.
  */
-export async function prepare(options: PreparationOptions): Promise<Preparation> {
-  const { recipe, origin, device } = options;
+export async function prepareTexts(options: PreparationOptions): Promise<Texts> {
+  const { recipe } = options;
   using owned = new DisposableStack();
   const corpora = await openData(options, owned);
   const known = new Map<Corpus, Split>();
@@ -141,11 +149,45 @@ export async function prepare(options: PreparationOptions): Promise<Preparation>
   });
   const problems = contextProblems(recipe, splits);
   if (problems.length > 0) throw new RecipeError(problems);
+  const kept = owned.move();
+  return {
+    splits,
+    tokens: corpora.map(({ length }) => length),
+    [Symbol.dispose]: () => kept.dispose(),
+  };
+}
 
+/**
+ * Looks at the numbers of a teacher that stays on disk: one whose weights are none teaches nothing.
+ * @throws FormatError
+ */
+export function checkStored(
+  { folder, spec }: Pick<Checkpoint, "folder" | "spec">,
+  onProgress: OnProgress,
+): void {
+  using tensors = openCheckpoint(folder);
+  const parameters = modelParameters(spec);
+  for (const [i, { name, shape }] of parameters.entries()) {
+    for (const block of weightBlocks(tensors, name, size(shape))) {
+      if (!block.every(Number.isFinite)) throw damaged(folder, name);
+    }
+    onProgress("reading the teacher", i + 1, parameters.length);
+  }
+}
+
+/**
+ * Loads the teacher and makes room for the student.
+ * @throws FormatError for what is wrong with the teacher.
+ */
+export async function holdModels(
+  { origin, device }: Pick<PreparationOptions, "origin" | "device">,
+): Promise<HeldModels> {
+  using owned = new DisposableStack();
   const free = (model: LoadedCheckpoint) => model.free();
   const teacher = origin.teacher &&
     owned.adopt(loadCheckpoint(device, origin.teacher), free);
-  if (teacher !== undefined) await checkWeights(teacher, origin.teacher!.folder);
+  const astray = teacher && await firstNotFinite(teacher.store);
+  if (astray !== undefined) throw damaged(origin.teacher!.folder, astray);
   const room = (spec: ModelSpec, config: ModelConfig): LoadedCheckpoint =>
     loadedModel(device, spec, config, createStore(device, layoutOf(modelParameters(spec))));
   let student = room(origin.student, origin.config);
@@ -167,8 +209,6 @@ export async function prepare(options: PreparationOptions): Promise<Preparation>
       student.free();
       student = next;
     },
-    splits,
-    tokens: corpora.map(({ length }) => length),
     [Symbol.dispose]: () => kept.dispose(),
   };
 }

@@ -39,10 +39,10 @@ export interface InferenceReport {
   readonly parameters: number;
   readonly stateBytesAt1K: number;
   readonly stateBytesAt32K: number;
-  /** Tokens a second, one text at a time. */
-  readonly tokensPerSecond: number;
+  /** Tokens a second, one text at a time; absent for a model that stayed on disk, as is the sample. */
+  readonly tokensPerSecond?: number;
   /** What it writes after the prompt. */
-  readonly sample: string;
+  readonly sample?: string;
 }
 
 /** The stage-1 error of a layer on held-out text: the mean of ‖o_teacher − o_student‖₂·C^(−½). */

@@ -5,7 +5,7 @@ import type { Recipe } from "../dsl/recipe.ts";
 import type { Measures } from "./measure.ts";
 import type { Origin } from "./origin.ts";
 import type { OutputDtype } from "./output.ts";
-import type { Preparation } from "./preparation.ts";
+import type { HeldModels, Texts } from "./preparation.ts";
 import type { KeptAttention, Report, StageReport } from "./report.ts";
 import type { RunFolder } from "./run_folder.ts";
 import type { FolderOf } from "./sources.ts";
@@ -45,6 +45,8 @@ export interface RunOptions {
   /** Seconds between checkpoints. */
   readonly checkpointSeconds: number;
   readonly events: RunEvents;
+  /** Bytes of streams that `align({ streamed: true })` keeps on disk at most. Default 16 GB. */
+  readonly scratchBytes?: number;
   /** Where the recipe's checkpoints are. Default: at their paths. */
   readonly folderOf?: FolderOf;
   /** Starts to listen for wishes to stop. Only training does: nothing else has much to lose. */
@@ -72,8 +74,16 @@ export interface Run {
   readonly options: RunOptions;
   readonly folder: RunFolder;
   readonly origin: Origin;
-  readonly preparation: Preparation;
+  readonly texts: Texts;
+  /** Absent where all stages go layer by layer: then both models stay on disk. */
+  readonly models?: HeldModels;
   readonly measures: Measures;
   /** Seconds of the whole run, earlier calls included. */
   readonly elapsed: () => number;
+}
+
+/** The models of a run that needs them as a whole. */
+export function heldModels({ models }: Run): HeldModels {
+  if (models === undefined) throw new Error("run: the models are on disk");
+  return models;
 }

@@ -50,12 +50,12 @@ export interface RunFolder extends Disposable {
   readonly path: string;
   /** The latest state, or undefined for a run that has not begun. */
   state(): RunState | undefined;
-  /** Writes the checkpoint of a stage in progress. */
-  saveProgress(state: RunState, stores: TrainingStores): Promise<void>;
+  /** Writes the checkpoint of a stage in progress; without stores where layers have their files. */
+  saveProgress(state: RunState, stores?: TrainingStores): Promise<void>;
   /** Reads it back into the stores. */
   loadProgress(stores: TrainingStores): void;
-  /** Writes the student between two stages. */
-  saveStage(state: RunState, weights: Store): Promise<void>;
+  /** Writes the student between two stages; without weights where layers have their files. */
+  saveStage(state: RunState, weights?: Store): Promise<void>;
   /** Reads it back. */
   loadStage(weights: Store): void;
   /** Appends a line of telemetry about a step of a stage, or before its first step. */
@@ -65,6 +65,8 @@ export interface RunFolder extends Disposable {
   ): void;
   /** Forgets telemetry of steps after the state's, which will be taken again. */
   trimLog(state: RunState): void;
+  /** Where a stage that goes layer by layer keeps its layers. */
+  layers(stageIndex: number): string;
   /** Removes what an earlier run left. */
   clear(): void;
   /** Removes the folder. */
@@ -167,11 +169,11 @@ export function openRunFolder(path: string): RunFolder {
       // Progress of a stage that has been finished since is of no use any more.
       return now !== undefined && now.stage >= (done?.stage ?? 0) ? now : done;
     },
-    saveProgress: async (state, { weights, first, second }) => {
-      const tensors = [
-        ...await storeTensors(weights, "weights."),
-        ...await storeTensors(first, "first."),
-        ...await storeTensors(second, "second."),
+    saveProgress: async (state, stores) => {
+      const tensors = stores === undefined ? [] : [
+        ...await storeTensors(stores.weights, "weights."),
+        ...await storeTensors(stores.first, "first."),
+        ...await storeTensors(stores.second, "second."),
       ];
       writeSafetensors(progress, tensors, metadata(state));
     },
@@ -182,7 +184,8 @@ export function openRunFolder(path: string): RunFolder {
       loadStore(file, second, "second.");
     },
     saveStage: async (state, weights) => {
-      writeSafetensors(finished, await storeTensors(weights), metadata(state));
+      const tensors = weights === undefined ? [] : await storeTensors(weights);
+      writeSafetensors(finished, tensors, metadata(state));
       removeFile(progress);
     },
     loadStage: (weights) => {
@@ -206,6 +209,7 @@ export function openRunFolder(path: string): RunFolder {
       if (lines.length > 0) writeFileAtomic(telemetry, lines.map((line) => `${line}\n`).join(""));
       else removeFile(telemetry);
     },
+    layers: (stageIndex) => join(path, `layers-${stageIndex}`),
     clear: () => {
       for (const { name } of Deno.readDirSync(path)) {
         if (name !== LOCK_FILE) Deno.removeSync(join(path, name), { recursive: true });

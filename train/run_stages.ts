@@ -3,13 +3,16 @@
 import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import { stepsOf } from "../dsl/stages.ts";
 import { keepWorst } from "./hybrid.ts";
+import { layeredStudent, trainedWeights } from "./layered_models.ts";
 import { phase } from "./phases.ts";
 import { sourcesKey } from "./preparation.ts";
 import type { StageReport, Training } from "./report.ts";
-import type { Run, RunOutcome } from "./run.ts";
+import { heldModels, type Run, type RunOutcome } from "./run.ts";
 import type { RunState } from "./run_folder.ts";
 import { BEGINNING, runStage } from "./stage.ts";
+import { runStreamedStage } from "./streamed_stage.ts";
 import { createTrainer } from "./trainer.ts";
+import { fillStore, heldWeights } from "./weights.ts";
 
 /** Samples that earlier stages took from the same text. */
 function samplesBefore({ stages, data }: Recipe, index: number): number {
@@ -39,9 +42,52 @@ function checkpointClock(seconds: number) {
   };
 }
 
+/**
+ * Trains one stage layer by layer. What it learnt is moved into the student where that is held as a
+ * whole; the files of its layers are the student where it is not.
+ */
+async function trainLayers(run: Run, state: RunState) {
+  const { recipe, options: { device, events, scratchBytes, ...options }, folder, origin } = run;
+  const { models, texts } = run;
+  const index = state.stage;
+  const stage = recipe.stages[index];
+  const student = models?.student.spec ?? origin.student;
+  const path = folder.layers(index);
+  using stop = options.listen?.();
+  using stored = models === undefined ? layeredStudent(run, index) : undefined;
+  const due = checkpointClock(options.checkpointSeconds);
+  const result = await runStreamedStage({
+    device,
+    stage,
+    student,
+    teacher: origin.teacher!,
+    weights: stored ?? heldWeights(device, models!.student.store),
+    tokens: texts.splits[index].train,
+    samplesBefore: samplesBefore(recipe, index),
+    folder: path,
+    scratchBytes,
+    progress: state.progress,
+    onStep: (event) => {
+      folder.log(index, event);
+      events.step(event);
+    },
+    onLayer: events.progress,
+    wantsCheckpoint: due.comes,
+    during: due.during,
+    checkpoint: (progress) => folder.saveProgress({ ...state, progress, elapsed: run.elapsed() }),
+    wantsStop: () => stop?.wanted === true,
+  });
+  if (models !== undefined && !result.stopped) {
+    using learnt = trainedWeights(path, stage, student, origin.teacher!.spec);
+    await fillStore(device, models.student.store, learnt, (name) => name, learnt.has);
+  }
+  return result;
+}
+
 /** Trains one stage and moves what it learnt into the student. */
 async function trainStage(run: Run, state: RunState) {
-  const { recipe, options, folder, preparation: { student, teacher, splits } } = run;
+  const { recipe, options, folder, texts: { splits } } = run;
+  const { student, teacher } = heldModels(run);
   const index = state.stage;
   const stage = recipe.stages[index];
   const trainer = await phase(options.events, `preparing ${stage.name}`, () =>
@@ -116,7 +162,11 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
     const stage = stages[index];
     const steps = stepsOf(stage);
     events.note(`stage ${index + 1} of ${stages.length}: ${stage.name}`);
-    const { progress, stopped } = await phase(events, stage.name, () => trainStage(run, state));
+    const { progress, stopped } = await phase(
+      events,
+      stage.name,
+      () => (stage.streamed ? trainLayers : trainStage)(run, state),
+    );
     if (stopped) {
       const { name } = stage;
       const { step } = progress;
@@ -134,7 +184,10 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
       elapsed: run.elapsed(),
       trainings: [...state.trainings, training],
     };
-    const { store } = run.preparation.student;
-    await phase(events, "saving the stage", () => folder.saveStage(state, store));
+    await phase(
+      events,
+      "saving the stage",
+      () => folder.saveStage(state, run.models?.student.store),
+    );
   }
 }

@@ -6,22 +6,23 @@ import { becomeHybrid } from "./hybrid.ts";
 import type { Run } from "./run.ts";
 import type { RunState } from "./run_folder.ts";
 import { BEGINNING } from "./stage.ts";
+import { fillStore } from "./weights.ts";
 
 /** The state after an earlier call, the student's weights in place; undefined where there is none. */
 export async function resumed(run: Run): Promise<RunState | undefined> {
-  const { recipe, folder, preparation, options } = run;
+  const { recipe, folder, texts, models, options } = run;
   const state = folder.state();
   if (state === undefined) return undefined;
-  if (state.tokens.join() !== preparation.tokens.join()) {
+  if (state.tokens.join() !== texts.tokens.join()) {
     throw new FormatError({
       file: folder.path,
       expected: `the ${state.tokens.join(", ")} tokens that the run began with`,
-      found: preparation.tokens.join(", "),
+      found: texts.tokens.join(", "),
       advice: "token files have changed: run it without --resume, which starts afresh",
     });
   }
   if (state.kept !== undefined) await becomeHybrid(run, state.kept.layers);
-  folder.loadStage(preparation.student.store);
+  if (models !== undefined) folder.loadStage(models.student.store);
   folder.trimLog(state);
   const { stage, progress: { step } } = state;
   const where = stage === recipe.stages.length
@@ -31,10 +32,13 @@ export async function resumed(run: Run): Promise<RunState | undefined> {
   return state;
 }
 
-/** The first state of a run, the student's weights in place. */
+/** The first state of a run, the student's weights in place where it is held as a whole. */
 export async function begun(run: Run): Promise<RunState> {
-  const { recipe, origin, folder, preparation: { student, tokens } } = run;
-  origin.initialise((name, values) => student.store.write(name, values), recipe.seed);
+  const { recipe, origin, folder, texts: { tokens }, models, options: { device } } = run;
+  if (models !== undefined) {
+    using initial = origin.initial(recipe.seed);
+    await fillStore(device, models.student.store, initial);
+  }
   const state: RunState = {
     run: hash(recipe),
     tokens,
@@ -44,6 +48,6 @@ export async function begun(run: Run): Promise<RunState> {
     trainings: [],
     measures: [],
   };
-  await folder.saveStage(state, student.store);
+  await folder.saveStage(state, models?.student.store);
   return state;
 }

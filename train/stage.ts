@@ -41,7 +41,7 @@ export interface StageProgress {
 export const BEGINNING: StageProgress = { step: 0, seconds: 0, recent: [] };
 
 /** Steps whose losses are remembered. */
-const RECENT_STEPS = 20;
+export const RECENT_STEPS = 20;
 
 /** What the loop needs. */
 export interface StageRun {

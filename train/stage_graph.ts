@@ -22,7 +22,8 @@ import {
   textLosses,
 } from "./losses.ts";
 
-const layerOf = (name: string): number | undefined => {
+/** The layer that a parameter belongs to. */
+export const layerOf = (name: string): number | undefined => {
   const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
   return layer === undefined ? undefined : Number(layer);
 };

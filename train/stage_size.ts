@@ -4,13 +4,15 @@ import { costOf } from "../devices/null.ts";
 import type { Stage } from "../dsl/stages.ts";
 import { match } from "../dsl/trains.ts";
 import { logitsBlock } from "../graph/decompose.ts";
+import { size } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { layerPrefix, modelParameters } from "../models/decoder.ts";
 import type { Parameter } from "../models/parameter.ts";
-import type { StageSize } from "../plan/budget.ts";
+import type { StageSize, StreamedSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
 import { NO_VOCABULARY, stageSequenceCost } from "./stage_cost.ts";
 import { stageGraph, stageParameters, trainedParameters } from "./stage_graph.ts";
+import { layerGraph, type LayerRole, partShapes, streamedLayers } from "./streamed_layers.ts";
 
 /** The largest part of a model that is gathered at once: a layer, or an embedding. */
 function largestPart(spec: ModelSpec): number {
@@ -60,15 +62,47 @@ function programHeadBytes(
   return Math.max(0, bytes() - bytes(NO_VOCABULARY));
 }
 
+/** The largest layer of a stage that goes layer by layer. */
+function streamedSize(
+  stage: Stage,
+  student: ModelSpec,
+  teacher: ModelSpec,
+  alone: boolean,
+): StreamedSize {
+  const one = { ...stage, batch: 1, accumulate: 1 };
+  const layers = streamedLayers(one, student, teacher);
+  const { stream, value } = partShapes(layers);
+  const passed = 4 * (2 * size(stream) + layers.values.length * size(value));
+  const roles = [...new Map(layers.roles.map((role) => [role.key, role])).values()];
+  const arenas = roles.map((role) => {
+    const { loss, passed } = layerGraph(layers, role);
+    return costOf([...loss, ...Object.values(passed)]).arenaBytes;
+  });
+  const values = ({ given, frozen, trained }: LayerRole) =>
+    count([...given, ...frozen, ...trained]);
+  // What is trained is four times there.
+  const weight = (role: LayerRole) => values(role) + 3 * count(role.trained);
+  const largest = roles.reduce((a, b) => weight(b) > weight(a) ? b : a);
+  const trained = count(largest.trained);
+  return {
+    trained,
+    frozen: values(largest) - trained,
+    activations: passed + Math.max(...arenas),
+    alone,
+  };
+}
+
 /**
  * Counts a stage.
  * @param program whether the head's memory is that of the program which this machine would run
+ * @param alone whether the models of a run whose stages all go layer by layer stay on disk
  */
 export function stageSize(
   stage: Stage,
   student: ModelSpec,
   teacher: ModelSpec | undefined,
   program: boolean,
+  alone = false,
 ): StageSize {
   const counted = stageSequenceCost(stage, student, teacher);
   const other = stage.kind === "align"
@@ -90,5 +124,6 @@ export function stageSize(
     teacher: teacher === undefined ? 0 : count(modelParameters(teacher)),
     usesTeacher: stage.kind === "align" || stage.kind === "distill",
     largest: largestPart(student),
+    ...(stage.streamed && { streamed: streamedSize(stage, student, teacher!, alone) }),
   };
 }

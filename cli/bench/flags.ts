@@ -33,13 +33,24 @@ export const benchFlags = {
     path("FILE", "Markdown in which the sections of this machine are replaced"),
     "not written",
   ),
-  shape: absent(choices("models and batches of `train`", SHAPE_NAMES), "tiny; --all has three"),
-  mixer: optional(choice("mixer of the student of `train`", MIXER_NAMES), "rwkv7"),
+  shape: absent(
+    choices("models and batches of `train`, or one of `align`", SHAPE_NAMES),
+    "tiny; --all has three",
+  ),
+  mixer: optional(choice("mixer of the student of `train` and `align`", MIXER_NAMES), "rwkv7"),
   stage: absent(choices("stages of `train`", ["1", "2"]), "1; --all has both"),
-  steps: optional(whole("steps of `train` that are timed at most", 1, 10000), 10),
+  steps: optional(
+    whole("steps of `train` that are timed at most, and those of `align`", 1, 10000),
+    10,
+  ),
   seconds: absent(seconds("time of the timed steps of a turn"), "20; --quick 4"),
   turns: absent(whole("turns of ours and of PyTorch's", 1, 100), "3; --quick 1"),
   profile: toggle("also time every kernel of a step of `train`, as DEBUG=2 does"),
+  layers: absent(whole("layers of the model of `align`", 1, 1000), "the shape's"),
+  teacher: absent(
+    path("DIR", "where `align` makes its random teacher, or finds it"),
+    "a temporary folder",
+  ),
   vs: absent(
     choices(
       "run the same steps (or `matmul`) in PyTorch, in turn with ours; makes .venv",

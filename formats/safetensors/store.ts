@@ -130,6 +130,28 @@ export class TensorStore implements Disposable {
   }
 
   /**
+   * Elements of a tensor as f32 numbers, row-major, from element `start` on: as many as `into` has.
+   * @throws FormatError for an integer that f32 does not hold; RangeError for elements that the
+   * tensor does not have.
+   */
+  readRangeF32(name: string, start: number, into: Float32Array): void {
+    const info = this.info(name);
+    const total = elements(info);
+    if (!(start >= 0 && start + into.length <= total)) {
+      throw new RangeError(
+        `${quote(name)}: elements ${start} … ${start + into.length - 1} of ${total}`,
+      );
+    }
+    const begin = info.begin + start * DTYPE_BYTES[info.dtype];
+    if (info.dtype === "F32") return this.#fill(info.file, begin, bytesOf(into));
+    this.#convert(
+      info,
+      (bytes, at, count) => decodeF32(info.dtype, bytes, into.subarray(at, at + count)),
+      { start, count: into.length },
+    );
+  }
+
+  /**
    * The integers of a tensor.
    * @throws FormatError for a floating-point tensor and for a value that i32 does not hold;
    * RangeError for an `into` of another length.
@@ -166,14 +188,14 @@ export class TensorStore implements Disposable {
   #convert(
     info: TensorInfo,
     convert: (bytes: Uint8Array, at: number, count: number) => void,
+    { start, count: total } = { start: 0, count: elements(info) },
   ): void {
     const size = DTYPE_BYTES[info.dtype];
-    const total = elements(info);
     const block = new Uint8Array(Math.min(BLOCK_BYTES, total * size));
     for (let at = 0; at < total; at += BLOCK_BYTES / size) {
       const count = Math.min(BLOCK_BYTES / size, total - at);
       const bytes = block.subarray(0, count * size);
-      this.#fill(info.file, info.begin + at * size, bytes);
+      this.#fill(info.file, info.begin + (start + at) * size, bytes);
       try {
         convert(bytes, at, count);
       } catch (error) {
@@ -182,7 +204,9 @@ export class TensorStore implements Disposable {
           file: info.file,
           at: `tensor ${quote(info.name)}`,
           expected: "values that can be read as asked",
-          found: `${info.dtype} ${at === 0 ? "" : `from element ${at}: `}${error.message}`,
+          found: `${info.dtype} ${
+            start + at === 0 ? "" : `from element ${start + at}: `
+          }${error.message}`,
         }, { cause: error });
       }
     }

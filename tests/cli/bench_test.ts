@@ -36,6 +36,18 @@ Deno.test("bench train: tokens/s as people and as programs read them", async () 
   assert(report.machine.name.length > 0 && report.versions.deno === Deno.version.deno);
 });
 
+Deno.test("bench align: layer by layer, with a teacher that is made once", async () => {
+  using own = temporaryFolder();
+  const words = ["align", "--shape", "quickstart", "--layers", "3", "--steps", "2"];
+  const people = await bench(...words, "--teacher", own.folder);
+  assertEquals(people.code, 0, people.stderr);
+  assertMatch(people.stdout, /^quickstart +rwkv7 +3 +2048 +\d+\.\d\d +\d+\.\d +\d+\.\d MiB$/m);
+  assertEquals(namesIn(own.folder), ["quickstart-3"]);
+  const report = jsonOf(await bench(...words, "--teacher", own.folder, "--json"));
+  assertEquals([report.layers.length, report.losses.length, report.tokens], [3, 2, 2048]);
+  assert(report.losses.every((loss: number) => loss > 0) && report.peak_bytes > 1e7);
+});
+
 Deno.test("bench matmul: GFLOPS of products", async () => {
   const { products } = jsonOf(await bench("matmul", "--json"));
   assert(products.length > 5);
@@ -109,7 +121,7 @@ Deno.test("bench refuses what it cannot measure", async () => {
   const none = bench("decode");
   assertRefused(
     await what,
-    'WHAT: expected peaks, matmul, train, growth or decode, or --all, found "sort"',
+    'WHAT: expected peaks, matmul, train, growth, decode or align, or --all, found "sort"',
   );
   assertRefused(await bench(), "or --all, found nothing");
   assertRefused(await bench("train", "--all"), 'expected nothing beside --all, found "train"');
@@ -128,7 +140,7 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await unknown, "no/model: expected a folder, or a model on", "deno task fetch");
   assertRefused(
     await shape,
-    /--shape: expected quickstart or tiny or small or smollm, several with commas, found "huge"/,
+    /--shape: expected quickstart or tiny or small or smollm or qwen7b, several with commas, found "huge"/,
   );
   const peer = bench("train", "--mixer", "rwkv6", "--vs", "torch");
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");

@@ -45,7 +45,7 @@ Deno.test("differences: values have their path, and stand in their author's word
   const to = pipe(
     extend(conversion, { output: "out/b", seed: 3, teacher: teacher("b"), heldOut: 0.005 }),
     withStages(([a, b, c]) => [
-      { ...a, lr: constant(3e-4), data: [binidx("corpus/tokens")] },
+      { ...a, lr: constant(3e-4), data: [binidx("corpus/tokens")], streamed: true },
       { ...b, lr: cosine(6e-4, 1e-5), trains: match("*.mlp.*"), betas: [0.9, 0.99] as const },
       { ...c, tokens: tokens("2M"), mixerLr: WITHIN, rematerialise: true },
     ]),
@@ -54,6 +54,7 @@ Deno.test("differences: values have their path, and stand in their author's word
     'teacher.location: "assets/teacher" -> "b"',
     "stages[0].lr: cosine 1e-3..1e-5 -> constant 3e-4",
     'stages[0].data: nothing -> [binidx("corpus/tokens")]',
+    "stages[0].streamed: nothing -> true",
     "stages[1].lr: constant 1e-4 -> cosine 6e-4..1e-5",
     "stages[1].betas: [0.9, 0.95] -> [0.9, 0.99]",
     'stages[1].trains: "everything" -> match(["*.mlp.*"])',

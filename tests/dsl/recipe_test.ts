@@ -255,7 +255,17 @@ const SPOILT: readonly Spoilt[] = [
     "stage's option",
     (r) => r.stages[0].warmUp = 3,
     "stages[0].warmUp: expected one of the keys kind, name, tokens, context, batch, lr, mixerLr, warmup, " +
-    "accumulate, clip, weightDecay, betas, epsilon, trains, data, rematerialise, found an unknown key; did you mean warmup?",
+    "accumulate, clip, weightDecay, betas, epsilon, trains, data, rematerialise, streamed, found an unknown key; did you mean warmup?",
+  ],
+  [
+    "streamed",
+    (r) => r.stages[0].streamed = false,
+    "stages[0].streamed: expected true, or no such key, found false",
+  ],
+  [
+    "streamed beyond stage 1",
+    (r) => r.stages[1].streamed = true,
+    "stages[1].streamed: expected nothing, because only in stage 1 are layers independent of one another, found true",
   ],
   [
     "stage's name",

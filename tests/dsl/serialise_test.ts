@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import {
+  align,
   cosineBetween,
   extend,
   fromJson,
@@ -86,6 +87,7 @@ Deno.test("hash: differs where recipes differ", () => {
     pretraining,
     withSeed(1)(conversion),
     extend(conversion, { output: "elsewhere" }),
+    withStages(([a, ...rest]) => [align({ ...a, streamed: true }), ...rest])(conversion),
     extend(conversion, { surgery: [...conversion.surgery].reverse() }),
     extend(conversion, { stages: conversion.stages.slice(1) }),
     withStages((stages) =>

@@ -48,6 +48,10 @@ export function wrongRecipes(base: Recipe): void {
   recipe({ teacher: old, surgery, stages: [align()], data, output: "o" });
   recipe({ teacher: fresh, stages: [first], data, output: "o" });
 
+  align({ streamed: true });
+  // @ts-expect-error only stage 1 goes layer by layer
+  finetune({ streamed: true });
+
   // @ts-expect-error no teacher
   recipe({ surgery, stages: [align()], data, output: "o" });
   // @ts-expect-error no surgery

@@ -64,6 +64,27 @@ Deno.test("reads into shared memory, at any offset", () => {
   }
 });
 
+Deno.test("reads ranges: of every type what the whole has there", () => {
+  using store = openSafetensors(ALL_DTYPES);
+  for (const name of ["f32", "f64", "f16", "bf16", "i8", "u8"]) {
+    const whole = store.readF32(name);
+    for (let start = 0; start <= whole.length; start++) {
+      for (let end = start; end <= whole.length; end++) {
+        const into = new Float32Array(end - start);
+        store.readRangeF32(name, start, into);
+        assertEquals(into, whole.slice(start, end));
+      }
+    }
+    for (const [start, count] of [[-1, 1], [0, whole.length + 1], [whole.length, 1], [NaN, 1]]) {
+      assertThrows(
+        () => store.readRangeF32(name, start, new Float32Array(count)),
+        RangeError,
+        `of ${whole.length}`,
+      );
+    }
+  }
+});
+
 Deno.test("converts tensors that are longer than a block", () => {
   const count = (1 << 21) + 5;
   const bf16 = Uint16Array.from({ length: count }, (_, i) => i % 0x7f00);

@@ -53,6 +53,23 @@ Deno.test("budget: this machine holds both models beside what it trains, in f32"
   assert(fits);
 });
 
+Deno.test("budget: layer by layer there is one layer, and both models beside it or not", () => {
+  const here: Fleet = { ...FLEET, devices: 1, computes: "f32", holdsModels: true, memory: 8 * GB };
+  const streamed = { trained: 0.1 * GB, frozen: 0.3 * GB, activations: 0.05 * GB, alone: true };
+  const size = { ...SIZE, stage: align(OPTIONS), head: 0 };
+  const { memory, fits } = stageBudget({ ...size, streamed }, here);
+  assertEquals([memory.weights, memory.gradients, memory.optimizer].map(Math.round), [
+    1.6 * GB,
+    0.4 * GB,
+    0.8 * GB,
+  ]);
+  assertAlmostEquals(memory.activations, 8 * 0.05 * GB);
+  assert(fits);
+  const beside = stageBudget({ ...size, streamed: { ...streamed, alone: false } }, here);
+  assertAlmostEquals(beside.memory.total - memory.total, 4 * (1 + 2) * GB);
+  assertMatch(stageBudget(size, here).advice!, /^streamed: true, in a recipe of its own/);
+});
+
 Deno.test("budget: time and money; devices wait for those with a sequence more", () => {
   const { flops, seconds, dollars, bandwidthBound } = stageBudget(SIZE, FLEET);
   assertEquals(flops, 100 * 8 * 3e12);

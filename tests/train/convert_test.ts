@@ -91,8 +91,8 @@ Deno.test("the report says what a run found out", async () => {
     // Two layers of two heads of 8 × 8 f32 numbers, against keys and values of every token.
     assertEquals([student.stateBytesAt1K, student.stateBytesAt32K], [1024, 1024]);
     assertEquals([teacher!.stateBytesAt1K, teacher!.stateBytesAt32K], [131072, 32 * 131072]);
-    assert(teacher!.tokensPerSecond > 0 && student.tokensPerSecond > 0);
-    assert(report.prompt.length > 0 && student.sample.length > 0 && teacher!.sample.length > 0);
+    assert(teacher!.tokensPerSecond! > 0 && student.tokensPerSecond! > 0);
+    assert(report.prompt.length > 0 && student.sample!.length > 0 && teacher!.sample!.length > 0);
     assertEquals(report.seed, 4);
     assertEquals(report.recipeHash, hash(written));
     assertEquals(report.device, device.description);

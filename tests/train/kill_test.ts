@@ -93,3 +93,38 @@ Deno.test("killed at six moments, one while a checkpoint is written, the weights
     );
   }, 2);
 });
+
+Deno.test("killed layer by layer, in and between windows, the weights are the same", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, { stages: [align({ ...steps(60), streamed: true })] });
+    await run(device, recipe);
+    const expected = digestOf(recipe);
+    await Deno.remove(recipe.output, { recursive: true });
+
+    const file = join(folder, "recipe.json");
+    await Deno.writeTextFile(file, toJson(recipe));
+    const flags = ["--blas", "none", "--threads", "2", "--checkpoint-every", "0"];
+    // Windows of a few steps, other ones after every kill.
+    const start = (kilobytes: number, ...more: string[]) =>
+      startTask("convert", file, ...flags, "--scratch", `${kilobytes / 1e6}`, ...more);
+    const at = runFolderOf(recipe, recipe.output);
+    const layer = (name: string) => join(at, "layers-0", name);
+
+    await killAt(start(50), () => exists(layer("window.json")));
+    await killAt(start(30, "--resume"), () => exists(layer("layer-0.safetensors")));
+    await killAt(start(40, "--resume"), () => exists(layer("layer-1.safetensors.partial")));
+    await killAt(start(20, "--resume"), () => linesOf(at, 0) >= 10);
+    await killAt(start(90, "--resume"), () => linesOf(at, 0) >= 40);
+
+    const { code, stdout, stderr } = await start(50, "--resume", "--json").output();
+    assertEquals(code, 0, new TextDecoder().decode(stderr));
+    assertEquals(JSON.parse(new TextDecoder().decode(stdout)).stages.length, 1);
+    assertEquals(digestOf(recipe), expected);
+    assertEquals(namesIn(folder), ["out", "recipe.json", "teacher", "text.txt"]);
+    const lines = Deno.readTextFileSync(join(recipe.output, "telemetry.jsonl")).trimEnd();
+    assertEquals(
+      lines.split("\n").map((line) => JSON.parse(line).step),
+      Array.from({ length: 60 }, (_, i) => i + 1),
+    );
+  }, 2);
+});

@@ -4,7 +4,7 @@ import { distill } from "../../dsl/stages.ts";
 import { evaluate } from "../../infer/evaluate.ts";
 import { measureInference, promptOf } from "../../train/inference.ts";
 import { NotFiniteError } from "../../train/finite.ts";
-import { createMeasures } from "../../train/measure.ts";
+import { createMeasures, heldEvaluator } from "../../train/measure.ts";
 import type { TokenStream } from "../../train/data.ts";
 import type { Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
 import { withCpu } from "../support/devices.ts";
@@ -42,8 +42,8 @@ Deno.test("measures: the student beside its teacher, at the last stage's context
     const heldOut = [first, first, last];
     const told: string[] = [];
     const measures = createMeasures({
-      teacher,
-      student,
+      teacher: heldEvaluator(() => teacher),
+      student: heldEvaluator(() => student),
       stages: [stage(16), stage(16), stage(32)],
       heldOut,
       onProgress: (what) => told.push(what),
@@ -80,7 +80,7 @@ Deno.test("measures: without a teacher, without stages, and without numbers", as
   await withCpu({ threads: 1 }, async (device) => {
     const student = randomModel(device, [ATTENTION]);
     const measures = createMeasures({
-      student,
+      student: heldEvaluator(() => student),
       stages: [],
       heldOut: [bound(text(40, 1))],
       onProgress: () => {},

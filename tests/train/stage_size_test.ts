@@ -1,10 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { costOf } from "../../devices/null.ts";
+import type { Store } from "../../devices/store.ts";
 import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
 import { match } from "../../dsl/trains.ts";
 import type { ModelSpec } from "../../models/config.ts";
 import { stageGraph } from "../../train/stage_graph.ts";
 import { stageSize } from "../../train/stage_size.ts";
+import { createLayerTrainer } from "../../train/layer_trainer.ts";
+import { streamedLayers } from "../../train/streamed_layers.ts";
+import { withCpu } from "../support/devices.ts";
 import { ATTENTION, radRwkv7, smallConfig } from "../support/model.ts";
 
 const LAYERS = 8;
@@ -38,3 +42,22 @@ for (const [name, stage] of Object.entries(STAGES)) {
     assertEquals(head === 0, stage.kind === "align");
   });
 }
+
+Deno.test("stage size: layer by layer it is what the largest layer takes", async () => {
+  const stage = align({ tokens: 64, context: 32, batch: 2, streamed: true });
+  const { streamed } = stageSize(stage, STUDENT, TEACHER, true, true);
+  const layers = streamedLayers(stage, STUDENT, TEACHER);
+  await withCpu({ threads: 1, blas: "none" }, (device) => {
+    // Layers in the middle are the largest: the first has no values of an earlier one to read.
+    const trainer = createLayerTrainer(device, layers, layers.roles[3]);
+    const { teacher, trained, frozen, arenaBytes } = trainer;
+    const values = (...stores: Store[]) =>
+      stores.flatMap(({ layout }) => layout.tensors).reduce((n, { size }) => n + size, 0);
+    assertEquals(streamed!.frozen, values(teacher, frozen));
+    assertEquals(streamed!.trained, values(trained));
+    const share = 2 * streamed!.activations / arenaBytes;
+    assert(share > 1 && share < 1.5, `${share}`);
+    trainer.free();
+    return Promise.resolve();
+  });
+});
