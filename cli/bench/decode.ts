@@ -1,4 +1,4 @@
-/** `deno task bench decode`: time of a token and memory, far beyond the prompt. */
+/** `deno task bench decode --checkpoint C`: time of a token and memory, far beyond the prompt. */
 
 import { benchDecode, type DecodeWindow } from "../../bench/decode.ts";
 import { plotSvg } from "../draw/plot.ts";
@@ -13,6 +13,7 @@ import { withDevice } from "../device.ts";
 import { UsageError } from "../flags.ts";
 import { standardProgress } from "../progress.ts";
 import { bytesText, table } from "../table.ts";
+import { decodeSpeedBench } from "./decode_speed.ts";
 import type { BenchFlags } from "./flags.ts";
 
 /** A model and how it decoded. */
@@ -46,12 +47,15 @@ function subjectOf(folder: string, { prompt: text, tokens, window }: BenchFlags)
   };
 }
 
-/** Decodes with one model or two, one after the other. */
+/**
+ * Decodes with one model or two, one after the other; without a checkpoint, and where formats or
+ * streams are asked for, tokens/s (decode_speed.ts).
+ */
 export async function decodeBench(flags: BenchFlags, output: Output): Promise<Outcome> {
-  const { checkpoint, against, tokens, window, svg } = flags;
+  const { checkpoint, against, tokens, window, svg, weights, streams } = flags;
   const { print, say } = output;
-  if (checkpoint === undefined) {
-    throw new UsageError("--checkpoint: expected the model that decode measures, found nothing");
+  if (checkpoint === undefined || weights !== undefined || streams !== undefined) {
+    return await decodeSpeedBench(flags, output);
   }
   if (tokens < window) {
     throw new UsageError(`--tokens: expected at least a window of ${window}, found ${tokens}`);

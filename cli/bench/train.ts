@@ -21,7 +21,10 @@ const PROFILE_ROWS = 30;
 export function trainBench(flags: BenchFlags, { print, say }: Output): Promise<Outcome> {
   unpinBlas();
   return withDevice(flags, say, async (device) => {
-    const { shape, mixer, steps, vs } = flags;
+    const { shape = "tiny", mixer, steps, vs } = flags;
+    if (mixer === "attention") {
+      throw new UsageError("--mixer: expected rwkv6 or rwkv7, which students are trained with");
+    }
     if (vs !== undefined && mixer !== "rwkv7") {
       throw new UsageError("--vs: expected --mixer rwkv7, which PyTorch is measured with");
     }
