@@ -54,11 +54,14 @@ interface Step {
   readonly ids: Memory;
   readonly cosine: Memory;
   readonly sine: Memory;
-  /** From the first set of states to the second, and back. */
-  readonly run: readonly [Executable, Executable];
+  /** From the first set of states to the second, and back; one where they are the same. */
+  readonly run: readonly Executable[];
 }
 
 const isCache = (spec: ModelSpec, layer: number) => spec.mixers[layer].kind === "attention";
+/** Whether a state is written in place: caches are, and the kernels of the recurrences allow it. */
+const isInPlace = (spec: ModelSpec, layer: number, name: string) =>
+  isCache(spec, layer) || name === "wkv";
 
 /** Starts a session of so many texts; the states are those before any token. */
 export function openSession(model: LoadedModel, batch = 1): Session {
@@ -70,18 +73,21 @@ export function openSession(model: LoadedModel, batch = 1): Session {
   const start = device.allocate(4 * batch);
   const positions = new Array<number>(batch).fill(0);
   let capacity = FIRST_CAPACITY;
-  /** Which of the two sets holds the present state. */
-  let present: 0 | 1 = 0;
+  /** Which of the sets holds the present state. */
+  let present = 0;
   let steps = new Map<number, Step>();
 
   const shapes = (layer: number, tokens = capacity) =>
     mixerStateShapes(config, mixers[layer], batch, tokens);
-  const makeStates = (): [States, States] => {
+  const makeStates = (): readonly States[] => {
+    let same = true;
     const make = (other?: States): States =>
       mixers.map((_, layer) => {
-        // Caches are written in place, so both sets share them.
-        if (other !== undefined && isCache(spec, layer)) return other[layer];
         const entries = Object.entries(shapes(layer)).map(([name, shape]) => {
+          if (other !== undefined && isInPlace(spec, layer, name)) {
+            return [name, other[layer][name]];
+          }
+          if (other !== undefined) same = false;
           const memory = device.allocate(4 * size(shape));
           device.clear(memory);
           return [name, memory];
@@ -89,14 +95,13 @@ export function openSession(model: LoadedModel, batch = 1): Session {
         return Object.fromEntries(entries);
       });
     const first = make();
-    return [first, make(first)];
+    const second = make(first);
+    return same ? [first] : [first, second];
   };
   let states = makeStates();
   const freeStates = () => {
-    states[0].forEach((own) => Object.values(own).forEach(device.free));
-    states[1].forEach((own, layer) => {
-      if (!isCache(spec, layer)) Object.values(own).forEach(device.free);
-    });
+    const memories = states.flatMap((set) => set.flatMap((own) => Object.values(own)));
+    new Set(memories).forEach(device.free);
   };
 
   const compile = (length: number): Step => {
@@ -147,7 +152,7 @@ export function openSession(model: LoadedModel, batch = 1): Session {
     return {
       length,
       ...memory,
-      run: [bind(states[0], states[1]), bind(states[1], states[0])],
+      run: states.map((from, i) => bind(from, states[(i + 1) % states.length])),
     };
   };
   const freeSteps = () => {
@@ -223,7 +228,7 @@ export function openSession(model: LoadedModel, batch = 1): Session {
     device.write(step.sine, sine);
     device.write(start, Int32Array.from(positions));
     step.run[present].run();
-    present = present === 0 ? 1 : 0;
+    present = (present + 1) % states.length;
     ids.forEach((text, b) => positions[b] = text === undefined ? 0 : positions[b] + length);
   };
   const furthest = () => Math.max(...positions);

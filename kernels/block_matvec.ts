@@ -41,12 +41,12 @@ import {
 } from "./language.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
 import { at, F32, type Index, type Pointer, sums, type V4, VECTOR, zeros } from "./vectors.ts";
-import { quants, SCALE, tileScales, type WeightMatrix } from "./weight_rows.ts";
-import { SCALE_ROWS, weightRowBytes } from "./weights.ts";
+import { quants, SCALE, type WeightMatrix, weightTile } from "./weight_rows.ts";
+import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
 /** Tiles of four columns of a work item. */
 const TILES = 4;
-const ITEM = TILES * SCALE_ROWS;
+const ITEM = TILES * TILE_ROWS;
 /** The largest 16-bit number. */
 const LARGEST = 32767;
 /** Blocks whose largest value is below this count as 0; its inverse is still finite. */
@@ -100,8 +100,8 @@ function code(shape: MatmulShape, dtype: BlockType, epilogue?: Epilogue): Kernel
       });
     };
     const run = (first: Index, columns: number) => {
-      const whole = columns - columns % SCALE_ROWS;
-      k.for(0, whole, SCALE_ROWS, (c) => tile(k.let(add(first, c)), SCALE_ROWS));
+      const whole = columns - columns % TILE_ROWS;
+      k.for(0, whole, TILE_ROWS, (c) => tile(k.let(add(first, c)), TILE_ROWS));
       if (columns > whole) tile(k.let(add(first, i32(whole))), columns - whole);
     };
     k.for(all.begin, all.end, 1, (item) => {
@@ -166,24 +166,24 @@ function tileSums(
 ): V4[] {
   const { dtype } = matrix;
   const blocks = length / WEIGHT_BLOCK;
-  const rowBytes = weightRowBytes(dtype, length);
+  const blockBytes = weightRowBytes(dtype, WEIGHT_BLOCK);
   const bytes = activationBytes(dtype);
-  const values = k.let(at(base, column, rowBytes));
-  const scales = k.let(tileScales(matrix, base, column));
+  const tile = weightTile(matrix, base, column);
+  const [values, scales] = [k.let(tile.values), k.let(tile.scales)];
   const totals = Array.from({ length: m }, () => zeros(k, columns));
   k.for(0, blocks, 1, (block) => {
-    const source = k.let(at(values, block, weightRowBytes(dtype, WEIGHT_BLOCK)));
+    const source = k.let(at(values, block, columns * blockBytes));
     const rounded = k.let(at(activations.blocks, block, bytes));
     const activationScale = k.let(at(activations.scales, block, F32));
     const scaleAt = k.let(at(scales, block, columns * SCALE));
-    const weightScales = columns === SCALE_ROWS
+    const weightScales = columns === TILE_ROWS
       ? k.let(loadF16("f32x4", scaleAt))
       : partOfScales(k, scaleAt, columns);
     const both = totals.map((_, row) =>
       k.let(mul(weightScales, splat(load("f32", activationScale, row * blocks * F32))))
     );
     for (let c = 0; c < columns; c++) {
-      const eights = quants(k, dtype, offset(source, c * rowBytes));
+      const eights = quants(k, dtype, offset(source, c * blockBytes));
       totals.forEach((total, row) => {
         const own = row * blocks * bytes;
         const products = eights.map((eight, i) => dot(eight, loadI16(rounded, own + i * VECTOR)));

@@ -27,7 +27,7 @@ import {
   sub,
 } from "./language.ts";
 import { at, F32, type Index, type Pointer, VECTOR } from "./vectors.ts";
-import { SCALE_ROWS, weightRowBytes } from "./weights.ts";
+import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
 /** Bytes of a scale. */
 export const SCALE = 2;
@@ -39,21 +39,48 @@ export interface WeightMatrix {
   readonly columns: number;
 }
 
-/** Where a row is: its values, its first scale, and the bytes from one scale to the next. */
+/** Where a row is: its values and scales, and the bytes from one block of them to the next. */
 export interface WeightRow {
   readonly values: Pointer;
+  readonly valueStep: number;
   readonly scales: Pointer;
   readonly scaleStep: number;
 }
 
-/** The first scale of the tile that begins with a row. */
-export function tileScales(
+/** Values and scales of the tile that begins with a row. */
+export function weightTile(
   { dtype, rows, columns }: WeightMatrix,
   base: Pointer,
   row: Index,
-): Pointer {
-  const scales = offset(base, rows * weightRowBytes(dtype, columns));
-  return at(scales, row, columns / WEIGHT_BLOCK * SCALE);
+): { values: Pointer; scales: Pointer } {
+  const rowBytes = weightRowBytes(dtype, columns);
+  const scales = offset(base, rows * rowBytes);
+  return {
+    values: at(base, row, rowBytes),
+    scales: at(scales, row, columns / WEIGHT_BLOCK * SCALE),
+  };
+}
+
+/** Row `row` of a tile of so many rows. */
+function rowOfTile(
+  dtype: "q8_0" | "q4_0",
+  { values, scales }: { values: Pointer; scales: Pointer },
+  row: Index,
+  rows: number,
+): WeightRow {
+  const blockBytes = weightRowBytes(dtype, WEIGHT_BLOCK);
+  return {
+    values: at(values, row, blockBytes),
+    valueStep: rows * blockBytes,
+    scales: at(scales, row, SCALE),
+    scaleStep: rows * SCALE,
+  };
+}
+
+/** A row of a matrix without blocks. */
+function plainRow({ dtype, columns }: WeightMatrix, base: Pointer, row: Index): WeightRow {
+  const values = at(base, row, weightRowBytes(dtype, columns));
+  return { values, valueStep: 0, scales: base, scaleStep: 0 };
 }
 
 /**
@@ -67,17 +94,11 @@ export function weightRow(
   row: number,
   rows: number,
 ): WeightRow {
-  const { dtype, columns } = matrix;
-  const values = at(base, add(first, i32(row)), weightRowBytes(dtype, columns));
-  const inTile = row % SCALE_ROWS;
-  const tile = row - inTile;
-  return {
-    values,
-    scales: isBlocked(dtype)
-      ? offset(tileScales(matrix, base, add(first, i32(tile))), inTile * SCALE)
-      : base,
-    scaleStep: Math.min(SCALE_ROWS, rows - tile) * SCALE,
-  };
+  const { dtype } = matrix;
+  if (!isBlocked(dtype)) return plainRow(matrix, base, add(first, i32(row)));
+  const inTile = row % TILE_ROWS;
+  const tile = weightTile(matrix, base, add(first, i32(row - inTile)));
+  return rowOfTile(dtype, tile, i32(inTile), Math.min(TILE_ROWS, rows - row + inTile));
 }
 
 /** Runs `body` with the row of a number that is only known when the kernel runs. */
@@ -88,22 +109,21 @@ export function anyWeightRow(
   row: Index,
   body: (row: WeightRow) => void,
 ): void {
-  const { dtype, rows, columns } = matrix;
-  const values = at(base, row, weightRowBytes(dtype, columns));
-  const first = k.let(bitAnd(row, i32(-SCALE_ROWS)));
-  const inTile = at(tileScales(matrix, base, first), sub(row, first), SCALE);
-  const scales = k.let(isBlocked(dtype) ? inTile : base);
-  const run = (count: number) => body({ values, scales, scaleStep: count * SCALE });
-  const rest = rows % SCALE_ROWS;
-  if (rest === 0 || !isBlocked(dtype)) run(SCALE_ROWS);
-  else k.if(lessThan(row, i32(rows - rest)), () => run(SCALE_ROWS), () => run(rest));
+  const { dtype, rows } = matrix;
+  if (!isBlocked(dtype)) return body(plainRow(matrix, base, row));
+  const first = k.let(bitAnd(row, i32(-TILE_ROWS)));
+  const tile = weightTile(matrix, base, first);
+  const run = (count: number) => body(rowOfTile(dtype, tile, k.let(sub(row, first)), count));
+  const rest = rows % TILE_ROWS;
+  if (rest === 0) run(TILE_ROWS);
+  else k.if(lessThan(row, i32(rows - rest)), () => run(TILE_ROWS), () => run(rest));
 }
 
 /** Stores `count` values of a row from `from` on, both multiples of 32 where there are blocks. */
 export function expandRow(
   k: Block,
   dtype: WeightDType,
-  { values, scales, scaleStep }: WeightRow,
+  { values, valueStep, scales, scaleStep }: WeightRow,
   from: Index,
   count: Index,
   to: Pointer,
@@ -119,7 +139,7 @@ export function expandRow(
   const end = k.let(div(add(from, count), i32(WEIGHT_BLOCK)));
   k.for(first, end, 1, (block) => {
     const scale = k.let(splat(loadF16("f32", at(scales, block, scaleStep))));
-    const source = k.let(at(values, block, weightRowBytes(dtype, WEIGHT_BLOCK)));
+    const source = k.let(at(values, block, valueStep));
     const target = k.let(at(to, sub(block, first), WEIGHT_BLOCK * F32));
     quants(k, dtype, source).forEach((eight, i) => {
       const [low, high] = [lowHalf(eight), highHalf(eight)].map((four) =>
@@ -138,8 +158,8 @@ export function quants(k: Block, dtype: "q8_0" | "q4_0", from: Pointer): Expr<"i
   return [...bytes.map((eight) => k.let(lowBits(eight))), ...bytes.map((b) => k.let(highBits(b)))];
 }
 
-/** Rows of a work item of `expansionKernel`: a tile of scales. */
-export const EXPANDED_ROWS = SCALE_ROWS;
+/** Rows of a work item of `expansionKernel`: a tile. */
+export const EXPANDED_ROWS = TILE_ROWS;
 
 /**
  * Stores rows as f32. Operands: the weights, and where the first row that is asked for goes. An item

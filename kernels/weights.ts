@@ -7,15 +7,15 @@
  *   q of values 0–15 and the high halves q of values 16–31: value d·(q − 8).
  *
  * The numbers are those of the blocks of the same names in GGUF (ggml-quants.c of llama.cpp:
- * quantize_row_q8_0_ref, quantize_row_q4_0_ref). Blocks are taken apart, so that kernels read them in
- * order: first the bytes of all rows, then all scales, in tiles of four rows (the last one may have
- * fewer): block by block along the row, one scale a row of the tile.
+ * quantize_row_q8_0_ref, quantize_row_q4_0_ref). Blocks lie so that kernels read them in order: first
+ * the bytes of all blocks, then all scales, both in tiles of four rows (the last one may have fewer):
+ * along the rows, the first blocks of all rows of the tile, then the second ones, and so on.
  */
 
 import { type Shape, tensorBytes, WEIGHT_BLOCK, type WeightDType } from "../graph/tensor.ts";
 
-/** Rows whose scales lie side by side. */
-export const SCALE_ROWS = 4;
+/** Rows of a tile. */
+export const TILE_ROWS = 4;
 
 /** Bytes of a row without its scales. */
 export function weightRowBytes(dtype: WeightDType | "f32", columns: number): number {
@@ -33,10 +33,10 @@ export function weightRowBytes(dtype: WeightDType | "f32", columns: number): num
   }
 }
 
-/** The number of a row's scale of a block among all scales of a matrix of so many rows. */
-function scaleIndex(rows: number, blocks: number, row: number, block: number): number {
-  const first = row - row % SCALE_ROWS;
-  return first * blocks + block * Math.min(SCALE_ROWS, rows - first) + row - first;
+/** The place of a row's block among all blocks of a matrix of so many rows. */
+function placeOf(rows: number, blocks: number, row: number, block: number): number {
+  const first = row - row % TILE_ROWS;
+  return first * blocks + block * Math.min(TILE_ROWS, rows - first) + row - first;
 }
 
 /** The bits of an f32 rounded to bf16; a NaN stays one. */
@@ -96,11 +96,10 @@ export function encodeWeights(
   const scales = new Float16Array(bytes.buffer, rows * blocks * blockBytes);
   for (let at = 0; at < rows * blocks; at++) {
     const block = values.subarray(at * WEIGHT_BLOCK, (at + 1) * WEIGHT_BLOCK);
-    const quants = bytes.subarray(at * blockBytes, (at + 1) * blockBytes);
-    const scale = encode(block, quants);
-    const index = scaleIndex(rows, blocks, Math.floor(at / blocks), at % blocks);
-    scales[index] = scale;
-    if (!block.every(Number.isFinite) || !Number.isFinite(scales[index])) {
+    const place = placeOf(rows, blocks, Math.floor(at / blocks), at % blocks);
+    const quants = bytes.subarray(place * blockBytes, (place + 1) * blockBytes);
+    scales[place] = encode(block, quants);
+    if (!block.every(Number.isFinite) || !Number.isFinite(scales[place])) {
       const found = block.find((x) => !Number.isFinite(x)) ?? block.find((x) => Math.abs(x) > 1e5);
       throw new RangeError(`${dtype} holds no ${found}, in a block at ${at * WEIGHT_BLOCK}`);
     }
@@ -129,11 +128,12 @@ export function decodeWeights(
   const signed = new Int8Array(bytes.buffer, bytes.byteOffset, quantBytes);
   const half = WEIGHT_BLOCK / 2;
   for (let at = 0; at < rows * blocks; at++) {
-    const scale = scales[scaleIndex(rows, blocks, Math.floor(at / blocks), at % blocks)];
+    const place = placeOf(rows, blocks, Math.floor(at / blocks), at % blocks);
+    const scale = scales[place];
     for (let i = 0; i < WEIGHT_BLOCK; i++) {
-      const packed = bytes[at * blockBytes + i % half];
+      const packed = bytes[place * blockBytes + i % half];
       const quant = dtype === "q8_0"
-        ? signed[at * blockBytes + i]
+        ? signed[place * blockBytes + i]
         : (i < half ? packed & 15 : packed >> 4) - 8;
       values[at * WEIGHT_BLOCK + i] = quant * scale;
     }

@@ -30,14 +30,14 @@ export function weights(
     const block = Math.floor(column / WEIGHT_BLOCK);
     const tile = 4 * Math.floor(row / 4);
     const tileRows = Math.min(4, rows - tile);
-    const scales = tile * columns / WEIGHT_BLOCK + block * tileRows + row - tile;
-    const scale = half(bytes, quantBytes + 2 * scales);
+    const place = tile * columns / WEIGHT_BLOCK + block * tileRows + row - tile;
+    const scale = half(bytes, quantBytes + 2 * place);
     const inBlock = column % WEIGHT_BLOCK;
     if (dtype === "q8_0") {
-      const byte = bytes[row * columns + column];
+      const byte = bytes[place * WEIGHT_BLOCK + inBlock];
       return scale * (byte < 128 ? byte : byte - 256);
     }
-    const byte = bytes[(row * columns + block * WEIGHT_BLOCK) / 2 + inBlock % 16];
+    const byte = bytes[place * WEIGHT_BLOCK / 2 + inBlock % 16];
     return scale * ((inBlock < 16 ? byte % 16 : Math.floor(byte / 16)) - 8);
   };
   return Float64Array.from(
