@@ -70,11 +70,33 @@ Deno.test("bench decode: two models side by side, by position, drawn", async () 
   }
 });
 
+Deno.test("bench decode: formats and streams beside a plain read", async () => {
+  const words = ["decode", "--shape", "quickstart", "--seconds", "0", "--json"];
+  const [all, one] = [bench(...words), bench(...words, "--weights", "q8_0", "--streams", "3")];
+  const stories = bench("decode", "--checkpoint", STORIES, "--weights", "bf16", "--seconds", "0");
+  const { rows } = jsonOf(await all);
+  assertEquals(rows.map((row: { weights: string }) => row.weights), [
+    "f32",
+    "bf16",
+    "q8_0",
+    "q4_0",
+  ]);
+  const bytes = rows.map((row: { bytes: number }) => row.bytes);
+  assert(bytes[0] > bytes[1] && bytes[1] > bytes[2] && bytes[2] > bytes[3]);
+  for (const { tokensPerSecond, gigabytesPerSecond, share, bytes, ...row } of rows) {
+    const found = gigabytesPerSecond / (tokensPerSecond * bytes / 1e9);
+    assert(Math.abs(found - 1) < 1e-9);
+    assert(Math.abs(share - gigabytesPerSecond / row.readGigabytesPerSecond) < 1e-9);
+  }
+  assertEquals(jsonOf(await one).rows.map((row: { streams: number }) => row.streams), [3]);
+  const { stdout } = await stories;
+  assertMatch(stdout, /^weights +streams +tokens\/s +read a token +GB\/s +plain read +share$/m);
+  assertMatch(stdout, /^bf16 +1 +[\d.]+ +[\d.]+ [KM]iB +[\d.]+ +[\d.]+ +\d+ %$/m);
+});
+
 Deno.test("bench refuses what it cannot measure", async () => {
   const what = bench("sort");
-  const none = bench("decode");
   assertRefused(await what, 'WHAT: expected train, matmul or decode, found "sort"');
-  assertRefused(await none, "--checkpoint: expected the model that decode measures, found nothing");
   const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
   assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
   const missing = bench("decode", "--checkpoint", "no/such/folder");
@@ -88,4 +110,6 @@ Deno.test("bench refuses what it cannot measure", async () => {
   );
   const peer = bench("train", "--mixer", "rwkv6", "--vs", "torch");
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");
+  const attention = bench("train", "--mixer", "attention");
+  assertRefused(await attention, "--mixer: expected rwkv6 or rwkv7");
 });
