@@ -20,6 +20,8 @@ export interface LaunchText {
   readonly items: number;
   /** Items that a thread takes at a time. */
   readonly grain: number;
+  /** Whether the first thread does all of it. */
+  readonly alone: boolean;
   /** Whether everything before must be finished first. */
   readonly waits: boolean;
 }
@@ -46,6 +48,7 @@ interface Launch {
   readonly run: (begin: number, end: number) => void;
   readonly items: number;
   readonly grain: number;
+  readonly alone: boolean;
   readonly waits: boolean;
 }
 
@@ -67,7 +70,7 @@ export interface Player {
 
 /** Makes a player for one thread. */
 export function createPlayer(options: PlayerOptions): Player {
-  const { memory, words, threads } = options;
+  const { memory, words, thread, threads } = options;
   const kernels = new Map<number, KernelFunction>();
   const programs = new Map<number, { counters: Int32Array; launches: Launch[] }>();
   const blas: Blas | undefined = options.blas === undefined
@@ -90,13 +93,13 @@ export function createPlayer(options: PlayerOptions): Player {
     };
   };
 
-  const launchOf = ({ kernel, operands, items, grain, waits }: LaunchText): Launch => {
+  const launchOf = ({ kernel, operands, ...rest }: LaunchText): Launch => {
     if (typeof kernel !== "number" && "expansion" in kernel) {
-      return { run: expandedProduct(kernel, operands), items, grain, waits };
+      return { run: expandedProduct(kernel, operands), ...rest };
     }
     if (typeof kernel !== "number") {
       const run = (begin: number, end: number) => blas!.gemm(kernel, operands, begin, end);
-      return { run, items, grain, waits };
+      return { run, ...rest };
     }
     const call = kernels.get(kernel)!;
     const args = [...operands, scratch, 0, 0];
@@ -105,7 +108,22 @@ export function createPlayer(options: PlayerOptions): Player {
       args[args.length - 1] = end;
       call.apply(null, args);
     };
-    return { run, items, grain, waits };
+    return { run, ...rest };
+  };
+
+  /** Takes items of a launch as long as there are any. */
+  const share = (
+    launch: number,
+    { run, items, grain }: Launch,
+    counters: Int32Array,
+  ) => {
+    for (
+      let begin = Atomics.add(counters, launch, grain);
+      begin < items;
+      begin = Atomics.add(counters, launch, grain)
+    ) {
+      run(begin, Math.min(begin + grain, items));
+    }
   };
 
   return {
@@ -133,16 +151,11 @@ export function createPlayer(options: PlayerOptions): Player {
       const { counters, launches } = programs.get(id)!;
       let barriers = 0;
       for (let i = 0; i < launches.length; i++) {
-        const { run, items, grain, waits } = launches[i];
+        const { run, items, alone, waits } = launches[i];
         if ((waits || seconds !== undefined) && threads > 1) barrier(words, threads, ++barriers);
         const start = seconds === undefined ? 0 : performance.now();
-        for (
-          let begin = Atomics.add(counters, i, grain);
-          begin < items;
-          begin = Atomics.add(counters, i, grain)
-        ) {
-          run(begin, Math.min(begin + grain, items));
-        }
+        if (!alone) share(i, launches[i], counters);
+        else if (thread === 0) run(0, items);
         if (seconds !== undefined) {
           if (threads > 1) barrier(words, threads, ++barriers);
           seconds[i] += (performance.now() - start) / 1000;
