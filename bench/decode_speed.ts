@@ -17,6 +17,8 @@ export interface DecodeSpeedOptions {
 /** What was measured. */
 export interface DecodeSpeed {
   readonly streams: number;
+  /** Of a long prompt, of one text. */
+  readonly promptTokensPerSecond: number;
   /** Of all streams together. */
   readonly tokensPerSecond: number;
   /** Bytes of weights and states that a token of every stream reads. */
@@ -34,6 +36,10 @@ const READ_COLUMNS = 16384;
 const WARM_ROUNDS = 3;
 /** Time of one round of tokens. */
 const ROUND_SECONDS = 0.1;
+/** Tokens of the long prompt: the longest chunk in which prompts are taken. */
+const PROMPT_TOKENS = 128;
+/** Times that it is taken, after one that is not counted. */
+const PROMPT_ROUNDS = 3;
 /** The ids that texts begin with: enough for every mixer to have a state. */
 const PROMPT = [1, 2, 3];
 
@@ -68,6 +74,25 @@ function plainRead(device: Device, bytes: number) {
   };
 }
 
+/** Tokens/s of a long prompt. */
+async function promptSpeed(model: LoadedModel): Promise<number> {
+  const session = openSession(model);
+  const { vocabSize } = model.spec.config;
+  const prompt = Array.from({ length: PROMPT_TOKENS }, (_, i) => i % vocabSize);
+  const times: number[] = [];
+  try {
+    for (let round = 0; round <= PROMPT_ROUNDS; round++) {
+      session.reset(0);
+      const start = performance.now();
+      await session.advance([prompt]);
+      times.push(spent(start));
+    }
+  } finally {
+    session.free();
+  }
+  return PROMPT_TOKENS / median(times.slice(1));
+}
+
 /**
  * Decodes greedily with every stream, in turn with a plain read of as many bytes by the same
  * threads; medians of the rounds count.
@@ -77,6 +102,7 @@ export async function benchDecodeSpeed(
   { streams, seconds }: DecodeSpeedOptions,
 ): Promise<DecodeSpeed> {
   const { device, spec: { config: { vocabSize } } } = model;
+  const promptTokensPerSecond = await promptSpeed(model);
   const bytes = bytesPerStep(model, streams);
   const read = plainRead(device, bytes);
   const session = openSession(model, streams);
@@ -109,6 +135,7 @@ export async function benchDecodeSpeed(
     ];
     return {
       streams,
+      promptTokensPerSecond,
       tokensPerSecond: streams / token,
       bytes,
       gigabytesPerSecond,

@@ -53,10 +53,20 @@ export async function decodeSpeedBench(
 
 function speedText(rows: readonly Row[]): string {
   return table([
-    ["weights", "streams", "tokens/s", "read a token", "GB/s", "plain read", "share"],
+    [
+      "weights",
+      "streams",
+      "prompt tokens/s",
+      "tokens/s",
+      "read a token",
+      "GB/s",
+      "plain read",
+      "share",
+    ],
     ...rows.map((row) => [
       row.weights,
       `${row.streams}`,
+      row.promptTokensPerSecond.toFixed(0),
       row.tokensPerSecond.toFixed(1),
       bytesText(row.bytes / row.streams),
       row.gigabytesPerSecond.toFixed(2),

@@ -90,8 +90,11 @@ Deno.test("bench decode: formats and streams beside a plain read", async () => {
   }
   assertEquals(jsonOf(await one).rows.map((row: { streams: number }) => row.streams), [3]);
   const { stdout } = await stories;
-  assertMatch(stdout, /^weights +streams +tokens\/s +read a token +GB\/s +plain read +share$/m);
-  assertMatch(stdout, /^bf16 +1 +[\d.]+ +[\d.]+ [KM]iB +[\d.]+ +[\d.]+ +\d+ %$/m);
+  assertMatch(
+    stdout,
+    /^weights +streams +prompt tokens\/s +tokens\/s +read a token +GB\/s +plain read +share$/m,
+  );
+  assertMatch(stdout, /^bf16 +1 +\d+ +[\d.]+ +[\d.]+ [KM]iB +[\d.]+ +[\d.]+ +\d+ %$/m);
 });
 
 Deno.test("bench refuses what it cannot measure", async () => {
