@@ -9,6 +9,7 @@ import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, path, required, UsageError, whole } from "./flags.ts";
+import { weightsFlag } from "./weights.ts";
 
 /** Context where none is asked for, or the model's own if that is shorter. */
 const DEFAULT_CONTEXT = 256;
@@ -26,6 +27,7 @@ export const evaluate = command({
       whole("tokens of a window; each window starts afresh", 1, CONTEXT_LIMIT),
       `${DEFAULT_CONTEXT}, or the model's max_position_embeddings if that is less`,
     ),
+    weights: weightsFlag,
     ...deviceFlags,
   },
   run: async ({ arguments: { CHECKPOINT: named }, flags }, { print, say }) => {
@@ -55,7 +57,7 @@ export const evaluate = command({
     const given = new TextEncoder().encode(tokenizer.decode([ids[0]])).length;
     const bytes = new TextEncoder().encode(text).length - given;
     return await withDevice(flags, say, async (device) => {
-      const model = loadCheckpoint(device, checkpoint);
+      const model = loadCheckpoint(device, checkpoint, flags.weights);
       const read = (start: number, count: number) => ids.subarray(start, start + count);
       const start = performance.now();
       const result = await evaluateTokens(model, { length: ids.length, read }, context);
@@ -80,6 +82,7 @@ export const evaluate = command({
           bitsPerByte,
           seconds,
           tokensPerSecond: tokens / seconds,
+          weights: flags.weights,
           device: device.description,
         },
       };

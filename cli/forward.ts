@@ -10,6 +10,7 @@ import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { path, required } from "./flags.ts";
+import { weightsFlag } from "./weights.ts";
 
 /** The ids of a file, checked. */
 interface Ids {
@@ -49,6 +50,7 @@ export const forward = command({
   flags: {
     ids: required(path("FILE", "safetensors with an integer tensor ids [batch, time]")),
     out: required(path("FILE", "safetensors to write, f32 logits [batch, time, vocabulary]")),
+    weights: weightsFlag,
     ...deviceFlags,
   },
   run: async ({ arguments: { CHECKPOINT: named }, flags }, { print, say }) => {
@@ -57,7 +59,7 @@ export const forward = command({
     const { vocabSize } = checkpoint.config;
     const { ids, batch, time } = readIds(flags.ids, vocabSize);
     return await withDevice(flags, say, async (device) => {
-      const model = loadCheckpoint(device, checkpoint);
+      const model = loadCheckpoint(device, checkpoint, flags.weights);
       const start = performance.now();
       const shape = [batch, time, vocabSize];
       const logits = { name: "logits", dtype: "F32", shape, data: () => [] } as const;
@@ -77,6 +79,7 @@ export const forward = command({
           bytes: sourceBytes(logits),
           seconds,
           tokensPerSecond: ids.length / seconds,
+          weights: flags.weights,
           device: device.description,
         },
       };

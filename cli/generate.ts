@@ -1,12 +1,18 @@
-/** `deno task generate`: continues a prompt, token by token. */
+/** `deno task generate`: continues a prompt, token by token, or many prompts side by side. */
 
-import { generate as continuation } from "../infer/generate.ts";
+import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
+import { generate as continuation, type GenerateOptions } from "../infer/generate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
-import { stateBytes } from "../infer/session.ts";
+import { type LoadedModel, stateBytes } from "../infer/session.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
+import { command, main, type Output } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { optional, real, required, text, UsageError, whole } from "./flags.ts";
+import { absent, optional, path, real, text, UsageError, whole } from "./flags.ts";
+import { type Continuation, continuations, readPrompts } from "./prompts.ts";
+import { weightsFlag } from "./weights.ts";
+
+/** Texts that are written at a time where nothing is said. */
+const DEFAULT_STREAMS = 8;
 
 /** The command. */
 export const generate = command({
@@ -14,7 +20,9 @@ export const generate = command({
   summary: "continues a prompt with a checkpoint",
   arguments: { CHECKPOINT },
   flags: {
-    prompt: required(text("P", "the text to continue")),
+    prompt: absent(text("P", "the text to continue"), "--prompts"),
+    prompts: absent(path("FILE", "a UTF-8 file with a text to continue on every line"), "--prompt"),
+    streams: absent(whole("texts of --prompts that are written at a time", 1, 64), "8"),
     tokens: optional(whole("new tokens at most", 1), 128),
     temperature: optional(
       real(
@@ -34,7 +42,8 @@ export const generate = command({
       ),
       1,
     ),
-    seed: optional(whole("seed of the draws", 0), 0),
+    seed: optional(whole("seed of the draws; text n of --prompts has seed + n − 1", 0), 0),
+    weights: weightsFlag,
     ...deviceFlags,
   },
   run: async ({ arguments: { CHECKPOINT: named }, flags }, { print, say }) => {
@@ -42,25 +51,35 @@ export const generate = command({
     const checkpoint = inspectCheckpoint(folder);
     const { config, spec } = checkpoint;
     const tokenizer = checkpointTokenizer(folder, config);
-    const prompt = tokenizer.encode(flags.prompt);
-    if (prompt.length === 0) throw new UsageError("--prompt: expected at least one token of text");
     const stop = [
       ...config.eosTokenIds,
       ...(tokenizer.eosId === undefined ? [] : [tokenizer.eosId]),
     ];
+    const options = {
+      tokens: flags.tokens,
+      temperature: flags.temperature,
+      topP: flags["top-p"],
+      seed: flags.seed,
+      stop,
+    };
+    const texts = textsOf(flags);
+    texts.forEach((text, i) => {
+      if (tokenizer.encode(text).length > 0) return;
+      const which = flags.prompt === undefined ? `--prompts: text ${i + 1}` : "--prompt";
+      throw new UsageError(`${which}: expected at least one token of text`);
+    });
     return await withDevice(flags, say, async (device) => {
-      const model = loadCheckpoint(device, checkpoint);
+      const model = loadCheckpoint(device, checkpoint, flags.weights);
+      if (flags.prompt === undefined) {
+        const report = await writeAll(model, tokenizer, texts, options, flags.streams, print, say);
+        model.free();
+        return { report: { ...report, weights: flags.weights, device: device.description } };
+      }
+      const prompt = tokenizer.encode(flags.prompt);
       const stream = tokenizer.stream();
       print(Array.from(prompt, (id) => stream.push(id)).join(""));
       const ids: number[] = [];
       const start = performance.now();
-      const options = {
-        tokens: flags.tokens,
-        temperature: flags.temperature,
-        topP: flags["top-p"],
-        seed: flags.seed,
-        stop,
-      };
       for await (const id of continuation(model, prompt, options)) {
         ids.push(id);
         print(stream.push(id));
@@ -84,11 +103,49 @@ export const generate = command({
           seconds,
           tokensPerSecond,
           stateBytes: bytes,
+          weights: flags.weights,
           device: device.description,
         },
       };
     });
   },
 });
+
+/** The prompts that were given, by one of the two flags. */
+function textsOf(
+  { prompt, prompts, streams }: { prompt?: string; prompts?: string; streams?: number },
+): string[] {
+  if ((prompt === undefined) === (prompts === undefined)) {
+    const found = prompt === undefined ? "neither" : "both";
+    throw new UsageError(`--prompt, --prompts: expected one of the two, found ${found}`);
+  }
+  if (prompts !== undefined) return readPrompts(prompts);
+  if (streams !== undefined) {
+    throw new UsageError("--streams: expected --prompts, of which so many are written at a time");
+  }
+  return [prompt!];
+}
+
+/** Continues all prompts of a file and prints them in their order. */
+async function writeAll(
+  model: LoadedModel,
+  tokenizer: Tokenizer,
+  prompts: readonly string[],
+  options: GenerateOptions,
+  streams = DEFAULT_STREAMS,
+  print: Output["print"],
+  say: Output["say"],
+) {
+  const texts: Continuation[] = [];
+  const start = performance.now();
+  for await (const text of continuations(model, tokenizer, prompts, options, streams)) {
+    texts.push(text);
+    print(`[${texts.length}] ${text.text}\n`);
+  }
+  const seconds = (performance.now() - start) / 1000;
+  const tokens = texts.reduce((sum, { ids }) => sum + ids.length, 0);
+  say(`${texts.length} texts, ${tokens} tokens, ${(tokens / seconds).toFixed(1)} tokens/s`);
+  return { texts, tokens, seconds, tokensPerSecond: tokens / seconds, streams };
+}
 
 if (import.meta.main) await main(generate);

@@ -11,6 +11,7 @@ import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import type { LoadedModel } from "./session.ts";
+import { storedAs, type WeightFormat } from "./weights.ts";
 
 /** A checkpoint that has been looked at but not read. */
 export interface Checkpoint {
@@ -63,13 +64,34 @@ export function inspectCheckpoint(folder: string): Checkpoint {
   return { folder, config, spec };
 }
 
-/** Puts a checkpoint's weights on a device, as f32. */
-export function loadCheckpoint(device: Device, { folder, config, spec }: Checkpoint) {
+/**
+ * Puts a checkpoint's weights on a device, tensor by tensor, in a format.
+ * @throws FormatError for a weight that the format does not hold.
+ */
+export function loadCheckpoint(
+  device: Device,
+  { folder, config, spec }: Checkpoint,
+  format: WeightFormat = "f32",
+) {
   using tensors = openCheckpoint(folder);
-  const layout = layoutOf(modelParameters(spec));
+  const layout = layoutOf(storedAs(modelParameters(spec), format));
   const store = createStore(device, layout);
   try {
-    for (const { name } of layout.tensors) store.write(name, tensors.readF32(name));
+    for (const { name } of layout.tensors) {
+      const values = tensors.readF32(name);
+      try {
+        store.write(name, values);
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        throw new FormatError({
+          file: tensors.info(name).file,
+          at: `tensor ${JSON.stringify(name)}`,
+          expected: `weights that ${format} holds`,
+          found: error.message,
+          advice: "load it with --weights f32 or bf16",
+        }, { cause: error });
+      }
+    }
   } catch (error) {
     store.free();
     throw error;

@@ -1,5 +1,5 @@
 /**
- * A text in the making: prompt tokens in chunks, then one token at a time. Mixers carry a state of
+ * Texts in the making: prompt tokens in chunks, then one token at a time. Mixers carry a state of
  * constant size; attention layers keep a cache that grows, up to their window where they have one,
  * behind the same interface.
  */
@@ -10,6 +10,7 @@ import { type Shape, size, type Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { decoderForward, mixerStateShapes } from "../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
+import { fitCache, type LayerState, type TextState } from "./state.ts";
 
 /** A model whose weights are on a device. */
 export interface LoadedModel {
@@ -25,17 +26,24 @@ const CHUNKS = [128, 16, 1] as const;
 /** Tokens that a cache holds at first; it doubles when it is full. */
 const FIRST_CAPACITY = 256;
 
-/** One or more texts that advance together. */
+/** One or more texts that advance together, each at its own position. */
 export interface Session {
-  /** Tokens so far. */
+  /** Tokens so far, of the longest text. */
   readonly position: number;
-  /** Bytes of state that the tokens so far have left behind. */
+  /** Bytes of state that so many tokens of every text leave behind. */
   readonly stateBytes: number;
   /**
    * Takes more tokens of every text, ids [batch][count], and returns the logits after the last,
-   * [batch, vocabulary].
+   * [batch, vocabulary]. A text that is `undefined` rests: its state is lost, its logits mean
+   * nothing.
    */
-  advance(ids: readonly ArrayLike<number>[]): Promise<Float32Array>;
+  advance(ids: readonly (ArrayLike<number> | undefined)[]): Promise<Float32Array>;
+  /** The state of a text, to go on from elsewhere. */
+  save(text: number): Promise<TextState>;
+  /** Puts a text into a state, whatever it was before. */
+  restore(text: number, state: TextState): Promise<void>;
+  /** Puts a text back to before its first token. */
+  reset(text: number): void;
   free(): void;
 }
 
@@ -46,14 +54,17 @@ interface Step {
   readonly ids: Memory;
   readonly cosine: Memory;
   readonly sine: Memory;
-  /** From the first set of states to the second, and back. */
-  readonly run: readonly [Executable, Executable];
+  /** From the first set of states to the second, and back; one where they are the same. */
+  readonly run: readonly Executable[];
 }
 
 const isCache = (spec: ModelSpec, layer: number) => spec.mixers[layer].kind === "attention";
+/** Whether a state is written in place: caches are, and the kernels of the recurrences allow it. */
+const isInPlace = (spec: ModelSpec, layer: number, name: string) =>
+  isCache(spec, layer) || name === "wkv";
 
 /**
- * Starts a session; the state is that before any token.
+ * Starts a session of so many texts; the states are those before any token.
  * @param from tokens that count as taken, of which states and caches hold nothing but zeros: the time
  * of the next ones is what it would be after a text of that length
  */
@@ -64,21 +75,24 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
   const frequencies = rotaryFrequencies(config);
   const logitsMemory = device.allocate(4 * batch * config.vocabSize);
   const start = device.allocate(4 * batch);
-  let position = from;
+  const positions = new Array<number>(batch).fill(from);
   let capacity = FIRST_CAPACITY;
   while (capacity < from) capacity *= 2;
-  /** Which of the two sets holds the present state. */
-  let present: 0 | 1 = 0;
+  /** Which of the sets holds the present state. */
+  let present = 0;
   let steps = new Map<number, Step>();
 
   const shapes = (layer: number, tokens = capacity) =>
     mixerStateShapes(config, mixers[layer], batch, tokens);
-  const makeStates = (): [States, States] => {
+  const makeStates = (): readonly States[] => {
+    let same = true;
     const make = (other?: States): States =>
       mixers.map((_, layer) => {
-        // Caches are written in place, so both sets share them.
-        if (other !== undefined && isCache(spec, layer)) return other[layer];
         const entries = Object.entries(shapes(layer)).map(([name, shape]) => {
+          if (other !== undefined && isInPlace(spec, layer, name)) {
+            return [name, other[layer][name]];
+          }
+          if (other !== undefined) same = false;
           const memory = device.allocate(4 * size(shape));
           device.clear(memory);
           return [name, memory];
@@ -86,19 +100,18 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
         return Object.fromEntries(entries);
       });
     const first = make();
-    return [first, make(first)];
+    const second = make(first);
+    return same ? [first] : [first, second];
   };
   let states = makeStates();
   const freeStates = () => {
-    states[0].forEach((own) => Object.values(own).forEach(device.free));
-    states[1].forEach((own, layer) => {
-      if (!isCache(spec, layer)) Object.values(own).forEach(device.free);
-    });
+    const memories = states.flatMap((set) => set.flatMap((own) => Object.values(own)));
+    new Set(memories).forEach(device.free);
   };
 
   const compile = (length: number): Step => {
     const ids = g.input("ids", [batch, length], "i32");
-    const tables = [1, length, half];
+    const tables = [batch, length, half];
     const cosine = g.input("cosine", tables);
     const sine = g.input("sine", tables);
     const stateInputs = mixers.map((_, layer) =>
@@ -124,8 +137,8 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
     const names = output.states.map((own) => Object.keys(own));
     const memory = {
       ids: device.allocate(4 * batch * length),
-      cosine: device.allocate(4 * length * half),
-      sine: device.allocate(4 * length * half),
+      cosine: device.allocate(4 * batch * length * half),
+      sine: device.allocate(4 * batch * length * half),
     };
     const bind = (from: States, to: States) =>
       device.compile(results, {
@@ -145,7 +158,7 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
     return {
       length,
       ...memory,
-      run: [bind(states[0], states[1]), bind(states[1], states[0])],
+      run: states.map((from, i) => bind(from, states[(i + 1) % states.length])),
     };
   };
   const freeSteps = () => {
@@ -156,6 +169,36 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
     steps = new Map();
   };
 
+  /** The memory of one text's part of a state; texts come first in every state. */
+  const partOf = (memory: Memory, text: number) => {
+    const bytes = memory.bytes / batch;
+    return memory.slice(text * bytes, bytes);
+  };
+  const save = async (text: number): Promise<TextState> => {
+    const layers = states[present].map(async (own): Promise<LayerState> => {
+      const parts = Object.entries(own).map(async ([name, memory]) => {
+        const part = partOf(memory, text);
+        const values = new Float32Array(part.bytes / 4);
+        await device.read(part, values);
+        return [name, values];
+      });
+      return Object.fromEntries(await Promise.all(parts));
+    });
+    return { position: positions[text], layers: await Promise.all(layers) };
+  };
+  const put = (text: number, state: TextState) => {
+    positions[text] = state.position;
+    state.layers.forEach((layer, index) =>
+      Object.entries(layer).forEach(([name, values]) => {
+        const memory = partOf(states[present][index][name], text);
+        const fitting = isCache(spec, index)
+          ? fitCache(values, shapes(index)[name].slice(1))
+          : values;
+        device.write(memory, fitting);
+      })
+    );
+  };
+
   /** Moves the caches into larger ones. */
   const grow = async (needed: number) => {
     let larger = capacity;
@@ -164,73 +207,62 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
       stateSize(shapes(layer, larger)) > stateSize(shapes(layer))
     );
     if (!grows) return;
-    const old = states[present];
-    const kept = await Promise.all(old.map(async (own, layer) => {
-      const entries = Object.entries(shapes(layer)).map(async ([name, shape]) => {
-        const values = new Float32Array(size(shape));
-        await device.read(own[name], values);
-        return { name, values, rows: shape[2] };
-      });
-      return await Promise.all(entries);
-    }));
+    const kept = await Promise.all(positions.map((_, text) => save(text)));
     freeSteps();
     freeStates();
     capacity = larger;
     states = makeStates();
     present = 0;
-    kept.forEach((own, layer) =>
-      own.forEach(({ name, values, rows }) => {
-        const memory = states[0][layer][name];
-        if (!isCache(spec, layer)) return device.write(memory, values);
-        // A head's rows stay first: a cache that still grows is not yet a ring.
-        const [, , newRows, width] = shapes(layer)[name];
-        const part = rows * width;
-        for (let head = 0; head * part < values.length; head++) {
-          const target = memory.slice(4 * head * newRows * width, 4 * part);
-          device.write(target, values.subarray(head * part, (head + 1) * part));
-        }
-      })
-    );
+    kept.forEach((state, text) => put(text, state));
   };
 
-  const take = (ids: readonly ArrayLike<number>[], from: number, length: number) => {
+  const take = (
+    ids: readonly (ArrayLike<number> | undefined)[],
+    from: number,
+    length: number,
+  ) => {
     const step = steps.get(length) ?? compile(length);
     steps.set(length, step);
-    const positions = Array.from({ length }, (_, i) => position + i);
-    const { cosine, sine } = rotaryTables(frequencies, positions);
+    const ahead = positions.flatMap((at) => Array.from({ length }, (_, i) => at + i));
+    const { cosine, sine } = rotaryTables(frequencies, ahead);
     const flat = new Int32Array(batch * length);
     ids.forEach((text, b) => {
-      for (let i = 0; i < length; i++) flat[b * length + i] = text[from + i];
+      for (let i = 0; i < length; i++) flat[b * length + i] = text?.[from + i] ?? 0;
     });
     device.write(step.ids, flat);
     device.write(step.cosine, cosine);
     device.write(step.sine, sine);
-    device.write(start, new Int32Array(batch).fill(position));
+    device.write(start, Int32Array.from(positions));
     step.run[present].run();
-    present = present === 0 ? 1 : 0;
-    position += length;
+    present = (present + 1) % states.length;
+    ids.forEach((text, b) => positions[b] = text === undefined ? 0 : positions[b] + length);
   };
+  const furthest = () => Math.max(...positions);
 
   return {
     get position() {
-      return position;
+      return furthest();
     },
     get stateBytes() {
-      return stateBytes(spec, batch, position);
+      return stateBytes(spec, batch, furthest());
     },
     advance: async (ids) => {
-      const count = ids[0].length;
-      if (ids.length !== batch || count === 0 || ids.some((text) => text.length !== count)) {
+      const texts = ids.filter((text) => text !== undefined);
+      const count = texts[0]?.length ?? 0;
+      if (ids.length !== batch || count === 0 || texts.some((text) => text.length !== count)) {
         throw new Error(`session: expected ${batch} texts of one length above 0`);
       }
-      for (const text of ids) {
+      for (const text of texts) {
         for (let i = 0; i < count; i++) {
           if (!(text[i] >= 0 && text[i] < config.vocabSize)) {
             throw new RangeError(`session: id ${text[i]}, expected 0 … ${config.vocabSize - 1}`);
           }
         }
       }
-      await grow(position + count);
+      ids.forEach((text, b) => {
+        if (text === undefined) positions[b] = 0;
+      });
+      await grow(furthest() + count);
       for (let from = 0; from < count;) {
         const length = CHUNKS.find((n) => n <= count - from)!;
         take(ids, from, length);
@@ -239,6 +271,17 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
       const logits = new Float32Array(batch * config.vocabSize);
       await device.read(logitsMemory, logits);
       return logits;
+    },
+    save,
+    restore: async (text, state) => {
+      await grow(state.position);
+      put(text, state);
+    },
+    reset: (text) => {
+      positions[text] = 0;
+      for (const own of states[present]) {
+        Object.values(own).forEach((memory) => device.clear(partOf(memory, text)));
+      }
     },
     free: () => {
       freeSteps();

@@ -5,6 +5,7 @@ import { UsageError } from "../flags.ts";
 import { bytesText } from "../table.ts";
 import type { BenchFlags } from "./flags.ts";
 import type { BenchPart, PartContext, PartResult } from "./part.ts";
+import { studentMixer } from "./train.ts";
 
 /** A random teacher, read from disk a layer at a time, and the students of its layers. */
 export const alignPart: BenchPart = {
@@ -14,7 +15,8 @@ export const alignPart: BenchPart = {
 };
 
 function alignBench(flags: BenchFlags, { say, device }: PartContext): Promise<PartResult> {
-  const { mixer, layers, steps, teacher } = flags;
+  const { layers, steps, teacher } = flags;
+  const mixer = studentMixer(flags);
   const [shape = "tiny", ...others] = flags.shape ?? [];
   if (others.length > 0) throw new UsageError("--shape: expected one shape with align");
   return device(async (device) => {

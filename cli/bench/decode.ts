@@ -1,4 +1,4 @@
-/** `deno task bench decode`: time of a token and memory, far beyond the prompt. */
+/** `deno task bench decode --checkpoint C`: time of a token and memory, far beyond the prompt. */
 
 import { benchDecode, type DecodeWindow } from "../../bench/decode.ts";
 import { plotSvg } from "../draw/plot.ts";
@@ -11,6 +11,7 @@ import { checkpointFolder } from "../checkpoints.ts";
 import { UsageError } from "../flags.ts";
 import { standardProgress } from "../progress.ts";
 import { bytesText } from "../table.ts";
+import { measureSpeed } from "./decode_speed.ts";
 import type { BenchFlags } from "./flags.ts";
 import type { BenchPart, PartContext, PartResult, PartTable } from "./part.ts";
 
@@ -45,19 +46,26 @@ function subjectOf(folder: string, { prompt: text, tokens, window }: BenchFlags)
   };
 }
 
-/** Decodes with one model or two, one after the other. */
+/**
+ * Decodes with one model or two, one after the other; without a checkpoint, and where formats or
+ * streams are asked for, tokens/s (decode_speed.ts).
+ */
 export const decodePart: BenchPart = {
   name: "decode",
-  title: "Decoding far beyond a prompt",
-  measure: decodeBench,
+  title: "Decoding",
+  measure: (flags, context) =>
+    flags.checkpoint === undefined || flags.weights !== undefined || flags.streams !== undefined
+      ? measureSpeed(flags, context)
+      : decodeFar(flags.checkpoint, flags, context),
 };
 
-async function decodeBench(flags: BenchFlags, context: PartContext): Promise<PartResult> {
-  const { checkpoint, against, tokens, window, svg } = flags;
+async function decodeFar(
+  checkpoint: string,
+  flags: BenchFlags,
+  context: PartContext,
+): Promise<PartResult> {
+  const { against, tokens, window, svg } = flags;
   const { say } = context;
-  if (checkpoint === undefined) {
-    throw new UsageError("--checkpoint: expected the model that decode measures, found nothing");
-  }
   if (tokens < window) {
     throw new UsageError(`--tokens: expected at least a window of ${window}, found ${tokens}`);
   }

@@ -1,7 +1,9 @@
 /** What `deno task bench` can be told. */
 
 import { type PeerName, PEERS } from "../../bench/peer.ts";
-import { BENCH_MIXERS, type BenchMixer, type ShapeName, SHAPES } from "../../bench/shapes.ts";
+import { DECODE_MIXERS } from "../../bench/random_model.ts";
+import { type ShapeName, SHAPES } from "../../bench/shapes.ts";
+import { WEIGHT_FORMATS } from "../../infer/weights.ts";
 import { deviceFlags } from "../device.ts";
 import {
   absent,
@@ -17,10 +19,9 @@ import {
 } from "../flags.ts";
 
 const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
-const MIXER_NAMES = Object.keys(BENCH_MIXERS) as BenchMixer[];
 
 /** What `--all` measures, in its order. */
-export const PART_NAMES = ["peaks", "matmul", "train", "growth"] as const;
+export const PART_NAMES = ["peaks", "matmul", "train", "decode", "growth"] as const;
 
 /** A part's name. */
 export type PartName = typeof PART_NAMES[number];
@@ -34,16 +35,22 @@ export const benchFlags = {
     "not written",
   ),
   shape: absent(
-    choices("models and batches of `train`, or one of `align`", SHAPE_NAMES),
-    "tiny; --all has three",
+    choices("models and batches of `train`; one of `align` or `decode`", SHAPE_NAMES),
+    "tiny, or smollm for `decode`; --all has three",
   ),
-  mixer: optional(choice("mixer of the student of `train` and `align`", MIXER_NAMES), "rwkv7"),
+  mixer: optional(
+    choice("mixer of the student of `train` and `align`, of the model of `decode`", DECODE_MIXERS),
+    "rwkv7",
+  ),
   stage: absent(choices("stages of `train`", ["1", "2"]), "1; --all has both"),
   steps: optional(
     whole("steps of `train` that are timed at most, and those of `align`", 1, 10000),
     10,
   ),
-  seconds: absent(seconds("time of the timed steps of a turn"), "20; --quick 4"),
+  seconds: absent(
+    seconds("time of the timed steps of a turn of `train`, and of a row of `decode`"),
+    "20; 5 for `decode`; --quick 4 and 1",
+  ),
   turns: absent(whole("turns of ours and of PyTorch's", 1, 100), "3; --quick 1"),
   profile: toggle("also time every kernel of a step of `train`, as DEBUG=2 does"),
   layers: absent(whole("layers of the model of `align`", 1, 1000), "the shape's"),
@@ -61,6 +68,11 @@ export const benchFlags = {
   checkpoint: absent(path("CHECKPOINT", "the model that `decode` measures"), "none"),
   against: absent(path("CHECKPOINT", "another one beside it, its teacher for one"), "none"),
   prompt: optional(text("P", "the text that `decode` begins with"), "The"),
+  weights: absent(
+    choice("how `decode` holds the weights: tokens/s beside the memory's", WEIGHT_FORMATS),
+    "each in turn",
+  ),
+  streams: absent(whole("texts that `decode` writes at a time", 1, 64), "1"),
   tokens: optional(whole("tokens that `decode` writes", 1), 32768),
   window: optional(whole("tokens of which `decode` takes the median", 1), 256),
   svg: absent(path("FILE", "where `decode` or `growth` is drawn"), "not drawn"),

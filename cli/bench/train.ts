@@ -3,7 +3,7 @@
 import type { Peaks } from "../../bench/peaks.ts";
 import { type PeerName, type PeerResult, PEERS, runPeer } from "../../bench/peer.ts";
 import { preparePython } from "../../bench/python.ts";
-import type { ShapeName } from "../../bench/shapes.ts";
+import type { BenchMixer, ShapeName } from "../../bench/shapes.ts";
 import { benchTrain, type StepBench } from "../../bench/train.ts";
 import { debugLevel } from "../debug.ts";
 import { UsageError } from "../flags.ts";
@@ -47,6 +47,7 @@ export const trainPart: BenchPart = {
   title: "Training steps",
   measure: async (flags, context) => {
     const { all, say } = context;
+    studentMixer(flags);
     const shapes = flags.shape ?? (all ? ["tiny", "small", "smollm"] as const : ["tiny"] as const);
     const stages = (flags.stage ?? (all ? ["1", "2"] : ["1"])).map((s) => s === "1" ? 1 : 2);
     const peers = flags.vs ?? (all ? Object.keys(PEERS) as PeerName[] : []);
@@ -67,6 +68,14 @@ export const trainPart: BenchPart = {
   },
 };
 
+/** What every layer of the student has. */
+export function studentMixer({ mixer }: BenchFlags): BenchMixer {
+  if (mixer === "attention") {
+    throw new UsageError("--mixer: expected rwkv6 or rwkv7, which students are trained with");
+  }
+  return mixer;
+}
+
 function check(shapes: readonly ShapeName[], { mixer }: BenchFlags): void {
   if (mixer !== "rwkv7") {
     throw new UsageError("--vs: expected --mixer rwkv7, which PyTorch is measured with");
@@ -83,7 +92,8 @@ async function inTurn(
   flags: BenchFlags,
   { all, threads, say, device }: PartContext,
 ): Promise<Measured> {
-  const { mixer, steps, quick } = flags;
+  const { steps, quick } = flags;
+  const mixer = studentMixer(flags);
   const seconds = flags.seconds ?? (quick ? 4 : 20);
   const turns = flags.turns ?? (quick || peers.length === 0 ? 1 : 3);
   const profile = flags.profile || debugLevel() >= 2;

@@ -1,8 +1,10 @@
 /** Links a program: addresses for its operands, and the barriers that it cannot do without. */
 
+import { tensorBytes } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
 import type { Launch, OperandMemory, Program } from "../../kernels/program.ts";
 import type { Bindings } from "../device.ts";
+import { expandedColumns } from "../../kernels/matmul_shape.ts";
 import type { GemmCall } from "./blas.ts";
 import type { CpuMemory } from "./memory.ts";
 import type { LaunchText } from "./player.ts";
@@ -21,14 +23,14 @@ interface Range {
 }
 
 function check(program: Program, { inputs, results }: Bindings): void {
-  const problems = program.inputs.flatMap(({ name, shape }) => {
-    const bytes = 4 * shape.reduce((n, m) => n * m, 1);
+  const problems = program.inputs.flatMap(({ name, shape, dtype }) => {
+    const bytes = tensorBytes(shape, dtype);
     const bound = inputs[name];
     if (bound === undefined) return [`input ${name} [${shape.join(", ")}] has no memory`];
     return bound.bytes === bytes ? [] : [`input ${name}: ${bound.bytes} bytes, expected ${bytes}`];
   });
-  program.roots.forEach(({ shape, through }, i) => {
-    const bytes = 4 * shape.reduce((n, m) => n * m, 1);
+  program.roots.forEach(({ shape, dtype, through }, i) => {
+    const bytes = tensorBytes(shape, dtype);
     const shared = through === undefined ? undefined : inputs[through] as CpuMemory | undefined;
     if (shared !== undefined && shared.address !== (results[i] as CpuMemory).address) {
       problems.push(`result ${i}: expected the memory of ${through}, which it is written through`);
@@ -71,38 +73,69 @@ export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefi
 const overlaps = (a: Range, list: readonly Range[]) =>
   list.some((b) => a.begin < b.end && b.begin < a.end);
 
-/** Addresses and barriers: a launch waits where it touches what an unfinished one writes. */
+/** What launches touch that some thread may not have finished. */
+interface Unfinished {
+  written: Range[];
+  read: Range[];
+}
+
+/** Bytes and operations below which a launch takes less time than threads take to meet. */
+const ALONE_WORK = 32768;
+
+/** What a launch runs, and in how many pieces. */
+type Work = Pick<LaunchText, "kernel" | "items" | "grain" | "alone">;
+
+/** A product for the library, or a kernel of our own. */
+function workOf({ kernel: launched }: Launch, { kernel, threads, blas }: LinkContext): Work {
+  const { matmul, expansion, key, items, bytes, flops } = launched;
+  const call = blas && matmul !== undefined ? gemmCall(matmul, threads) : undefined;
+  if (call === undefined) {
+    // One piece, or too little to share.
+    const alone = items === 1 || bytes + flops <= ALONE_WORK;
+    // A few pieces a thread, so that one that is held up does not hold up all.
+    const grain = alone ? items : Math.max(1, Math.ceil(items / (threads * 4)));
+    return { kernel: kernel(key), items, grain, alone };
+  }
+  if (expansion === undefined) {
+    const parts = Math.ceil(call.m / call.rows);
+    return { kernel: call, items: parts, grain: 1, alone: parts === 1 };
+  }
+  const columns = expandedColumns(matmul!, threads);
+  const expanded = { ...call, rows: call.m, columns, expansion: kernel(expansion.key) };
+  const parts = Math.ceil(call.n / columns);
+  return { kernel: expanded, items: parts, grain: 1, alone: parts === 1 };
+}
+
+/**
+ * Addresses and barriers: a launch waits where it touches what an unfinished one writes. Launches
+ * that the first thread does alone are in order among themselves.
+ */
 export function linkLaunches(
   program: Program,
   bindings: Bindings,
-  { arena, kernel, threads, blas }: LinkContext,
+  context: LinkContext,
 ): LaunchText[] {
   check(program, bindings);
-  let written: Range[] = [];
-  let read: Range[] = [];
+  const nothing = (): Unfinished => ({ written: [], read: [] });
+  let [shared, first] = [nothing(), nothing()];
   return program.launches.map((launch: Launch): LaunchText => {
-    const bases = launch.operands.map((operand) => addressOf(operand, bindings, arena));
+    const bases = launch.operands.map((operand) => addressOf(operand, bindings, context.arena));
     const ranges = bases.map((begin, i) => ({ begin, end: begin + launch.operands[i].bytes }));
     const reads = ranges.slice(0, launch.firstWritten);
     const writes = ranges.slice(launch.firstWritten);
     if (launch.kernel.inPlace !== undefined) {
       writes.push(...launch.kernel.inPlace.map((i) => ranges[i]));
     }
-    const waits = reads.some((r) => overlaps(r, written)) ||
+    const touches = ({ written, read }: Unfinished) =>
+      reads.some((r) => overlaps(r, written)) ||
       writes.some((w) => overlaps(w, written) || overlaps(w, read));
-    if (waits) [written, read] = [[], []];
-    written.push(...writes);
-    read.push(...reads);
+    const work = workOf(launch, context);
+    const waits = touches(shared) || !work.alone && touches(first);
+    if (waits) [shared, first] = [nothing(), nothing()];
+    const unfinished = work.alone ? first : shared;
+    unfinished.written.push(...writes);
+    unfinished.read.push(...reads);
     const operands = bases.map((address, i) => address + launch.operands[i].offset);
-    const call = blas && launch.kernel.matmul !== undefined
-      ? gemmCall(launch.kernel.matmul, threads)
-      : undefined;
-    if (call !== undefined) {
-      return { kernel: call, operands, items: Math.ceil(call.m / call.rows), grain: 1, waits };
-    }
-    const { items, key } = launch.kernel;
-    // A few pieces a thread, so that one that is held up does not hold up all.
-    const grain = Math.max(1, Math.ceil(items / (threads * 4)));
-    return { kernel: kernel(key), operands, items, grain, waits };
+    return { ...work, operands, waits };
   });
 }

@@ -1,6 +1,7 @@
 /** What every thread of the CPU device does: hold kernels and programs, and play them. */
 
-import { type Blas, type GemmCall, openBlas } from "./blas.ts";
+import { EXPANDED_ROWS } from "../../kernels/weight_rows.ts";
+import { type Blas, type ExpandedGemm, type GemmCall, openBlas } from "./blas.ts";
 import { barrier } from "./control.ts";
 
 /** A kernel as it is sent to the threads. */
@@ -14,11 +15,13 @@ export interface KernelText {
 /** One launch as it is sent to the threads. */
 export interface LaunchText {
   /** A kernel's number, or a matrix product for the BLAS. */
-  readonly kernel: number | GemmCall;
+  readonly kernel: number | GemmCall | ExpandedGemm;
   readonly operands: readonly number[];
   readonly items: number;
   /** Items that a thread takes at a time. */
   readonly grain: number;
+  /** Whether the first thread does all of it. */
+  readonly alone: boolean;
   /** Whether everything before must be finished first. */
   readonly waits: boolean;
 }
@@ -45,6 +48,7 @@ interface Launch {
   readonly run: (begin: number, end: number) => void;
   readonly items: number;
   readonly grain: number;
+  readonly alone: boolean;
   readonly waits: boolean;
 }
 
@@ -66,7 +70,7 @@ export interface Player {
 
 /** Makes a player for one thread. */
 export function createPlayer(options: PlayerOptions): Player {
-  const { memory, words, threads } = options;
+  const { memory, words, thread, threads } = options;
   const kernels = new Map<number, KernelFunction>();
   const programs = new Map<number, { counters: Int32Array; launches: Launch[] }>();
   const blas: Blas | undefined = options.blas === undefined
@@ -74,10 +78,28 @@ export function createPlayer(options: PlayerOptions): Player {
     : openBlas(options.blas, memory);
   let scratch = 0;
 
-  const launchOf = ({ kernel, operands, items, grain, waits }: LaunchText): Launch => {
+  /** Items are columns of the result: their weights become f32 in this thread's scratch first. */
+  const expandedProduct = (call: ExpandedGemm, [a, b, c]: readonly number[]) => {
+    const expand = kernels.get(call.expansion)!;
+    const part = (item: number) => {
+      const first = item * call.columns;
+      const n = Math.min(call.columns, call.n - first);
+      const begin = first / EXPANDED_ROWS;
+      expand(b, scratch, 0, begin, begin + Math.ceil(n / EXPANDED_ROWS));
+      blas!.gemm({ ...call, n, ldb: call.k }, [a, scratch, c + 4 * first], 0, 1);
+    };
+    return (begin: number, end: number) => {
+      for (let item = begin; item < end; item++) part(item);
+    };
+  };
+
+  const launchOf = ({ kernel, operands, ...rest }: LaunchText): Launch => {
+    if (typeof kernel !== "number" && "expansion" in kernel) {
+      return { run: expandedProduct(kernel, operands), ...rest };
+    }
     if (typeof kernel !== "number") {
       const run = (begin: number, end: number) => blas!.gemm(kernel, operands, begin, end);
-      return { run, items, grain, waits };
+      return { run, ...rest };
     }
     const call = kernels.get(kernel)!;
     const args = [...operands, scratch, 0, 0];
@@ -86,7 +108,22 @@ export function createPlayer(options: PlayerOptions): Player {
       args[args.length - 1] = end;
       call.apply(null, args);
     };
-    return { run, items, grain, waits };
+    return { run, ...rest };
+  };
+
+  /** Takes items of a launch as long as there are any. */
+  const share = (
+    launch: number,
+    { run, items, grain }: Launch,
+    counters: Int32Array,
+  ) => {
+    for (
+      let begin = Atomics.add(counters, launch, grain);
+      begin < items;
+      begin = Atomics.add(counters, launch, grain)
+    ) {
+      run(begin, Math.min(begin + grain, items));
+    }
   };
 
   return {
@@ -114,16 +151,11 @@ export function createPlayer(options: PlayerOptions): Player {
       const { counters, launches } = programs.get(id)!;
       let barriers = 0;
       for (let i = 0; i < launches.length; i++) {
-        const { run, items, grain, waits } = launches[i];
+        const { run, items, alone, waits } = launches[i];
         if ((waits || seconds !== undefined) && threads > 1) barrier(words, threads, ++barriers);
         const start = seconds === undefined ? 0 : performance.now();
-        for (
-          let begin = Atomics.add(counters, i, grain);
-          begin < items;
-          begin = Atomics.add(counters, i, grain)
-        ) {
-          run(begin, Math.min(begin + grain, items));
-        }
+        if (!alone) share(i, launches[i], counters);
+        else if (thread === 0) run(0, items);
         if (seconds !== undefined) {
           if (threads > 1) barrier(words, threads, ++barriers);
           seconds[i] += (performance.now() - start) / 1000;

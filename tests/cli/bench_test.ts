@@ -116,21 +116,47 @@ Deno.test("bench decode: two models side by side, by position, drawn", async () 
   }
 });
 
+Deno.test("bench decode: formats and streams beside a plain read", async () => {
+  const words = ["decode", "--shape", "quickstart", "--seconds", "0", "--json"];
+  const [all, one] = [bench(...words), bench(...words, "--weights", "q8_0", "--streams", "3")];
+  const stories = bench("decode", "--checkpoint", STORIES, "--weights", "bf16", "--seconds", "0");
+  const { rows } = jsonOf(await all);
+  assertEquals(rows.map((row: { weights: string }) => row.weights), [
+    "f32",
+    "bf16",
+    "q8_0",
+    "q4_0",
+  ]);
+  const bytes = rows.map((row: { bytes: number }) => row.bytes);
+  assert(bytes[0] > bytes[1] && bytes[1] > bytes[2] && bytes[2] > bytes[3]);
+  for (const { tokensPerSecond, gigabytesPerSecond, share, bytes, ...row } of rows) {
+    const found = gigabytesPerSecond / (tokensPerSecond * bytes / 1e9);
+    assert(Math.abs(found - 1) < 1e-9);
+    assert(Math.abs(share - gigabytesPerSecond / row.readGigabytesPerSecond) < 1e-9);
+  }
+  assertEquals(jsonOf(await one).rows.map((row: { streams: number }) => row.streams), [3]);
+  const { stdout } = await stories;
+  assertMatch(
+    stdout,
+    /^weights +streams +prompt tokens\/s +tokens\/s +read a token +GB\/s +plain read +share$/m,
+  );
+  assertMatch(stdout, /^bf16 +1 +\d+ +[\d.]+ +[\d.]+ [KM]iB +[\d.]+ +[\d.]+ +\d+ %$/m);
+});
+
 Deno.test("bench refuses what it cannot measure", async () => {
   const what = bench("sort");
-  const none = bench("decode");
   assertRefused(
     await what,
-    'WHAT: expected peaks, matmul, train, growth, decode or align, or --all, found "sort"',
+    'WHAT: expected peaks, matmul, train, decode, growth or align, or --all, found "sort"',
   );
   assertRefused(await bench(), "or --all, found nothing");
   assertRefused(await bench("train", "--all"), 'expected nothing beside --all, found "train"');
   assertRefused(await bench("train", "--out", "x.md"), "--out: expected --all beside it");
   assertRefused(
     await bench("--all", "--only", "peaks,sleep"),
-    '--only: expected peaks or matmul or train or growth, several with commas, found "sleep"',
+    "--only: expected peaks or matmul or train or decode or growth, several with commas, " +
+      'found "sleep"',
   );
-  assertRefused(await none, "--checkpoint: expected the model that decode measures, found nothing");
   const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
   assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
   const missing = bench("decode", "--checkpoint", "no/such/folder");
@@ -146,4 +172,6 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");
   const small = bench("train", "--shape", "quickstart,tiny", "--vs", "torch,torch-keep");
   assertRefused(await small, "--vs: expected --shape tiny, small or smollm");
+  const attention = bench("train", "--mixer", "attention");
+  assertRefused(await attention, "--mixer: expected rwkv6 or rwkv7");
 });

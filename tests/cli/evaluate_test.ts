@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { evaluate } from "../../infer/evaluate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
@@ -41,6 +41,20 @@ Deno.test("evaluate: tokens, loss, perplexity, bits per byte", async () => {
   for (const row of ["tokens +\\d+", "loss +\\d", "perplexity +\\d", "bits per byte +\\d"]) {
     assertMatch(table.stdout, new RegExp(`^${row}`, "m"));
   }
+});
+
+Deno.test("evaluate: weights in fewer bits are a little worse", async () => {
+  using own = temporaryFolder();
+  const file = `${own.folder}/story.txt`;
+  Deno.writeTextFileSync(file, TEXT);
+  const [f32, q4] = (await Promise.all(
+    ["f32", "q4_0"].map((weights) =>
+      runTask("evaluate", STORIES, "--text", file, "--weights", weights, "--json")
+    ),
+  )).map((result) => jsonOf(result));
+  assertEquals([f32.weights, q4.weights], ["f32", "q4_0"]);
+  const change = Math.abs(q4.loss / f32.loss - 1);
+  assert(change > 0 && change < 0.2, `${change}`);
 });
 
 Deno.test("evaluate: a short text is one window", async () => {

@@ -153,3 +153,57 @@ Deno.test("generate: checkpoints that are none", async () => {
     assert(result.stderr.trimEnd().split("\n").length <= 22, `${name}: one clear error`);
   }
 });
+
+Deno.test("generate: prompts of a file, several at a time, each as it is alone", async () => {
+  using own = temporaryFolder();
+  const file = `${own.folder}/prompts.txt`;
+  const prompts = [PROMPT, "The dog", "Lily wanted"];
+  Deno.writeTextFileSync(file, `${prompts.join("\n\n")}\n`);
+  const flags = ["--tokens", "20", "--temperature", "0.7", "--threads", "1", "--blas", "none"];
+  const many = ["--prompts", file, "--streams", "2", "--seed", "3"];
+  const [people, json, ...alone] = await Promise.all([
+    runTask("generate", STORIES, ...many, ...flags),
+    runTask("generate", STORIES, ...many, ...flags, "--json"),
+    ...prompts.map((prompt, i) =>
+      runTask("generate", STORIES, "--prompt", prompt, "--seed", `${3 + i}`, ...flags, "--json")
+    ),
+  ]);
+  const { texts, tokens, streams } = jsonOf(json);
+  const expected = alone.map((result) => {
+    const { prompt, text, promptIds, ids } = jsonOf(result);
+    return { prompt, text, promptIds, ids };
+  });
+  assertEquals(texts, expected);
+  assertEquals([tokens, streams], [60, 2]);
+  assertEquals(people.stdout, expected.map(({ text }, i) => `[${i + 1}] ${text}\n`).join(""));
+  assertMatch(people.stderr, /^3 texts, 60 tokens, [\d.]+ tokens\/s$/m);
+});
+
+Deno.test("generate: weights in every format", async () => {
+  const written = await Promise.all(["f32", "bf16", "q8_0", "q4_0"].map(async (weights) => {
+    const flags = ["--prompt", PROMPT, "--tokens", "16", "--weights", weights, "--json"];
+    const report = jsonOf(await runTask("generate", STORIES, ...flags));
+    assertEquals(report.weights, weights);
+    return report.text as string;
+  }));
+  assert(written.every((text) => text.startsWith(PROMPT)));
+  // Eight bits and more change nothing of this text.
+  assertEquals(new Set(written.slice(0, 3)).size, 1);
+});
+
+Deno.test("generate: one prompt or a file of them", async () => {
+  using own = temporaryFolder();
+  const empty = `${own.folder}/empty.txt`;
+  Deno.writeTextFileSync(empty, "\n\n");
+  const run = (...flags: string[]) => runTask("generate", STORIES, ...flags);
+  const none = run();
+  const both = run("--prompt", "a", "--prompts", empty);
+  const lines = run("--prompts", empty);
+  const streams = run("--prompt", "a", "--streams", "2");
+  const format = run("--prompt", "a", "--weights", "q5_0");
+  assertRefused(await none, "--prompt, --prompts: expected one of the two, found neither");
+  assertRefused(await both, "--prompt, --prompts: expected one of the two, found both");
+  assertRefused(await lines, `${empty}: expected a prompt a line, found no line with text`);
+  assertRefused(await streams, "--streams: expected --prompts, of which so many are written");
+  assertRefused(await format, '--weights: expected f32 or bf16 or q8_0 or q4_0, found "q5_0"');
+});
