@@ -4,13 +4,13 @@ import { schedule } from "../../graph/schedule.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import { buildProgram, type Program } from "../../kernels/program.ts";
-import { MAX_PAGES, renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
 import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
-import { type CpuMemory, piece } from "./memory.ts";
+import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
@@ -22,6 +22,11 @@ export interface CpuOptions {
   readonly threads?: number;
   /** `auto` uses a BLAS where one is found, `none` never, a path that library. */
   readonly blas?: "auto" | "none" | string;
+  /**
+   * Bytes that it may have to hold, 4 GiB by default. For more, kernels address memory with 64
+   * bits, and reach 16 GiB.
+   */
+  readonly memory?: number;
 }
 
 async function startWorker(start: PlayerOptions): Promise<Worker> {
@@ -43,10 +48,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   const wanted = options.blas ?? "auto";
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
   const features = wasmFeatures();
-  const memory = new WebAssembly.Memory({ initial: 64, maximum: MAX_PAGES, shared: true });
-  const heap = createHeap(memory);
+  const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
+  const shared = createMemory(addresses);
+  const { memory } = shared;
+  const heap = createHeap(shared);
   const words = new Int32Array(new SharedArrayBuffer(4 * WORDS.count));
-  const base = { memory, words, threads, blas };
+  const base = { ...shared, words, threads, blas };
   const player = createPlayer({ ...base, thread: 0 });
   const workers = await Promise.all(
     Array.from({ length: threads - 1 }, (_, i) => startWorker({ ...base, thread: i + 1 })),
@@ -80,7 +87,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     const texts: KernelText[] = [];
     for (const kernel of list) {
       if (kernels.has(kernel.key)) continue;
-      const code = renderWasm(kernel.code(), features);
+      const code = renderWasm(kernel.code(), features, addresses);
       const address = heap.allocate(code.length);
       new Uint8Array(memory.buffer, address, code.length).set(code);
       kernels.set(kernel.key, kernels.size);

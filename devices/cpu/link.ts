@@ -71,6 +71,19 @@ export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefi
 const overlaps = (a: Range, list: readonly Range[]) =>
   list.some((b) => a.begin < b.end && b.begin < a.end);
 
+/** Kernels count the bytes from the start of a tensor in 32 bits, signed. */
+const OPERAND_LIMIT = 2 ** 31;
+
+/** Refuses a launch of which a kernel would not reach all operands. */
+function checkReach({ label, operands }: Launch): void {
+  const large = operands.find(({ bytes }) => bytes >= OPERAND_LIMIT);
+  if (large === undefined) return;
+  throw new RangeError(
+    `cpu: ${label}: a tensor of ${large.bytes} bytes, kernels reach 2 GiB of one; ` +
+      "a smaller batch or accumulation make activations smaller",
+  );
+}
+
 /** Addresses and barriers: a launch waits where it touches what an unfinished one writes. */
 export function linkLaunches(
   program: Program,
@@ -100,6 +113,7 @@ export function linkLaunches(
     if (call !== undefined) {
       return { kernel: call, operands, items: Math.ceil(call.m / call.rows), grain: 1, waits };
     }
+    checkReach(launch);
     const { items, key } = launch.kernel;
     // A few pieces a thread, so that one that is held up does not hold up all.
     const grain = Math.max(1, Math.ceil(items / (threads * 4)));

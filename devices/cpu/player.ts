@@ -2,6 +2,7 @@
 
 import { type Blas, type GemmCall, openBlas } from "./blas.ts";
 import { barrier } from "./control.ts";
+import type { SharedMemory } from "./memory.ts";
 
 /** A kernel as it is sent to the threads. */
 export interface KernelText {
@@ -32,8 +33,7 @@ export interface ProgramText {
 }
 
 /** What a thread needs to know of its device. */
-export interface PlayerOptions {
-  readonly memory: WebAssembly.Memory;
+export interface PlayerOptions extends SharedMemory {
   readonly words: Int32Array;
   readonly thread: number;
   readonly threads: number;
@@ -48,7 +48,7 @@ interface Launch {
   readonly waits: boolean;
 }
 
-type KernelFunction = (...args: number[]) => void;
+type KernelFunction = (...args: (number | bigint)[]) => void;
 
 /** A thread's kernels and programs. */
 export interface Player {
@@ -66,7 +66,7 @@ export interface Player {
 
 /** Makes a player for one thread. */
 export function createPlayer(options: PlayerOptions): Player {
-  const { memory, words, threads } = options;
+  const { memory, addresses, words, threads } = options;
   const kernels = new Map<number, KernelFunction>();
   const programs = new Map<number, { counters: Int32Array; launches: Launch[] }>();
   const blas: Blas | undefined = options.blas === undefined
@@ -80,7 +80,8 @@ export function createPlayer(options: PlayerOptions): Player {
       return { run, items, grain, waits };
     }
     const call = kernels.get(kernel)!;
-    const args = [...operands, scratch, 0, 0];
+    const pointers = [...operands, scratch];
+    const args = [...(addresses === "i64" ? pointers.map(BigInt) : pointers), 0, 0];
     const run = (begin: number, end: number) => {
       args[args.length - 2] = begin;
       args[args.length - 1] = end;
