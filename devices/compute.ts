@@ -18,7 +18,7 @@ function inputOf({ node, output }: Tensor): string | undefined {
 export async function compute(
   device: Device,
   tensors: readonly Tensor[],
-  values: Readonly<Record<string, Float32Array | Int32Array>>,
+  values: Readonly<Record<string, Float32Array | Int32Array | Uint8Array>>,
   bindings: Readonly<Record<string, Memory>> = {},
 ): Promise<Float32Array[]> {
   const own: Memory[] = [];

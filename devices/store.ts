@@ -2,38 +2,47 @@
 
 import type { Device, Memory } from "./device.ts";
 import * as g from "../graph/build.ts";
-import { type Shape, size, type Tensor } from "../graph/tensor.ts";
+import { type Shape, size, type Tensor, tensorBytes, type WeightDType } from "../graph/tensor.ts";
+import { decodeWeights, encodeWeights } from "../kernels/weights.ts";
 
-/** A tensor's name and shape. */
+/** A tensor's name and shape, and how it is stored: f32 where nothing is said. */
 export interface NamedShape {
   readonly name: string;
   readonly shape: Shape;
+  readonly dtype?: WeightDType;
 }
 
-/** Where one tensor lies, in elements. */
+/** Where one tensor lies. */
 export interface Placed extends NamedShape {
+  /** In words of four bytes: in elements, where all are f32. */
   readonly offset: number;
+  /** Elements. */
   readonly size: number;
 }
 
-/** Every tensor starts at a multiple of this many elements: a cache line. */
+/** Every tensor starts at a multiple of this many words: a cache line. */
 export const STEP = 16;
-/** The whole is a multiple of this many elements, so that norms can go by rows. */
+/** The whole is a multiple of this many words, so that norms can go by rows. */
 export const ROW = 1024;
 
 /** A layout of named tensors, without memory. */
 export interface Layout {
   readonly tensors: readonly Placed[];
-  /** Elements of the whole, padding included. */
+  /** Words of the whole, padding included. */
   readonly size: number;
 }
+
+/** Bytes of a tensor. */
+const placedBytes = ({ shape, dtype }: NamedShape) => tensorBytes(shape, dtype ?? "f32");
 
 /** Places tensors one after another. */
 export function layoutOf(tensors: readonly NamedShape[]): Layout {
   let offset = 0;
-  const placed = tensors.map(({ name, shape }) => {
-    const at = { name, shape, offset, size: size(shape) };
-    offset += Math.ceil(at.size / STEP) * STEP;
+  const placed = tensors.map((tensor): Placed => {
+    const { name, shape, dtype } = tensor;
+    const stored = dtype === undefined ? {} : { dtype };
+    const at = { name, shape, ...stored, offset, size: size(shape) };
+    offset += Math.ceil(placedBytes(tensor) / 4 / STEP) * STEP;
     return at;
   });
   return { tensors: placed, size: Math.max(ROW, Math.ceil(offset / ROW) * ROW) };
@@ -45,7 +54,12 @@ export interface Store {
   readonly memory: Memory;
   /** The memory of one tensor. */
   at(name: string): Memory;
+  /**
+   * Writes a tensor, as the layout has it stored.
+   * @throws RangeError for a value that its type does not hold.
+   */
   write(name: string, values: Float32Array): void;
+  /** The numbers of a tensor, as they are stored. */
   read(name: string): Promise<Float32Array>;
   free(): void;
 }
@@ -61,8 +75,8 @@ export function createStore(device: Device, layout: Layout): Store {
     return found;
   };
   const at = (name: string) => {
-    const { offset, size } = place(name);
-    return memory.slice(4 * offset, 4 * size);
+    const placed = place(name);
+    return memory.slice(4 * placed.offset, placedBytes(placed));
   };
   return {
     layout,
@@ -72,10 +86,17 @@ export function createStore(device: Device, layout: Layout): Store {
       if (values.length !== place(name).size) {
         throw new Error(`${name}: expected ${place(name).size} values, found ${values.length}`);
       }
-      device.write(at(name), values);
+      const { shape, dtype } = place(name);
+      device.write(at(name), dtype === undefined ? values : encodeWeights(dtype, values, shape));
     },
     read: async (name) => {
-      const values = new Float32Array(place(name).size);
+      const { shape, size, dtype } = place(name);
+      if (dtype !== undefined) {
+        const bytes = new Uint8Array(tensorBytes(shape, dtype));
+        await device.read(at(name), bytes);
+        return decodeWeights(dtype, bytes, shape);
+      }
+      const values = new Float32Array(size);
       await device.read(at(name), values);
       return values;
     },
@@ -85,7 +106,9 @@ export function createStore(device: Device, layout: Layout): Store {
 
 /** Graph inputs for a store's tensors, under a prefix that keeps two models apart. */
 export function storeInputs(layout: Layout, prefix: string): ReadonlyMap<string, Tensor> {
-  return new Map(layout.tensors.map(({ name, shape }) => [name, g.input(prefix + name, shape)]));
+  return new Map(
+    layout.tensors.map(({ name, shape, dtype }) => [name, g.input(prefix + name, shape, dtype)]),
+  );
 }
 
 /** Bindings for `storeInputs`. */

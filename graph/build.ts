@@ -6,21 +6,29 @@
 import {
   type BinaryFunction,
   type DType,
+  isBlocked,
+  isWeight,
   type Op,
   sameShape,
   type Shape,
   size,
   type Tensor,
   type UnaryFunction,
+  WEIGHT_BLOCK,
 } from "./tensor.ts";
-import { checkReal, fail, node, nodes } from "./node.ts";
+import { checkNoWeight, checkReal, fail, node, nodes } from "./node.ts";
 
 export { node, nodes };
 export * from "./layers.ts";
 
-/** A value from outside. */
+/** A value from outside. Weights in fewer bits than f32 are matrices, blocks of 32 in each row. */
 export function input(name: string, shape: Shape, dtype: DType = "f32"): Tensor {
-  return node({ kind: "input", name }, [], shape, dtype);
+  const made = node({ kind: "input", name }, [], shape, dtype);
+  if (isWeight(dtype) && shape.length !== 2) fail("input", [made], "a matrix [rows, columns]");
+  if (isBlocked(dtype) && shape[1] % WEIGHT_BLOCK !== 0) {
+    fail("input", [made], `columns in blocks of ${WEIGHT_BLOCK}`);
+  }
+  return made;
 }
 
 /** One number, in every element of a shape. */
@@ -39,8 +47,10 @@ function unary(fn: UnaryFunction, a: Tensor): Tensor {
 }
 
 /** The same values, stored on their own. */
-export const copy = (a: Tensor): Tensor =>
-  node({ kind: "unary", fn: "copy" }, [a], a.shape, a.dtype);
+export function copy(a: Tensor): Tensor {
+  checkNoWeight("copy", [a]);
+  return node({ kind: "unary", fn: "copy" }, [a], a.shape, a.dtype);
+}
 export const neg = (a: Tensor): Tensor => unary("neg", a);
 export const abs = (a: Tensor): Tensor => unary("abs", a);
 export const exp = (a: Tensor): Tensor => unary("exp", a);
@@ -68,6 +78,7 @@ function broadcastShape(op: string, a: Tensor, b: Tensor): Shape {
 /** Repeats axes of size 1 (and adds leading ones) up to a shape. */
 export function expand(a: Tensor, shape: Shape): Tensor {
   if (sameShape(a.shape, shape)) return a;
+  checkNoWeight("expand", [a]);
   const lead = shape.length - a.shape.length;
   const from = lead > 0 ? reshape(a, [...new Array(lead).fill(1), ...a.shape]) : a;
   if (lead < 0 || from.shape.some((n, i) => n !== 1 && n !== shape[i])) {
@@ -81,7 +92,8 @@ type Operand = Tensor | number;
 function binary(fn: BinaryFunction, a: Operand, b: Operand): Tensor {
   const x = typeof a === "number" ? constant(a) : a;
   const y = typeof b === "number" ? constant(b) : b;
-  if (fn !== "equal") checkReal(fn, [x, y]);
+  if (fn === "equal") checkNoWeight(fn, [x, y]);
+  else checkReal(fn, [x, y]);
   const shape = broadcastShape(fn, x, y);
   return node({ kind: "binary", fn }, [expand(x, shape), expand(y, shape)], shape);
 }
@@ -102,6 +114,7 @@ export const after = (a: Tensor, b: Tensor): Tensor => binary("after", a, b);
 
 /** condition ≠ 0 ? a : b. */
 export function select(condition: Tensor, a: Operand, b: Operand): Tensor {
+  checkNoWeight("select", [condition]);
   const branches = [a, b].map((x) => typeof x === "number" ? constant(x) : x);
   checkReal("select", branches);
   for (const branch of branches) {
@@ -143,12 +156,14 @@ export function meanAll(a: Tensor): Tensor {
 /** The same elements in another shape. */
 export function reshape(a: Tensor, shape: Shape): Tensor {
   if (sameShape(a.shape, shape)) return a;
+  checkNoWeight("reshape", [a]);
   if (size(shape) !== size(a.shape)) fail("reshape", [a], `${size(shape)} elements`);
   return node({ kind: "reshape" }, [a], shape, a.dtype);
 }
 
 /** Axes in another order: output axis i is input axis axes[i]. */
 export function permute(a: Tensor, axes: readonly number[]): Tensor {
+  checkNoWeight("permute", [a]);
   const sorted = [...axes].sort((x, y) => x - y);
   if (axes.length !== a.shape.length || sorted.some((axis, i) => axis !== i)) {
     fail("permute", [a], `a permutation of its axes, found ${axes.join(", ")}`);
@@ -159,6 +174,7 @@ export function permute(a: Tensor, axes: readonly number[]): Tensor {
 
 /** Elements begin … end−1 along one axis. */
 export function slice(a: Tensor, axis: number, begin: number, end: number): Tensor {
+  checkNoWeight("slice", [a]);
   const at = axis < 0 ? axis + a.shape.length : axis;
   if (!(at >= 0 && at < a.shape.length)) {
     fail("slice", [a], `an axis below ${a.shape.length}, found ${axis}`);
@@ -189,6 +205,7 @@ export function pad(a: Tensor, before: readonly number[], shape: Shape): Tensor 
 /** Tensors one after another along an axis. */
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
   if (parts.length === 0) fail("concat", [], "at least one part");
+  checkNoWeight("concat", parts);
   const [first] = parts;
   const at = axis < 0 ? axis + first.shape.length : axis;
   if (!(at >= 0 && at < first.shape.length)) {
@@ -208,7 +225,8 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
 /**
  * Matrix product [..., M, K]·[..., K, N] → [..., M, N]. A transposed operand is stored
  * [..., K, M] or [..., N, K]: `matmul(x, weight, { transposeB: true })` is PyTorch's linear.
- * Leading axes must agree, or `b` has none.
+ * Leading axes must agree, or `b` has none. Stored weights are `b`, transposed, and take no gradient
+ * through them.
  */
 export function matmul(
   a: Tensor,
@@ -216,7 +234,11 @@ export function matmul(
   { transposeA = false, transposeB = false }: { transposeA?: boolean; transposeB?: boolean } = {},
 ): Tensor {
   const op: Op = { kind: "matmul", transposeA, transposeB };
-  checkReal("matmul", [a, b]);
+  const stored = isWeight(b.dtype);
+  checkReal("matmul", stored ? [a] : [a, b]);
+  if (stored && (!transposeB || transposeA)) {
+    fail("matmul", [a, b], "a stored weight as b with transposeB, and a as it is");
+  }
   if (a.shape.length < 2 || b.shape.length < 2) fail("matmul", [a, b], "at least two axes each");
   const batch = a.shape.slice(0, -2);
   const [aRows, aColumns] = a.shape.slice(-2);

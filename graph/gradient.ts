@@ -2,8 +2,10 @@
 
 import * as g from "./build.ts";
 
+import { fail } from "./node.ts";
 import {
   describe,
+  isWeight,
   type Node,
   sameShape,
   type Shape,
@@ -29,6 +31,8 @@ export function vectorJacobian(
   cotangents: readonly { readonly of: Tensor; readonly gradient: Tensor }[],
   wrt: readonly Tensor[],
 ): Tensor[] {
+  const stored = wrt.filter((t) => isWeight(t.dtype));
+  if (stored.length > 0) fail("gradient", stored, "f32, which takes a gradient");
   const order = topologicalOrder(cotangents.map(({ of }) => of));
   const targets = new Set(wrt.map((t) => t.node));
   const active = new Set<Node>();
@@ -213,6 +217,7 @@ function lossRule(
   kind: "cross_entropy_gradient" | "kl_divergence_gradient",
 ): Gradients {
   const [hidden, head] = node.inputs;
+  if (isWeight(head.dtype)) fail("gradient", [head], "a head in f32, which takes a gradient");
   const [, dHidden, dHead] = g.nodes({ kind }, [...node.inputs, dloss], [
     { shape: dloss.shape, dtype: "f32" },
     { shape: hidden.shape, dtype: "f32" },

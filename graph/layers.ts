@@ -1,6 +1,6 @@
 /** The operations that models are made of, as graph nodes: norms, rotary, attention, RWKV, losses. */
 
-import { checkReal, fail, node, nodes } from "./node.ts";
+import { checkReal, checkWeight, fail, node, nodes } from "./node.ts";
 import { sameShape, type Tensor } from "./tensor.ts";
 
 /** x/√(mean(x²)+ε)·weight over the last axis; weight [width]. */
@@ -36,7 +36,7 @@ export function rotary(x: Tensor, cosine: Tensor, sine: Tensor, inverse = false)
 
 /** Rows of a table [vocabulary, width] for ids [...] → [..., width]. */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
-  if (ids.dtype !== "i32" || table.dtype !== "f32" || table.shape.length !== 2) {
+  if (ids.dtype !== "i32" || table.dtype === "i32" || table.shape.length !== 2) {
     fail("embedding", [table, ids], "a table [vocabulary, width] and i32 ids");
   }
   return node({ kind: "embedding" }, [table, ids], [...ids.shape, table.shape[1]]);
@@ -198,7 +198,8 @@ export function wkv7(inputs: Wkv7Inputs, state: Tensor): { y: Tensor; state: Ten
 }
 
 function checkHead(op: string, hidden: Tensor, head: Tensor): void {
-  checkReal(op, [hidden, head]);
+  checkReal(op, [hidden]);
+  checkWeight(op, [hidden, head], head);
   if (hidden.shape.length !== 2 || head.shape.length !== 2 || hidden.shape[1] !== head.shape[1]) {
     fail(op, [hidden, head], "hidden [tokens, width] and head [vocabulary, width]");
   }

@@ -1,7 +1,7 @@
 /** Which stored tensors share memory: two may where one is last read before the other is written. */
 
 import type { Schedule } from "./step.ts";
-import { type Node, size, type Tensor } from "./tensor.ts";
+import { type Node, type Tensor, tensorBytes } from "./tensor.ts";
 
 /** Every region starts at a multiple of this many bytes: a cache line. */
 export const ALIGNMENT = 64;
@@ -58,7 +58,7 @@ export function planMemory({ steps, roots, partOf }: Schedule): MemoryPlan {
     const region = outputs.get(t.output);
     if (region !== undefined) region.last = at;
     else {
-      const bytes = Math.ceil(4 * size(t.shape) / ALIGNMENT) * ALIGNMENT;
+      const bytes = Math.ceil(tensorBytes(t.shape, t.dtype) / ALIGNMENT) * ALIGNMENT;
       outputs.set(t.output, { bytes, first: at, last: at, offset: 0 });
     }
   };
@@ -86,7 +86,10 @@ export function planMemory({ steps, roots, partOf }: Schedule): MemoryPlan {
 
   return {
     arenaBytes,
-    bytes: (tensor) => 4 * size(home(tensor).shape),
+    bytes: (tensor) => {
+      const { shape, dtype } = home(tensor);
+      return tensorBytes(shape, dtype);
+    },
     place: (tensor) => {
       const t = home(tensor);
       if (t.node.op.kind === "input") return { kind: "input", name: t.node.op.name };

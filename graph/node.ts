@@ -1,6 +1,6 @@
 /** Making nodes, and refusing to. */
 
-import { describe, type DType, type Op, type Shape, type Tensor } from "./tensor.ts";
+import { describe, type DType, isWeight, type Op, type Shape, type Tensor } from "./tensor.ts";
 
 /** Throws what was expected of an operation's inputs. */
 export function fail(op: string, found: readonly Tensor[], expected: string): never {
@@ -10,6 +10,20 @@ export function fail(op: string, found: readonly Tensor[], expected: string): ne
 /** Fails unless all are real numbers. */
 export function checkReal(op: string, found: readonly Tensor[]): void {
   if (found.some((t) => t.dtype !== "f32")) fail(op, found, "f32");
+}
+
+/** Fails for weights in fewer bits than f32, which only products and embeddings read. */
+export function checkNoWeight(op: string, found: readonly Tensor[]): void {
+  if (found.some((t) => isWeight(t.dtype))) {
+    fail(op, found, "no stored weight but as the transposed b of a matmul or an embedding's table");
+  }
+}
+
+/** Fails unless a matrix of weights, [rows, columns], holds real numbers. */
+export function checkWeight(op: string, found: readonly Tensor[], weight: Tensor): void {
+  if (weight.dtype === "i32" || weight.shape.length !== 2) {
+    fail(op, found, "weights [rows, columns] of real numbers");
+  }
 }
 
 /** A node with several outputs. */

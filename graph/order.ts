@@ -1,6 +1,6 @@
 /** The order of steps: any that respects who reads whom, chosen to hold little memory at once. */
 
-import { type Node, size, type Tensor } from "./tensor.ts";
+import { type Node, type Tensor, tensorBytes } from "./tensor.ts";
 import type { Step } from "./step.ts";
 
 /**
@@ -13,7 +13,8 @@ export function orderSteps(
   partOf: ReadonlyMap<Node, Node>,
 ): Step[] {
   const home = (t: Tensor): Node => partOf.get(t.node) ?? t.node;
-  const bytes = (node: Node): number => node.outputs.reduce((n, o) => n + 4 * size(o.shape), 0);
+  const bytes = (node: Node): number =>
+    node.outputs.reduce((n, o) => n + tensorBytes(o.shape, o.dtype), 0);
   const distinct = <T>(list: readonly T[]) => [...new Set(list)];
 
   const waitsFor = new Map<Step, number>();

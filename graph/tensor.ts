@@ -7,8 +7,50 @@
 /** Sizes of a tensor's axes, outermost first. A scalar is `[1]`. */
 export type Shape = readonly number[];
 
-/** Element types inside a program: real numbers and token ids. */
-export type DType = "f32" | "i32";
+/** How the weights of an input may be stored in fewer bits than f32 (kernels/weights.ts). */
+export type WeightDType =
+  /** The upper half of an f32. */
+  | "bf16"
+  /** Blocks of 32 along a row: an f16 scale and 32 signed bytes. */
+  | "q8_0"
+  /** Blocks of 32 along a row: an f16 scale and 32 numbers of four bits. */
+  | "q4_0";
+
+/**
+ * Element types inside a program: real numbers, token ids, and weights that are stored in fewer
+ * bits. Those are inputs, matrices [rows, columns], and are read as the transposed right operand of
+ * a matrix product and as the table of an embedding; all that is computed is f32.
+ */
+export type DType = "f32" | "i32" | WeightDType;
+
+/** Values of a block of `q8_0` and `q4_0`, which share a scale. */
+export const WEIGHT_BLOCK = 32;
+
+/** Whether weights of a type come in blocks with a scale. */
+export const isBlocked = (dtype: DType): dtype is "q8_0" | "q4_0" =>
+  dtype === "q8_0" || dtype === "q4_0";
+
+/** Whether a type is one that only weights are stored in. */
+export const isWeight = (dtype: DType): dtype is WeightDType =>
+  dtype === "bf16" || isBlocked(dtype);
+
+/** Bytes of a tensor. */
+export function tensorBytes(shape: Shape, dtype: DType): number {
+  const elements = size(shape);
+  switch (dtype) {
+    case "f32":
+    case "i32":
+      return 4 * elements;
+    case "bf16":
+      return 2 * elements;
+    case "q8_0":
+      return elements / WEIGHT_BLOCK * (2 + WEIGHT_BLOCK);
+    case "q4_0":
+      return elements / WEIGHT_BLOCK * (2 + WEIGHT_BLOCK / 2);
+    default:
+      return dtype satisfies never;
+  }
+}
 
 /** Pointwise operations on one tensor. */
 export type UnaryFunction =
@@ -147,7 +189,8 @@ export function describe(tensor: Tensor): string {
     : op.kind === "unary" || op.kind === "binary"
     ? op.fn
     : op.kind;
-  return `${name} [${tensor.shape.join(", ")}]`;
+  const dtype = isWeight(tensor.dtype) ? `${tensor.dtype} ` : "";
+  return `${name} ${dtype}[${tensor.shape.join(", ")}]`;
 }
 
 /**

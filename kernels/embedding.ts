@@ -1,5 +1,6 @@
 /** Rows of a table by token id, and the gradient of the table. */
 
+import { tensorBytes, type WeightDType } from "../graph/tensor.ts";
 import type { Kernel } from "./kernel.ts";
 import {
   add,
@@ -19,12 +20,15 @@ import {
   sub,
 } from "./language.ts";
 import { at, eachPlace, F32, type Index, type Pointer, VECTOR } from "./vectors.ts";
+import { anyWeightRow, expandRow } from "./weight_rows.ts";
 
 /** What an embedding kernel is made for: a table [vocabulary, width] and so many ids. */
 export interface EmbeddingShape {
   readonly vocabulary: number;
   readonly width: number;
   readonly tokens: number;
+  /** How the table is stored where it is not f32. */
+  readonly weight?: WeightDType;
 }
 
 /** Work items of the gradient: enough for the threads there are, few enough to scan ids for. */
@@ -40,19 +44,20 @@ function exists(id: Index, vocabulary: number): Expr<"i32"> {
  * nothing that is computed from it can hide.
  */
 export function embedding(shape: EmbeddingShape): Kernel {
-  const { width, tokens } = shape;
+  const { width, tokens, weight } = shape;
   return {
     key: `embedding ${JSON.stringify(shape)}`,
     code: () => embeddingCode(shape),
     items: tokens,
     scratchBytes: 0,
     flops: 0,
-    bytes: tokens * (2 * width + 1) * F32,
+    bytes: tokens * (tensorBytes([width], weight ?? "f32") + (width + 1) * F32),
   };
 }
 
-function embeddingCode({ vocabulary, width }: EmbeddingShape): KernelCode {
+function embeddingCode({ vocabulary, width, weight }: EmbeddingShape): KernelCode {
   const row = width * F32;
+  const matrix = weight && { dtype: weight, rows: vocabulary, columns: width };
   return kernel("embedding", {
     ...{ table: "ptr", ids: "ptr", rows: "ptr" } as const,
     ...{ scratch: "ptr", begin: "i32", end: "i32" } as const,
@@ -62,7 +67,14 @@ function embeddingCode({ vocabulary, width }: EmbeddingShape): KernelCode {
       const to = k.let(at(args.rows, token, row));
       k.if(
         exists(id, vocabulary),
-        () => k.copy(at(args.table, id, row), to, row),
+        () => {
+          if (matrix === undefined) k.copy(at(args.table, id, row), to, row);
+          else {
+            anyWeightRow(k, matrix, args.table, id, (source) => {
+              expandRow(k, matrix.dtype, source, i32(0), i32(width), to);
+            });
+          }
+        },
         () => k.for(0, width, 1, (i) => k.store(constant("f32", NaN), at(to, i, F32))),
       );
     });

@@ -1,5 +1,6 @@
 /** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
 
+import type { WeightDType } from "../graph/tensor.ts";
 import { add, div, type Expr, i32, type KernelCode, mul, rem } from "./language.ts";
 
 /** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
@@ -10,6 +11,8 @@ export interface MatmulShape {
   readonly k: number;
   readonly a: { readonly batchStride: number; readonly mStride: number; readonly kStride: number };
   readonly b: { readonly batchStride: number; readonly nStride: number; readonly kStride: number };
+  /** How b is stored where it is not f32: a whole matrix [n, k]. */
+  readonly weight?: WeightDType;
 }
 
 /**
@@ -33,6 +36,8 @@ export interface Kernel {
   readonly bytes: number;
   /** A plain matrix product, which a device may leave to a library. */
   readonly matmul?: MatmulShape;
+  /** For a product with stored weights: what makes f32 of rows of b (weight_rows.ts). */
+  readonly expansion?: Kernel;
   /** Inputs that are written through. */
   readonly inPlace?: readonly number[];
 }

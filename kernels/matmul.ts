@@ -21,7 +21,7 @@ import {
   sub,
 } from "./language.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
-import { type Blocking, blockingOf } from "./matmul_shape.ts";
+import { type Blocking, blockingOf, expandedColumns } from "./matmul_shape.ts";
 import {
   epilogueKey,
   productCost,
@@ -32,6 +32,7 @@ import {
 import { packPanel, packRows, PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "./products.ts";
 import type { Index, Pointer, V4 } from "./vectors.ts";
+import { expandRow, expansionKernel, weightRow } from "./weight_rows.ts";
 
 const bytesOf = (elements: number) => elements * 4;
 
@@ -52,11 +53,18 @@ export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epi
     ]),
     code: () => matmulCode(shape, blocking, epilogue),
     items: shape.batch * blocking.columnBlocks * blocking.rowBlocks,
-    scratchBytes: bytesOf(
-      columns * length + sums + (packsA ? blocking.rows * length : 0),
+    scratchBytes: Math.max(
+      bytesOf(
+        columns * length + sums + (packsA ? blocking.rows * length : 0) +
+          (shape.weight === undefined ? 0 : PANEL * length),
+      ),
+      shape.weight === undefined ? 0 : bytesOf(expandedColumns(shape, threads) * shape.k),
     ),
     ...productCost(shape, epilogue),
     matmul: epilogue === undefined ? shape : undefined,
+    expansion: shape.weight === undefined
+      ? undefined
+      : expansionKernel({ dtype: shape.weight, rows: shape.n, columns: shape.k }),
   };
 }
 
@@ -67,6 +75,8 @@ interface Context extends ProductTarget {
   readonly packedA: Pointer;
   readonly packedB: Pointer;
   readonly sums: Pointer;
+  /** A panel's columns of stored weights as f32. */
+  readonly expanded: Pointer;
 }
 
 function matmulCode(shape: MatmulShape, blocking: Blocking, epilogue?: Epilogue): KernelCode {
@@ -78,7 +88,9 @@ function matmulCode(shape: MatmulShape, blocking: Blocking, epilogue?: Epilogue)
     const sums = k.let(offset(packedB, bytesOf(columns * length)));
     const sumBytes = lengthBlocks > 1 ? bytesOf(blocking.rows * columns) : 0;
     const packedA = k.let(offset(sums, sumBytes));
-    const context: Context = { k, shape, blocking, epilogue, args, packedA, packedB, sums };
+    const aBytes = blocking.packsA ? bytesOf(blocking.rows * length) : 0;
+    const expanded = k.let(offset(packedA, aBytes));
+    const context = { k, shape, blocking, epilogue, args, packedA, packedB, sums, expanded };
     const packedBlock = k.variable("i32");
     k.set(packedBlock, i32(-1));
     k.for(all.begin, all.end, 1, (item) => {
@@ -143,8 +155,16 @@ function forTiles(
 }
 
 function packColumns(context: Context, block: ResultBlock, from: Index, count: Index): void {
-  const { k, shape: { b: { kStride, nStride } }, blocking, packedB } = context;
+  const { k, shape, blocking, packedB, expanded } = context;
+  const { b: { kStride, nStride }, weight } = shape;
   forPanels(context, block, (column, columns) => {
+    if (weight !== undefined) {
+      const matrix = { dtype: weight, rows: shape.n, columns: shape.k };
+      for (let c = 0; c < columns; c++) {
+        const to = offset(expanded, bytesOf(c * blocking.length));
+        expandRow(k, weight, weightRow(matrix, block.b, column, c, columns), from, count, to);
+      }
+    }
     const source = offset(
       block.b,
       add(mul(column, i32(bytesOf(nStride))), mul(from, i32(bytesOf(kStride)))),
@@ -153,7 +173,12 @@ function packColumns(context: Context, block: ResultBlock, from: Index, count: I
       packedB,
       mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length))),
     );
-    packPanel(k, k.let(target), k.let(source), { kStride, nStride }, columns, count);
+    if (weight === undefined) {
+      packPanel(k, k.let(target), k.let(source), { kStride, nStride }, columns, count);
+    } else {
+      const strides = { kStride: 1, nStride: blocking.length };
+      packPanel(k, k.let(target), expanded, strides, columns, count);
+    }
   });
 }
 

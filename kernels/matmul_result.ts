@@ -1,6 +1,7 @@
 /** What becomes of the sums of a matrix product: pointwise work on them, and the store. */
 
 import type { Epilogue } from "../graph/step.ts";
+import { tensorBytes } from "../graph/tensor.ts";
 import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
 import type { MatmulShape } from "./kernel.ts";
 import {
@@ -38,13 +39,13 @@ export const epilogueKey = (epilogue?: Epilogue): unknown =>
 
 /** Operations and bytes of a product with its epilogue. */
 export function productCost(
-  { batch, m, n, k }: MatmulShape,
+  { batch, m, n, k, weight }: MatmulShape,
   epilogue?: Epilogue,
 ): { flops: number; bytes: number } {
   const extra = epilogue === undefined ? { flops: 0, bytes: 0 } : loopCost(epilogue);
   return {
     flops: 2 * batch * m * n * k + extra.flops,
-    bytes: 4 * batch * (m * k + k * n + m * n) + extra.bytes,
+    bytes: batch * (4 * m * (k + n) + tensorBytes([n, k], weight ?? "f32")) + extra.bytes,
   };
 }
 

@@ -1,5 +1,6 @@
 /** Matrix products by their sizes and strides, and how they are cut into work items. */
 
+import { type DType, isBlocked, isWeight, WEIGHT_BLOCK } from "../graph/tensor.ts";
 import type { View } from "../graph/view.ts";
 import type { MatmulShape } from "./kernel.ts";
 import { PANEL } from "./packing.ts";
@@ -16,12 +17,13 @@ const BLOCK_BYTES = 256 * 1024;
 /** What packing an element costs, in products: A, and B where k runs along its rows or not. */
 const PACKING = { a: 8, bAcross: 10, bAlong: 6 };
 
-/** Sizes and strides of a product from the views of its operands. */
+/** Sizes and strides of a product from the views of its operands, and how b is stored. */
 export function matmulShape(
   a: View,
   b: View,
   transposeA: boolean,
   transposeB: boolean,
+  dtype: DType = "f32",
 ): MatmulShape {
   const parts = ({ shape, strides }: View, transposed: boolean) => {
     const at = shape.length - 2;
@@ -53,6 +55,7 @@ export function matmulShape(
       nStride: right.columnStride,
       kStride: right.rowStride,
     },
+    ...(isWeight(dtype) ? { weight: dtype } : {}),
   };
 }
 
@@ -79,9 +82,13 @@ function parts(size: number, step: number, least: number): number[] {
 }
 
 /** The cut with enough items for the threads that packs least. */
-export function blockingOf({ batch, m, n, k, a, b }: MatmulShape, threads: number): Blocking {
+export function blockingOf(
+  { batch, m, n, k, a, b, weight }: MatmulShape,
+  threads: number,
+): Blocking {
   const lengthBlocks = Math.ceil(k / MAX_LENGTH);
-  const length = lengthBlocks === 1 ? k : Math.ceil(Math.ceil(k / lengthBlocks) / 4) * 4;
+  const step = weight !== undefined && isBlocked(weight) ? WEIGHT_BLOCK : 4;
+  const length = lengthBlocks === 1 ? k : Math.ceil(Math.ceil(k / lengthBlocks) / step) * step;
   const packsA = a.kStride !== 1 && m > 1;
   const wanted = threads * (batch * m * n * k < SMALL ? 1 : ITEMS_PER_THREAD);
   let best: Blocking | undefined;
@@ -105,4 +112,16 @@ export function blockingOf({ batch, m, n, k, a, b }: MatmulShape, threads: numbe
     }
   }
   return best!;
+}
+
+/** Bytes of f32 weights that a library is given at a time. */
+const EXPANDED_BYTES = 512 * 1024;
+/** Columns of such a part are a multiple of this: register tiles, and tiles of scales. */
+const EXPANDED_STEP = 16;
+
+/** Columns of stored weights that are made f32 at a time for a library. */
+export function expandedColumns({ n, k }: MatmulShape, threads: number): number {
+  const fit = Math.max(1, Math.floor(EXPANDED_BYTES / (4 * k * EXPANDED_STEP)));
+  const share = Math.ceil(n / threads / EXPANDED_STEP);
+  return Math.min(fit, share) * EXPANDED_STEP;
 }

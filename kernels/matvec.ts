@@ -4,6 +4,8 @@
  */
 
 import type { Epilogue } from "../graph/step.ts";
+import { isBlocked } from "../graph/tensor.ts";
+import { blockMatvecKernel } from "./block_matvec.ts";
 import type { V4 } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import {
@@ -17,6 +19,7 @@ import {
   kernel,
   type KernelCode,
   load,
+  loadBf16,
   mul,
   offset,
   shuffle,
@@ -30,7 +33,7 @@ import {
   storeRow,
 } from "./matmul_result.ts";
 import { transpose4 } from "./packing.ts";
-import type { Index, Pointer } from "./vectors.ts";
+import { at, F32, type Index, type Pointer } from "./vectors.ts";
 
 /** Rows from which on packing pays. */
 const MOST_ROWS = 4;
@@ -44,6 +47,8 @@ export function isMatvec({ batch, m, a, b }: MatmulShape): boolean {
 
 /** The kernel; operands as those of `matmulKernel`. */
 export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
+  const { weight } = shape;
+  if (weight !== undefined && isBlocked(weight)) return blockMatvecKernel(shape, weight, epilogue);
   return {
     key: JSON.stringify(["matvec", shape, epilogueKey(epilogue)]),
     code: () => matvecCode(shape, epilogue),
@@ -82,24 +87,27 @@ function matvecCode(shape: MatmulShape, epilogue?: Epilogue): KernelCode {
 /** Columns of the matrix lie along k: dot products of rows, two columns at a time. */
 function along(
   k: Block,
-  { m, k: length, a, b }: MatmulShape,
+  { m, k: length, a, b, weight }: MatmulShape,
   args: Readonly<Record<string, Pointer>>,
   column: Index,
   columns: number,
 ): V4[] {
+  const read = weight === "bf16"
+    ? { vector: loadBf16<"f32x4">, scalar: loadBf16<"f32">, bytes: 2 }
+    : { vector: load<"f32x4">, scalar: load<"f32">, bytes: F32 };
   const dots: V4[][] = Array.from({ length: m }, () => []);
-  const start = k.let(offset(args.b, mul(column, i32(b.nStride * 4))));
+  const start = k.let(at(args.b, column, b.nStride * read.bytes));
   for (let c = 0; c < columns; c += 2) {
     const pair = Math.min(2, columns - c);
     const rows = Array.from({ length: m }, () => Array.from({ length: pair }, () => zero(k)));
     const unroll = m === 1 ? 4 : 1;
     const step = (vectors: number) => (x: Index) => {
+      const [fromA, fromB] = [k.let(at(args.a, x, F32)), k.let(at(start, x, read.bytes))];
       for (let v = 0; v < vectors; v++) {
-        const at = (base: Pointer, elements: number) =>
-          load("f32x4", offset(base, x), elements * 4 + v * 16);
-        const left = rows.map((_, r) => k.let(at(args.a, r * a.mStride)));
+        const left = rows.map((_, r) => k.let(load("f32x4", fromA, (r * a.mStride + 4 * v) * F32)));
         for (let j = 0; j < pair; j++) {
-          const right = k.let(at(start, (c + j) * b.nStride));
+          const bytes = ((c + j) * b.nStride + 4 * v) * read.bytes;
+          const right = k.let(read.vector("f32x4", fromB, bytes));
           rows.forEach((row, r) => {
             const sums = row[j];
             k.set(sums[v], fma(left[r], right, sums[v]));
@@ -109,8 +117,8 @@ function along(
     };
     const wide = length - length % (4 * unroll);
     const whole = length - length % 4;
-    k.for(0, wide * 4, 16 * unroll, step(unroll));
-    k.for(wide * 4, whole * 4, 16, step(1));
+    k.for(0, wide, 4 * unroll, step(unroll));
+    k.for(wide, whole, 4, step(1));
     rows.forEach((row, r) =>
       row.forEach((sums) => dots[r].push(k.let(add(add(sums[0], sums[1]), add(sums[2], sums[3])))))
     );
@@ -119,8 +127,8 @@ function along(
       rows.forEach((row, r) =>
         row.forEach((_, j) => {
           const product = mul(
-            load("f32", args.a, (r * a.mStride + x) * 4),
-            load("f32", start, ((c + j) * b.nStride + x) * 4),
+            load("f32", args.a, (r * a.mStride + x) * F32),
+            read.scalar("f32", start, ((c + j) * b.nStride + x) * read.bytes),
           );
           dots[r][c + j] = k.let(add(dots[r][c + j], firstLane(product)));
         })

@@ -2,7 +2,7 @@
 
 import { type MemoryPlan, type Place, planMemory } from "../graph/memory.ts";
 import type { Schedule, Step } from "../graph/step.ts";
-import { describe, type DType, type Shape, size, type Tensor } from "../graph/tensor.ts";
+import { describe, type DType, type Shape, type Tensor } from "../graph/tensor.ts";
 import { columnsKernel } from "./columns.ts";
 import type { Kernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
@@ -73,7 +73,7 @@ function lower(
     }
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue } = work;
-      const shape = matmulShape(a, b, transposeA, transposeB);
+      const shape = matmulShape(a, b, transposeA, transposeB, reads[1].dtype);
       const kernel = isMatvec(shape)
         ? matvecKernel(shape, epilogue)
         : matmulKernel(shape, threads, epilogue);
@@ -86,7 +86,7 @@ function lower(
       return { kernel, offsets: [...work.views.map((v) => v.offset), ...writes.map(() => 0)] };
     }
     default:
-      return work satisfies never || reads as never;
+      return work satisfies never;
   }
 }
 
@@ -135,6 +135,3 @@ export function buildProgram(schedule: Schedule, threads: number): Program {
     arenaBytes: memory.arenaBytes,
   };
 }
-
-/** Bytes of a tensor; every element type has four. */
-export const tensorBytes = (shape: Shape): number => 4 * size(shape);

@@ -5,7 +5,14 @@
  * operation is written from its definition and never through another one.
  */
 
-import { describe, type Node, size, type Tensor, topologicalOrder } from "../graph/tensor.ts";
+import {
+  describe,
+  isWeight,
+  type Node,
+  size,
+  type Tensor,
+  topologicalOrder,
+} from "../graph/tensor.ts";
 import { attention, attentionGradient, cachedAttention } from "./reference/attention.ts";
 import { concat, expand, pad, permute, slice } from "./reference/layout.ts";
 import {
@@ -18,10 +25,11 @@ import { embedding, embeddingGradient, matmul } from "./reference/matmul.ts";
 import { groupNorm, rmsNorm, rotary } from "./reference/norms.ts";
 import { binary, iota, reduce, select, unary } from "./reference/pointwise.ts";
 import type { Value } from "./reference/value.ts";
+import { weights } from "./reference/weights.ts";
 import { wkv6, wkv6Gradient } from "./reference/wkv6.ts";
 import { wkv7, wkv7Gradient } from "./reference/wkv7.ts";
 
-/** Values from outside by the names of the graph's inputs, in row-major order. */
+/** Values from outside by the names of the graph's inputs, in row-major order, weights as bytes. */
 export type Inputs = Readonly<Record<string, { readonly data: ArrayLike<number> }>>;
 
 /**
@@ -52,6 +60,7 @@ function read(node: Node, name: string, inputs: Inputs): Float64Array {
   const what = describe({ node, output: 0, shape, dtype });
   const given = Object.hasOwn(inputs, name) ? inputs[name] : undefined;
   if (given === undefined) throw new Error(`reference: ${what}: no value given`);
+  if (isWeight(dtype)) return weights(dtype, Uint8Array.from(given.data), shape);
   if (given.data.length !== size(shape)) {
     throw new Error(
       `reference: ${what}: expected ${size(shape)} elements, found ${given.data.length}`,

@@ -14,6 +14,14 @@ export interface GemmCall {
   readonly rows: number;
 }
 
+/** A product with stored weights, of which a few columns at a time become f32. */
+export interface ExpandedGemm extends GemmCall {
+  /** Columns of the result that are one work item, with all rows. */
+  readonly columns: number;
+  /** The kernel that expands four of them an item (weight_rows.ts). */
+  readonly expansion: number;
+}
+
 /** An open library. */
 export interface Blas {
   /** Computes the rows of items begin … end−1; operands are the addresses of a, b and c. */

@@ -143,7 +143,9 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
       new Int32Array(memory.buffer, counters, launches.length).fill(0);
       command(code, { id, launches: launches.length }, () => player.play(id, seconds));
     };
-    loadKernels(launches.map(({ kernel }) => kernel));
+    loadKernels(
+      launches.flatMap(({ kernel }) => kernel.expansion ? [kernel, kernel.expansion] : kernel),
+    );
     reserve(program.arenaBytes, scratchBytes);
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
     return {

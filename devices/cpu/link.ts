@@ -1,8 +1,10 @@
 /** Links a program: addresses for its operands, and the barriers that it cannot do without. */
 
+import { tensorBytes } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
 import type { Launch, OperandMemory, Program } from "../../kernels/program.ts";
 import type { Bindings } from "../device.ts";
+import { expandedColumns } from "../../kernels/matmul_shape.ts";
 import type { GemmCall } from "./blas.ts";
 import type { CpuMemory } from "./memory.ts";
 import type { LaunchText } from "./player.ts";
@@ -21,14 +23,14 @@ interface Range {
 }
 
 function check(program: Program, { inputs, results }: Bindings): void {
-  const problems = program.inputs.flatMap(({ name, shape }) => {
-    const bytes = 4 * shape.reduce((n, m) => n * m, 1);
+  const problems = program.inputs.flatMap(({ name, shape, dtype }) => {
+    const bytes = tensorBytes(shape, dtype);
     const bound = inputs[name];
     if (bound === undefined) return [`input ${name} [${shape.join(", ")}] has no memory`];
     return bound.bytes === bytes ? [] : [`input ${name}: ${bound.bytes} bytes, expected ${bytes}`];
   });
-  program.roots.forEach(({ shape, through }, i) => {
-    const bytes = 4 * shape.reduce((n, m) => n * m, 1);
+  program.roots.forEach(({ shape, dtype, through }, i) => {
+    const bytes = tensorBytes(shape, dtype);
     const shared = through === undefined ? undefined : inputs[through] as CpuMemory | undefined;
     if (shared !== undefined && shared.address !== (results[i] as CpuMemory).address) {
       problems.push(`result ${i}: expected the memory of ${through}, which it is written through`);
@@ -111,7 +113,13 @@ export function linkLaunches(
       ? gemmCall(launch.kernel.matmul, threads)
       : undefined;
     if (call !== undefined) {
-      return { kernel: call, operands, items: Math.ceil(call.m / call.rows), grain: 1, waits };
+      const { expansion, matmul } = launch.kernel;
+      if (expansion === undefined) {
+        return { kernel: call, operands, items: Math.ceil(call.m / call.rows), grain: 1, waits };
+      }
+      const columns = expandedColumns(matmul!, threads);
+      const expanded = { ...call, rows: call.m, columns, expansion: kernel(expansion.key) };
+      return { kernel: expanded, operands, items: Math.ceil(call.n / columns), grain: 1, waits };
     }
     checkReach(launch);
     const { items, key } = launch.kernel;

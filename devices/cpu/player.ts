@@ -1,6 +1,7 @@
 /** What every thread of the CPU device does: hold kernels and programs, and play them. */
 
-import { type Blas, type GemmCall, openBlas } from "./blas.ts";
+import { EXPANDED_ROWS } from "../../kernels/weight_rows.ts";
+import { type Blas, type ExpandedGemm, type GemmCall, openBlas } from "./blas.ts";
 import { barrier } from "./control.ts";
 import type { SharedMemory } from "./memory.ts";
 
@@ -15,7 +16,7 @@ export interface KernelText {
 /** One launch as it is sent to the threads. */
 export interface LaunchText {
   /** A kernel's number, or a matrix product for the BLAS. */
-  readonly kernel: number | GemmCall;
+  readonly kernel: number | GemmCall | ExpandedGemm;
   readonly operands: readonly number[];
   readonly items: number;
   /** Items that a thread takes at a time. */
@@ -74,14 +75,34 @@ export function createPlayer(options: PlayerOptions): Player {
     : openBlas(options.blas, memory);
   let scratch = 0;
 
+  /** Addresses as kernels take them. */
+  const pointers = (list: readonly number[]) => addresses === "i64" ? list.map(BigInt) : list;
+
+  /** Items are columns of the result: their weights become f32 in this thread's scratch first. */
+  const expandedProduct = (call: ExpandedGemm, [a, b, c]: readonly number[]) => {
+    const expand = kernels.get(call.expansion)!;
+    const part = (item: number) => {
+      const first = item * call.columns;
+      const n = Math.min(call.columns, call.n - first);
+      const begin = first / EXPANDED_ROWS;
+      expand(...pointers([b, scratch, 0]), begin, begin + Math.ceil(n / EXPANDED_ROWS));
+      blas!.gemm({ ...call, n, ldb: call.k }, [a, scratch, c + 4 * first], 0, 1);
+    };
+    return (begin: number, end: number) => {
+      for (let item = begin; item < end; item++) part(item);
+    };
+  };
+
   const launchOf = ({ kernel, operands, items, grain, waits }: LaunchText): Launch => {
+    if (typeof kernel !== "number" && "expansion" in kernel) {
+      return { run: expandedProduct(kernel, operands), items, grain, waits };
+    }
     if (typeof kernel !== "number") {
       const run = (begin: number, end: number) => blas!.gemm(kernel, operands, begin, end);
       return { run, items, grain, waits };
     }
     const call = kernels.get(kernel)!;
-    const pointers = [...operands, scratch];
-    const args = [...(addresses === "i64" ? pointers.map(BigInt) : pointers), 0, 0];
+    const args = [...pointers([...operands, scratch]), 0, 0];
     const run = (begin: number, end: number) => {
       args[args.length - 2] = begin;
       args[args.length - 1] = end;

@@ -7,13 +7,22 @@
  * and an addition elsewhere.
  */
 
-import type { BinaryOp, Expr, KernelCode, Statement, UnaryOp, ValueType } from "../language.ts";
+import type {
+  BinaryOp,
+  Expr,
+  KernelCode,
+  Load,
+  Statement,
+  UnaryOp,
+  ValueType,
+} from "../language.ts";
 import { eachLoopExpression } from "./walk.ts";
 import {
   F32_BINARY,
   f32Bytes,
   F32X4_BINARY,
   I32_BINARY,
+  I32X4_BINARY,
   section,
   signed,
   signed64,
@@ -40,6 +49,9 @@ export const MAX_PAGES: Readonly<Record<AddressType, number>> = { i32: 65536, i6
 
 /** 1.5·2²³ + 127: adding it to a small whole number puts that number + 127 into the last bits. */
 const EXP2_SHIFT = 12583039;
+
+/** What the exponent of an f32 counts less than that of an f16, as a factor: 2^(127 − 15). */
+const F16_BIAS = 2 ** 112;
 
 /** The bits of the f32 just above √½. */
 const HALF_ROOT_BITS = 0x3f3504f3;
@@ -88,6 +100,8 @@ class Writer {
       case "const":
         if (e.type === "f32x4") this.#vectorConstant(e.value);
         else if (e.type === "f32") this.#emit(0x43, ...f32Bytes(e.value));
+        else if (e.type === "i16x8") this.#emit(0x41, ...signed(e.value), ...simd(0x10));
+        else if (e.type === "i32x4") this.#emit(0x41, ...signed(e.value), ...simd(0x11));
         else if (e.type === "ptr" && this.#addresses === "i64") {
           this.#emit(0x42, ...signed64(e.value));
         } else this.#emit(0x41, ...signed(e.value));
@@ -117,13 +131,8 @@ class Writer {
         }
         return;
       case "load": {
-        const at = this.#address(e.at, e.offset);
-        const op = e.type === "i32"
-          ? [0x28]
-          : e.type === "f32"
-          ? [0x2a]
-          : simd(e.as === "splat" ? 0x09 : 0x00);
-        this.#emit(...op, e.type === "f32x4" && e.as === "value" ? 4 : 2, ...unsigned(at));
+        const at = unsigned(this.#address(e.at, e.offset));
+        this.#load(e.as, e.type, at);
         return;
       }
       case "select":
@@ -166,6 +175,47 @@ class Writer {
     this.#emit(0xac);
   }
 
+  /** A load from the address on the stack, `at` bytes further. */
+  #load(as: Load, type: ValueType, at: readonly number[]): void {
+    const wide = type !== "f32";
+    switch (as) {
+      case "value": {
+        const code = type === "i32" ? [0x28] : type === "f32" ? [0x2a] : simd(0x00);
+        this.#emit(...code, type === "i32" || type === "f32" ? 2 : 4, ...at);
+        return;
+      }
+      case "splat":
+        this.#emit(...simd(0x09), 2, ...at);
+        return;
+      case "bf16":
+        if (wide) this.#emit(...simd(0x04), 3, ...at, 0x41, 16, ...simd(0xab));
+        else this.#emit(0x2f, 1, ...at, 0x41, 16, 0x74, 0xbe);
+        return;
+      case "f16": {
+        // Sign and the other bits moved to their places, then the exponent's bias put right.
+        const mask = [0x41, ...signed(0x8fffe000 | 0)];
+        if (wide) {
+          this.#emit(...simd(0x03), 3, ...at, 0x41, 13, ...simd(0xab));
+          this.#emit(...mask, ...simd(0x11), ...simd(0x4e));
+          this.#vectorConstant(F16_BIAS);
+          this.#emit(...simd(0xe6));
+        } else {
+          this.#emit(0x2e, 1, ...at, 0x41, 13, 0x74, ...mask, 0x71, 0xbe);
+          this.#emit(0x43, ...f32Bytes(F16_BIAS), 0x94);
+        }
+        return;
+      }
+      case "i8":
+        this.#emit(...simd(0x01), 3, ...at);
+        return;
+      case "u8":
+        this.#emit(...simd(0x02), 3, ...at);
+        return;
+      default:
+        as satisfies never;
+    }
+  }
+
   #vectorConstant(value: number): void {
     const held = this.#held.get(value);
     if (held === undefined) {
@@ -183,6 +233,7 @@ class Writer {
     eachLoopExpression(body, false, (e) => {
       if (e.kind === "const" && e.type === "f32x4" && e.value !== 0) found.add(e.value);
       if (e.kind === "unary" && e.op === "bits_to_f32") found.add(EXP2_SHIFT);
+      if (e.kind === "load" && e.as === "f16") found.add(F16_BIAS);
     });
     for (const value of found) {
       this.#vectorConstant(value);
@@ -242,8 +293,20 @@ class Writer {
       this.#emit(...(a.type === "f32" ? [0x5d] : [0x48]), 0x1b);
       return;
     }
+    if (op === "narrow") {
+      for (const part of [a, b]) {
+        this.expression(part);
+        this.#emit(...simd(0x6a), ...simd(0xf8));
+      }
+      this.#emit(...simd(0x85));
+      return;
+    }
     this.expression(a);
     this.expression(b);
+    if (a.type === "i16x8" || a.type === "i32x4") {
+      this.#emit(...I32X4_BINARY[op]!);
+      return;
+    }
     const table = a.type === "f32" ? F32_BINARY : a.type === "f32x4" ? F32X4_BINARY : I32_BINARY;
     const code = table[op];
     if (code === undefined) throw new Error(`wasm: no ${op} of ${a.type}`);
@@ -264,8 +327,9 @@ class Writer {
         const at = this.#address(s.at, s.offset);
         this.expression(s.value);
         const type = s.value.type;
-        if (type === "f32x4") this.#emit(...simd(0x0b), 4, ...unsigned(at));
-        else this.#emit(type === "f32" ? 0x38 : 0x36, 2, ...unsigned(at));
+        if (valueType(type, this.#addresses) === valueType("f32x4", this.#addresses)) {
+          this.#emit(...simd(0x0b), 4, ...unsigned(at));
+        } else this.#emit(type === "f32" ? 0x38 : 0x36, 2, ...unsigned(at));
         return;
       }
       case "zero":

@@ -1,0 +1,183 @@
+/** Rows of stored weights (weights.ts) as f32: for embeddings, and before matrix products. */
+
+import { isBlocked, tensorBytes, WEIGHT_BLOCK, type WeightDType } from "../graph/tensor.ts";
+import type { Kernel } from "./kernel.ts";
+import {
+  add,
+  bitAnd,
+  type Block,
+  constant,
+  div,
+  equal,
+  type Expr,
+  highBits,
+  highHalf,
+  i32,
+  kernel,
+  type KernelCode,
+  lessThan,
+  loadBf16,
+  loadBytes,
+  loadF16,
+  lowBits,
+  lowHalf,
+  mul,
+  offset,
+  splat,
+  sub,
+} from "./language.ts";
+import { at, F32, type Index, type Pointer, VECTOR } from "./vectors.ts";
+import { SCALE_ROWS, weightRowBytes } from "./weights.ts";
+
+/** Bytes of a scale. */
+export const SCALE = 2;
+
+/** A matrix of stored weights. */
+export interface WeightMatrix {
+  readonly dtype: WeightDType;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** Where a row is: its values, its first scale, and the bytes from one scale to the next. */
+export interface WeightRow {
+  readonly values: Pointer;
+  readonly scales: Pointer;
+  readonly scaleStep: number;
+}
+
+/** The first scale of the tile that begins with a row. */
+export function tileScales(
+  { dtype, rows, columns }: WeightMatrix,
+  base: Pointer,
+  row: Index,
+): Pointer {
+  const scales = offset(base, rows * weightRowBytes(dtype, columns));
+  return at(scales, row, columns / WEIGHT_BLOCK * SCALE);
+}
+
+/**
+ * Row `first` + `row` of a matrix, `first` a multiple of four, where so many rows from `first` on
+ * are known to be there.
+ */
+export function weightRow(
+  matrix: WeightMatrix,
+  base: Pointer,
+  first: Index,
+  row: number,
+  rows: number,
+): WeightRow {
+  const { dtype, columns } = matrix;
+  const values = at(base, add(first, i32(row)), weightRowBytes(dtype, columns));
+  const inTile = row % SCALE_ROWS;
+  const tile = row - inTile;
+  return {
+    values,
+    scales: isBlocked(dtype)
+      ? offset(tileScales(matrix, base, add(first, i32(tile))), inTile * SCALE)
+      : base,
+    scaleStep: Math.min(SCALE_ROWS, rows - tile) * SCALE,
+  };
+}
+
+/** Runs `body` with the row of a number that is only known when the kernel runs. */
+export function anyWeightRow(
+  k: Block,
+  matrix: WeightMatrix,
+  base: Pointer,
+  row: Index,
+  body: (row: WeightRow) => void,
+): void {
+  const { dtype, rows, columns } = matrix;
+  const values = at(base, row, weightRowBytes(dtype, columns));
+  const first = k.let(bitAnd(row, i32(-SCALE_ROWS)));
+  const inTile = at(tileScales(matrix, base, first), sub(row, first), SCALE);
+  const scales = k.let(isBlocked(dtype) ? inTile : base);
+  const run = (count: number) => body({ values, scales, scaleStep: count * SCALE });
+  const rest = rows % SCALE_ROWS;
+  if (rest === 0 || !isBlocked(dtype)) run(SCALE_ROWS);
+  else k.if(lessThan(row, i32(rows - rest)), () => run(SCALE_ROWS), () => run(rest));
+}
+
+/** Stores `count` values of a row from `from` on, both multiples of 32 where there are blocks. */
+export function expandRow(
+  k: Block,
+  dtype: WeightDType,
+  { values, scales, scaleStep }: WeightRow,
+  from: Index,
+  count: Index,
+  to: Pointer,
+): void {
+  if (dtype === "bf16") {
+    const first = k.let(at(values, from, 2));
+    const whole = k.let(bitAnd(count, i32(-4)));
+    k.for(0, whole, 4, (i) => k.store(loadBf16("f32x4", at(first, i, 2)), at(to, i, F32)));
+    k.for(whole, count, 1, (i) => k.store(loadBf16("f32", at(first, i, 2)), at(to, i, F32)));
+    return;
+  }
+  const first = k.let(div(from, i32(WEIGHT_BLOCK)));
+  const end = k.let(div(add(from, count), i32(WEIGHT_BLOCK)));
+  k.for(first, end, 1, (block) => {
+    const scale = k.let(splat(loadF16("f32", at(scales, block, scaleStep))));
+    const source = k.let(at(values, block, weightRowBytes(dtype, WEIGHT_BLOCK)));
+    const target = k.let(at(to, sub(block, first), WEIGHT_BLOCK * F32));
+    quants(k, dtype, source).forEach((eight, i) => {
+      const [low, high] = [lowHalf(eight), highHalf(eight)].map((four) =>
+        dtype === "q4_0" ? sub(four, constant("f32x4", 8)) : four
+      );
+      k.store(mul(low, scale), target, 2 * i * VECTOR);
+      k.store(mul(high, scale), target, (2 * i + 1) * VECTOR);
+    });
+  });
+}
+
+/** The 32 quants of a block in order: 0 … 15 for q4_0. */
+export function quants(k: Block, dtype: "q8_0" | "q4_0", from: Pointer): Expr<"i16x8">[] {
+  if (dtype === "q8_0") return [0, 8, 16, 24].map((byte) => k.let(loadBytes("i8", from, byte)));
+  const bytes = [0, 8].map((byte) => k.let(loadBytes("u8", from, byte)));
+  return [...bytes.map((eight) => k.let(lowBits(eight))), ...bytes.map((b) => k.let(highBits(b)))];
+}
+
+/** Rows of a work item of `expansionKernel`: a tile of scales. */
+export const EXPANDED_ROWS = SCALE_ROWS;
+
+/**
+ * Stores rows as f32. Operands: the weights, and where the first row that is asked for goes. An item
+ * is four rows.
+ */
+export function expansionKernel(matrix: WeightMatrix): Kernel {
+  const { rows, columns } = matrix;
+  return {
+    key: `expansion ${JSON.stringify(matrix)}`,
+    code: () => expansionCode(matrix),
+    items: Math.ceil(rows / EXPANDED_ROWS),
+    scratchBytes: 0,
+    flops: 0,
+    bytes: tensorBytes([rows, columns], matrix.dtype) + rows * columns * F32,
+  };
+}
+
+function expansionCode(matrix: WeightMatrix): KernelCode {
+  const { dtype, rows, columns } = matrix;
+  return kernel("expansion", {
+    ...{ weights: "ptr", to: "ptr" } as const,
+    ...{ scratch: "ptr", begin: "i32", end: "i32" } as const,
+  }, (k, { weights, to, begin, end }) => {
+    k.for(begin, end, 1, (tile) => {
+      const first = k.let(mul(tile, i32(EXPANDED_ROWS)));
+      const out = k.let(at(to, sub(tile, begin), EXPANDED_ROWS * columns * F32));
+      const expand = (count: number) => {
+        for (let row = 0; row < count; row++) {
+          const source = weightRow(matrix, weights, first, row, count);
+          expandRow(k, dtype, source, i32(0), i32(columns), offset(out, row * columns * F32));
+        }
+      };
+      const rest = rows % EXPANDED_ROWS;
+      if (rest === 0) expand(EXPANDED_ROWS);
+      else {
+        const last = equal(tile, i32(Math.floor(rows / EXPANDED_ROWS)));
+        k.if(last, () => expand(rest), () => expand(EXPANDED_ROWS));
+      }
+    });
+  });
+}
