@@ -144,7 +144,7 @@ export async function prepare(options: PreparationOptions): Promise<Preparation>
 
   const free = (model: LoadedCheckpoint) => model.free();
   const teacher = origin.teacher &&
-    owned.adopt(loadCheckpoint(device, origin.teacher), free);
+    owned.adopt(loadCheckpoint(device, origin.teacher, { bf16: true }), free);
   if (teacher !== undefined) await checkWeights(teacher, origin.teacher!.folder);
   const room = (spec: ModelSpec, config: ModelConfig): LoadedCheckpoint =>
     loadedModel(device, spec, config, createStore(device, layoutOf(modelParameters(spec))));

@@ -8,7 +8,7 @@ import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
 import { createOptimizer, type Optimizer } from "./optimizer.ts";
-import { convertedMixers, stageGraph, TEACHER_PREFIX } from "./stage_graph.ts";
+import { convertedMixers, stageGraph, TEACHER_PREFIX, typesIn } from "./stage_graph.ts";
 
 /** A model whose weights are in a store. */
 export interface StoredModel {
@@ -74,7 +74,8 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const { device, stage, student, teacher } = options;
   const { context, accumulate } = stage;
   const rows = stage.batch / accumulate;
-  const graph = stageGraph(stage, student, teacher?.spec);
+  const types = teacher && typesIn(teacher.store);
+  const graph = stageGraph(stage, student, teacher?.spec, types);
   using owned = new DisposableStack();
   const store = (layout: Layout): Store => owned.adopt(createStore(device, layout), free);
   const allocate = (bytes: number): Memory => owned.adopt(device.allocate(bytes), device.free);
