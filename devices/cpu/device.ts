@@ -8,6 +8,7 @@ import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
 import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
+import { chooseCore, coreOf } from "./blas_core.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
@@ -47,6 +48,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   const threads = Math.max(1, options.threads ?? navigator.hardwareConcurrency);
   const wanted = options.blas ?? "auto";
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
+  if (blas !== undefined) chooseCore(blas);
   const features = wasmFeatures();
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
@@ -180,7 +182,10 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   const hostBytes = (data: HostArray) =>
     new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const counted = threads === 1 ? "1 thread" : `${threads} threads`;
-  const library = blas === undefined ? "WebAssembly SIMD" : `WebAssembly SIMD, BLAS ${blas}`;
+  const core = blas === undefined ? undefined : coreOf(blas);
+  const library = blas === undefined
+    ? "WebAssembly SIMD"
+    : `WebAssembly SIMD, BLAS ${blas}${core === undefined ? "" : ` (${core})`}`;
   return {
     kind: "cpu",
     description: `cpu: ${counted}, ${features.relaxedSimd ? "relaxed " : ""}${library}`,

@@ -44,7 +44,7 @@ Deno.test("BLAS: products and their gradients are what the reference says", asyn
 Deno.test("BLAS: auto uses the library that is found, none does not", async () => {
   const path = library();
   await withCpu({ threads: 1, blas: "auto" }, ({ description }) => {
-    assert(description.endsWith(`BLAS ${path}`), description);
+    assert(description.includes(`BLAS ${path}`), description);
   });
   await withCpu({ threads: 1, blas: "none" }, ({ description }) => {
     assert(!description.includes("BLAS"), description);
