@@ -19,6 +19,7 @@ function shape(
   [hiddenSize, intermediateSize, layers, attentionHeads, keyValueHeads, headDim, vocabSize]:
     readonly number[],
   batch: number,
+  { context = 256, ...changes }: Partial<DecoderConfig> & { readonly context?: number } = {},
 ): BenchShape {
   return {
     config: {
@@ -37,21 +38,28 @@ function shape(
       attentionOutputBias: false,
       attentionQkNorm: false,
       mlpBias: false,
+      ...changes,
     },
     batch,
-    context: 256,
+    context,
   };
 }
 
 /**
  * Shapes by name: hidden, intermediate, layers, heads, key/value heads, head width, vocabulary.
- * `quickstart` is `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed.
+ * `quickstart` is `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed;
+ * `qwen05b` is Qwen2.5-0.5B at the context of the paper's first stages.
  */
 export const SHAPES = {
   quickstart: shape([128, 352, 4, 2, 1, 64, 2048], 4),
   tiny: shape([128, 352, 4, 2, 1, 64, 2048], 16),
   small: shape([256, 704, 6, 4, 2, 64, 4096], 8),
   smollm: shape([576, 1536, 30, 9, 3, 64, 49152], 1),
+  qwen05b: shape([896, 4864, 24, 14, 2, 64, 151936], 1, {
+    context: 512,
+    ropeTheta: 1_000_000,
+    tieWordEmbeddings: true,
+  }),
 } as const;
 
 /** A shape's name. */

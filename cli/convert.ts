@@ -12,6 +12,7 @@ import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, choice, optional, path, seconds, toggle, whole } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
+import { memoryOf } from "./memory_need.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { resumeCommand } from "./command_line.ts";
 import { ratioText, runEvents } from "./run_events.ts";
@@ -48,7 +49,8 @@ export const convert = command({
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
     try {
       const { recipe, folderOf } = await localRecipe(seeded, progress);
-      const outcome = await withDevice(flags, say, (device) =>
+      const memory = await memoryOf(recipe);
+      const outcome = await withDevice({ ...flags, memory }, say, (device) =>
         runRecipe(recipe, {
           device,
           out,
@@ -141,7 +143,8 @@ export function reportText(report: Report, out: string): string {
     table(rows),
     report.keptAttention === undefined ? "" : `\n${errorsText(report.keptAttention)}`,
     `\nafter ${printable(JSON.stringify(report.prompt))}\n\n${samples}`,
-    `\n${out} in ${report.seconds.toFixed(0)} s\n`,
+    `\n${out} in ${report.seconds.toFixed(0)} s, ` +
+    `${bytesText(report.peakMemory.process)} of memory at most\n`,
   ].join("");
 }
 

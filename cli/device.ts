@@ -20,14 +20,19 @@ export const deviceFlags = {
   ),
 };
 
-/** Opens the device that the flags ask for, says on stderr which, and closes it in the end. */
+/**
+ * Opens the device that the flags ask for, says on stderr which, and closes it in the end.
+ * @param memory bytes that it may have to hold, 4 GiB by default
+ */
 export async function withDevice<T>(
-  { device: name, threads, blas }: FlagValues<typeof deviceFlags>,
+  { device: name, threads, blas, memory }: FlagValues<typeof deviceFlags> & {
+    readonly memory?: number;
+  },
   say: (line: string) => void,
   run: (device: Device) => Promise<T>,
 ): Promise<T> {
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const device = await openDevice(name, { threads, blas });
+  const device = await openDevice(name, { threads, blas, memory });
   say(device.description);
   try {
     return await run(device);

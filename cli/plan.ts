@@ -1,13 +1,14 @@
 /** `deno task plan`: what a recipe will do, layer by layer and stage by stage. */
 
 import { stageSpeeds } from "../bench/stage_speed.ts";
+import { CPU_MEMORY_LIMIT } from "../devices/cpu/memory.ts";
 import { costOf } from "../devices/null.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { StageKind } from "../dsl/stages.ts";
 import * as g from "../graph/build.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts";
-import { stageBudget } from "../plan/budget.ts";
+import { stageBudget, THIS_MACHINE } from "../plan/budget.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { LONG, planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
@@ -17,7 +18,7 @@ import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
 import { planText } from "./plan_text.ts";
-import { modelsOf } from "./planned_models.ts";
+import { isBf16, modelsOf } from "./planned_models.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 
 const HERE = "this machine";
@@ -82,12 +83,10 @@ async function fleetFor(
   const speed = await withDevice(flags, say, (device) => stageSpeeds(device, kinds, mixer));
   return {
     name: HERE,
-    devices: 1,
-    computes: "f32",
+    ...THIS_MACHINE,
     speed: { align: NaN, distill: NaN, finetune: NaN, pretrain: NaN, ...speed },
-    memory: Deno.systemMemoryInfo().total,
+    memory: Math.min(Deno.systemMemoryInfo().total, CPU_MEMORY_LIMIT),
     price: flags.price ?? 0,
-    holdsModels: true,
   };
 }
 
@@ -106,7 +105,10 @@ export const plan = command({
     const planned = planOf(recipe, student, trained, from);
     const fleet = await fleetFor(flags, recipe.stages.map(({ kind }) => kind), student, say);
     const budgets = recipe.stages.map((stage) =>
-      stageBudget(stageSize(stage, student, from?.spec, fleet.holdsModels), fleet)
+      stageBudget(
+        stageSize(stage, student, from?.spec, fleet.holdsModels, isBf16(from?.config)),
+        fleet,
+      )
     );
     const layerFlops = mixerFlops(student);
     const published = publishedHours(recipe, student, fleet);

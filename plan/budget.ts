@@ -24,10 +24,15 @@ export interface StageSize {
   /** Of the whole student and teacher; 0 where there is no teacher. */
   readonly student: number;
   readonly teacher: number;
+  /** Bytes of the teacher as this machine keeps it. */
+  readonly teacherBytes: number;
   /** Whether the stage computes the teacher. */
   readonly usesTeacher: boolean;
   /** The largest part that is gathered at once: a layer, or the embeddings. */
   readonly largest: number;
+  readonly layers: number;
+  /** Values of the student's largest tensor. */
+  readonly largestTensor: number;
 }
 
 /** Bytes of one device. */
@@ -43,6 +48,8 @@ export interface StageMemory {
   readonly rematerialised: number;
   /** Layers that are gathered whole on each of several devices. */
   readonly gathered: number;
+  /** The program itself, and a tensor on its way to the device, on this machine. */
+  readonly process: number;
   readonly total: number;
 }
 
@@ -62,21 +69,30 @@ export interface StageBudget {
 const BYTES: Readonly<Record<ComputeType, number>> = { bf16: 2, f32: 4 };
 /** Bytes of AdamW for a trained parameter: two f32 moments, and an f32 weight beside a bf16 one. */
 const OPTIMIZER: Readonly<Record<ComputeType, number>> = { bf16: 12, f32: 8 };
+/** Bytes of Deno and of this program, and of the graph of a layer and its kernels, measured. */
+const PROCESS = 100 * 2 ** 20;
+const PROCESS_LAYER = 6 * 2 ** 20;
 /** Passes over a trained model's weights: forward, and backward for inputs and for weights. */
 const PASSES = 3;
 
 /** Sequences that a device computes at once. */
-function sequences({ batch, accumulate }: Stage, { devices }: Fleet): number {
+function sequences({ batch, accumulate }: Stage, { devices }: MemoryFleet): number {
   return Math.ceil(batch / accumulate / devices);
 }
 
+/** What the memory of a fleet's devices depends on. */
+export type MemoryFleet = Pick<Fleet, "devices" | "computes" | "holdsModels">;
+
+/** This machine, on which a run holds both models beside what it trains. */
+export const THIS_MACHINE: MemoryFleet = { devices: 1, computes: "f32", holdsModels: true };
+
 /** Bytes of every device while a stage runs. */
-function memoryOf(size: StageSize, fleet: Fleet): StageMemory {
+export function stageMemory(size: StageSize, fleet: MemoryFleet): StageMemory {
   const { stage, trained, frozen, student, teacher, usesTeacher, largest } = size;
   const width = BYTES[fleet.computes];
-  const read = trained + frozen + (usesTeacher || fleet.holdsModels ? teacher : 0);
-  const held = fleet.holdsModels ? student : 0;
-  const weights = width * (read + held) / fleet.devices;
+  const weights = fleet.holdsModels
+    ? width * (trained + frozen + student) + size.teacherBytes
+    : width * (trained + frozen + (usesTeacher ? teacher : 0)) / fleet.devices;
   const gradients = width * trained / fleet.devices;
   const optimizer = OPTIMIZER[fleet.computes] * trained / fleet.devices;
   // They are counted in f32.
@@ -86,11 +102,17 @@ function memoryOf(size: StageSize, fleet: Fleet): StageMemory {
   const rematerialised = bytes(size.activations.rematerialised);
   const activations = stage.rematerialise ? rematerialised : kept;
   const gathered = fleet.devices === 1 ? 0 : 2 * width * largest;
-  const total = weights + gradients + optimizer + activations + gathered;
-  return { weights, gradients, optimizer, activations, kept, rematerialised, gathered, total };
+  const process = fleet.holdsModels
+    ? PROCESS + size.layers * PROCESS_LAYER + 4 * size.largestTensor
+    : 0;
+  const total = weights + gradients + optimizer + activations + gathered + process;
+  return {
+    ...{ weights, gradients, optimizer, activations, kept, rematerialised, gathered },
+    ...{ process, total },
+  };
 }
 
-const fits = (size: StageSize, fleet: Fleet) => memoryOf(size, fleet).total <= fleet.memory;
+const fits = (size: StageSize, fleet: Fleet) => stageMemory(size, fleet).total <= fleet.memory;
 
 /** The same stage with another setting. */
 function changed(size: StageSize, change: Partial<Pick<Stage, "rematerialise" | "accumulate">>) {
@@ -156,7 +178,7 @@ export function stageBudget(size: StageSize, fleet: Fleet): StageBudget {
   const computing = turns * size.flops / fleet.speed[stage.kind];
   const moving = bandwidthSeconds(size, fleet);
   const seconds = Math.max(computing, moving);
-  const memory = memoryOf(size, fleet);
+  const memory = stageMemory(size, fleet);
   const enough = memory.total <= fleet.memory;
   return {
     flops,

@@ -77,7 +77,7 @@ async function trainStage(run: Run, state: RunState) {
     for (const { name } of trained.layout.tensors) {
       student.store.write(name, await trained.read(name));
     }
-    return { progress, stopped };
+    return { progress, stopped, deviceBytes: options.device.memoryUse().inUse };
   } finally {
     trainer.free();
   }
@@ -113,7 +113,7 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
     const stage = stages[index];
     const steps = stepsOf(stage);
     events.note(`stage ${index + 1} of ${stages.length}: ${stage.name}`);
-    const { progress, stopped } = await trainStage(run, state);
+    const { progress, stopped, deviceBytes } = await trainStage(run, state);
     if (stopped) {
       const { name } = stage;
       const { step } = progress;
@@ -123,6 +123,7 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
       tokens: steps * stage.batch * stage.context,
       seconds: progress.seconds,
       trainingLoss: mean(progress.recent),
+      deviceBytes,
     };
     state = {
       ...state,

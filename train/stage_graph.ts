@@ -155,6 +155,15 @@ export interface StageGraph {
   readonly results: readonly Tensor[];
 }
 
+/**
+ * The results of a later part of an accumulated batch: each is added to what the earlier parts left,
+ * the input `gradient.` and the parameter's name, or `gradient.loss`.
+ */
+export function accumulated({ trained, results }: StageGraph): Tensor[] {
+  const names = ["loss", ...trained.map(({ name }) => name)];
+  return results.map((t, i) => g.add(g.input(`gradient.${names[i]}`, t.shape), t));
+}
+
 /** Prefix of the teacher's parameters, which keeps the two models apart. */
 export const TEACHER_PREFIX = "teacher.";
 

@@ -1,16 +1,15 @@
 /** The stages of a recipe as numbers, for plans. */
 
-import { costOf } from "../devices/null.ts";
+import { layoutOf } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
-import { match } from "../dsl/trains.ts";
 import { logitsBlock } from "../graph/decompose.ts";
+import { keptParameters } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { layerPrefix, modelParameters } from "../models/decoder.ts";
-import type { Parameter } from "../models/parameter.ts";
 import type { StageSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
-import { NO_VOCABULARY, stageSequenceCost } from "./stage_cost.ts";
-import { stageGraph, stageParameters, trainedParameters } from "./stage_graph.ts";
+import { type SequenceCost, stageProgramBytes, stageSequenceCost } from "./stage_cost.ts";
+import { stageParameters, trainedParameters } from "./stage_graph.ts";
 
 /** The largest part of a model that is gathered at once: a layer, or an embedding. */
 function largestPart(spec: ModelSpec): number {
@@ -29,66 +28,82 @@ function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: Model
   return 3 * logits + 2 * 4 * vocabSize * hiddenSize;
 }
 
-/** The first layer and the last, with a vocabulary of so many pieces. */
-function shallow({ config, mixers }: ModelSpec, vocabulary = config.vocabSize): ModelSpec {
-  const ends = mixers.length === 1 ? mixers : [mixers[0], mixers[mixers.length - 1]];
-  return { config: { ...config, layers: ends.length, vocabSize: vocabulary }, mixers: ends };
+/** Bytes of a sequence in a program, and of the head whatever the number of sequences. */
+interface ProgramSize {
+  readonly kept: number;
+  readonly rematerialised: number;
+  readonly head: number;
 }
 
-/** The embedding or the head, whose gradients are as large as they are. */
-const isVocabulary = ({ name }: Parameter) => /^(model\.embed_tokens|lm_head)\./.test(name);
-
 /**
- * Bytes of the head and its loss in the program that this machine would run: by how much it is
- * larger than that of a model without a vocabulary. Of two layers, whatever the depth: the head is
- * the same, and the graph of a deep model takes minutes.
+ * The programs that this machine would run: what they take for a part of a batch, of which the
+ * head's logits and gradient are put down as they must be at least.
  */
-function programHeadBytes(
+function programSize(
   stage: Stage,
   student: ModelSpec,
   teacher: ModelSpec | undefined,
-): number {
-  if (stage.kind === "align") return 0;
-  // What names layers may name none of the two.
-  const trains = trainedParameters(stage, student, teacher).some(isVocabulary)
-    ? "everything"
-    : match("model.layers.*");
-  const bytes = (vocabulary?: number) => {
-    const [own, other] = [student, teacher].map((spec) => spec && shallow(spec, vocabulary));
-    return costOf(stageGraph({ ...stage, trains }, own!, other).results).arenaBytes;
+): ProgramSize {
+  const rows = stage.batch / stage.accumulate;
+  const bytes = (rematerialise: boolean) =>
+    stageProgramBytes({ ...stage, rematerialise }, student, teacher);
+  const kept = bytes(false);
+  const rematerialised = stage.kind === "align" ? kept : bytes(true);
+  const head = Math.min(headBytes(stage, student), rematerialised);
+  return { kept: (kept - head) / rows, rematerialised: (rematerialised - head) / rows, head };
+}
+
+/** The same as a fleet's devices hold it. */
+function countedSize(
+  stage: Stage,
+  counted: SequenceCost,
+  student: ModelSpec,
+  teacher: ModelSpec | undefined,
+): ProgramSize {
+  const other = stage.kind === "align"
+    ? counted
+    : stageSequenceCost({ ...stage, rematerialise: !stage.rematerialise }, student, teacher);
+  const [kept, rematerialised] = stage.rematerialise ? [other, counted] : [counted, other];
+  return {
+    kept: kept.activationBytes,
+    rematerialised: rematerialised.activationBytes,
+    head: headBytes(stage, student),
   };
-  return Math.max(0, bytes() - bytes(NO_VOCABULARY));
 }
 
 /**
  * Counts a stage.
- * @param program whether the head's memory is that of the program which this machine would run
+ * @param program whether activations are those of the programs which this machine would run
+ * @param teacherIsBf16 whether this machine has the teacher's matrices in bf16, as its checkpoint
  */
 export function stageSize(
   stage: Stage,
   student: ModelSpec,
   teacher: ModelSpec | undefined,
   program: boolean,
+  teacherIsBf16 = false,
 ): StageSize {
   const counted = stageSequenceCost(stage, student, teacher);
-  const other = stage.kind === "align"
-    ? counted
-    : stageSequenceCost({ ...stage, rematerialise: !stage.rematerialise }, student, teacher);
-  const [kept, rematerialised] = stage.rematerialise ? [other, counted] : [counted, other];
+  const { head, ...activations } = program
+    ? programSize(stage, student, teacher)
+    : countedSize(stage, counted, student, teacher);
   const trained = count(trainedParameters(stage, student, teacher));
+  const dtypeOf = () => teacherIsBf16 ? "BF16" : "F32";
   return {
     stage,
     flops: counted.flops,
-    activations: {
-      kept: kept.activationBytes,
-      rematerialised: rematerialised.activationBytes,
-    },
-    head: program ? programHeadBytes(stage, student, teacher) : headBytes(stage, student),
+    activations,
+    head,
     trained,
     frozen: count(stageParameters(stage, student, teacher)) - trained,
     student: count(modelParameters(student)),
     teacher: teacher === undefined ? 0 : count(modelParameters(teacher)),
+    teacherBytes: teacher === undefined
+      ? 0
+      : 4 * layoutOf(keptParameters({ spec: teacher }, dtypeOf)).size,
     usesTeacher: stage.kind === "align" || stage.kind === "distill",
     largest: largestPart(student),
+    layers: student.mixers.length,
+    largestTensor: Math.max(...modelParameters(student).map((parameter) => count([parameter]))),
   };
 }

@@ -3,12 +3,17 @@
 import type { Bindings, Device, Executable, Memory, ProfileRow } from "../devices/device.ts";
 import { createStore, type Layout, layoutOf, type Store, storeBindings } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
-import * as g from "../graph/build.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
 import { createOptimizer, type Optimizer } from "./optimizer.ts";
-import { convertedMixers, stageGraph, TEACHER_PREFIX, typesIn } from "./stage_graph.ts";
+import {
+  accumulated,
+  convertedMixers,
+  stageGraph,
+  TEACHER_PREFIX,
+  typesIn,
+} from "./stage_graph.ts";
 
 /** A model whose weights are in a store. */
 export interface StoredModel {
@@ -113,10 +118,7 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const names = trained.layout.tensors.map(({ name }) => name);
   const results = [lossMemory, ...names.map((name) => gradientStore.at(name))];
   const first = compile(graph.results, { inputs, results });
-  // Later parts of an accumulated batch add to what the earlier ones left.
-  const sums = () =>
-    graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t));
-  const more = accumulate === 1 ? undefined : compile(sums(), { inputs, results });
+  const more = accumulate === 1 ? undefined : compile(accumulated(graph), { inputs, results });
   const mixers = new Set(convertedMixers(graph.trained, student).map(({ name }) => name));
   const isMixer = stage.mixerLr && ((name: string) => mixers.has(name));
   const optimizer = owned.adopt(

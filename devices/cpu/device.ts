@@ -118,7 +118,16 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     }
   };
 
+  const releaseShared = () => {
+    if (arena.bytes > 0) heap.free(arena.address);
+    if (scratch.bytes > 0) scratch.addresses.forEach((address) => heap.free(address));
+    arena = { address: 0, bytes: 0 };
+    scratch = { addresses: scratch.addresses.map(() => 0), bytes: 0 };
+    layout++;
+  };
+
   let programs = 0;
+  let live = 0;
   const bind = (program: Program, bindings: Bindings): Executable => {
     const id = programs++;
     const { launches } = program;
@@ -149,6 +158,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
       launches.flatMap(({ kernel }) => kernel.expansion ? [kernel, kernel.expansion] : kernel),
     );
     reserve(program.arenaBytes, scratchBytes);
+    live++;
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
     return {
       flops,
@@ -173,6 +183,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
         // After a failure it would hide the error that is on its way.
         if (!failed()) command(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
         heap.free(counters);
+        // The next programs may need less: a large arena does not stay.
+        if (--live === 0) releaseShared();
       },
     };
   };
@@ -191,6 +203,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     description: `cpu: ${counted}, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
+    memoryUse: heap.use,
     write: (at, data) => {
       if (data.byteLength > at.bytes) {
         throw new RangeError(`memory: ${data.byteLength} bytes into ${at.bytes}`);

@@ -1,5 +1,6 @@
 /** A heap on a growing WebAssembly memory: first fit, neighbours merged when freed. */
 
+import type { MemoryUse } from "../device.ts";
 import { growMemory, PAGE, reach, type SharedMemory } from "./memory.ts";
 
 /** Every address is a multiple of it. */
@@ -12,8 +13,8 @@ export interface Heap {
   /** Address of a free piece, a multiple of 64. Throws a RangeError when all memory is used up. */
   allocate(bytes: number): number;
   free(address: number): void;
-  /** Bytes that were in use at once, at most. */
-  peak(): number;
+  /** Bytes that are in use, and the most that were at once. */
+  use(): MemoryUse;
 }
 
 interface Gap {
@@ -90,6 +91,6 @@ export function createHeap(shared: SharedMemory): Heap {
       used -= bytes;
       release(address, bytes);
     },
-    peak: () => peak,
+    use: () => ({ inUse: used, peak }),
   };
 }

@@ -9,6 +9,9 @@ export const PAGE = 65536;
 /** Bytes that the addresses of a memory reach. */
 export const reach = (addresses: AddressType): number => PAGE * MAX_PAGES[addresses];
 
+/** Bytes that the CPU device can hold at most. */
+export const CPU_MEMORY_LIMIT = reach("i64");
+
 /** A memory whose addresses have 64 bits takes and gives numbers of pages as bigints. */
 interface LargeMemory {
   grow(pages: bigint): bigint;

@@ -70,19 +70,19 @@ Deno.test("heap: a memory with 64-bit addresses ends at 16 GiB", () => {
   );
   heap.free(first);
   assertEquals(heap.allocate(2 ** 30), first);
-  assertEquals(heap.peak(), 15 * 2 ** 30);
+  assertEquals(heap.use(), { inUse: 6 * 2 ** 30, peak: 15 * 2 ** 30 });
 });
 
 Deno.test("heap: the most bytes that were in use at once", () => {
   const heap = createHeap(memory(1));
-  assertEquals(heap.peak(), 0);
+  assertEquals(heap.use(), { inUse: 0, peak: 0 });
   const [a, b] = [100, 200].map(heap.allocate);
   heap.free(a);
   heap.allocate(64);
-  assertEquals(heap.peak(), 128 + 256, "in steps of 64");
+  assertEquals(heap.use(), { inUse: 320, peak: 384 }, "in steps of 64");
   heap.free(b);
   heap.allocate(512);
-  assertEquals(heap.peak(), 64 + 512);
+  assertEquals(heap.use(), { inUse: 64 + 512, peak: 64 + 512 });
 });
 
 Deno.test("heap: only what was allocated can be freed", () => {
