@@ -1,7 +1,12 @@
 /** `deno task generate`: continues a prompt, token by token. */
 
 import { generate as continuation } from "../infer/generate.ts";
-import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import {
+  checkpointTokenizer,
+  inferenceBytes,
+  inspectCheckpoint,
+  loadCheckpoint,
+} from "../infer/load.ts";
 import { stateBytes } from "../infer/session.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
@@ -48,7 +53,8 @@ export const generate = command({
       ...config.eosTokenIds,
       ...(tokenizer.eosId === undefined ? [] : [tokenizer.eosId]),
     ];
-    return await withDevice(flags, say, async (device) => {
+    const memory = inferenceBytes(checkpoint.spec);
+    return await withDevice({ ...flags, memory }, say, async (device) => {
       const model = loadCheckpoint(device, checkpoint);
       const stream = tokenizer.stream();
       print(Array.from(prompt, (id) => stream.push(id)).join(""));

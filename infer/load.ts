@@ -92,6 +92,13 @@ export function keptParameters(
   );
 }
 
+/** Logits, caches and what a chunk of text takes beside the weights. */
+const BESIDE_WEIGHTS = 2 ** 30;
+
+/** Bytes that a model takes of a device while it reads and writes, its weights all f32. */
+export const inferenceBytes = (spec: ModelSpec): number =>
+  4 * layoutOf(modelParameters(spec)).size + BESIDE_WEIGHTS;
+
 /** Puts a checkpoint's weights on a device, as f32 unless they may stay narrower. */
 export function loadCheckpoint(
   device: Device,

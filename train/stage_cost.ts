@@ -49,7 +49,7 @@ function count(
 }
 
 /** Operations and memory of a program. */
-type ProgramCost = Pick<Cost, "flops" | "arenaBytes">;
+export type ProgramCost = Pick<Cost, "flops" | "arenaBytes">;
 
 /** FLOPs of the head and its loss for one token, with gradients. */
 function headFlops(
@@ -137,12 +137,12 @@ export function stageSequenceCost(
   return { flops, activationBytes: bare.arenaBytes };
 }
 
-/** Bytes of intermediate results of a stage's program, as this machine would run it. */
-export function stageProgramBytes(
+/** What a part of a batch costs as this machine would compute it, the head with the layers. */
+export function stageProgramCost(
   stage: Stage,
   student: ModelSpec,
   teacher?: ModelSpec,
-): number {
+): ProgramCost {
   const layers = countedLayers(stage, student, teacher);
-  return extrapolated(stage, student.config, layers, teacher !== undefined).arenaBytes;
+  return extrapolated(stage, student.config, layers, teacher !== undefined);
 }

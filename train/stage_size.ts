@@ -8,7 +8,7 @@ import type { ModelSpec } from "../models/config.ts";
 import { layerPrefix, modelParameters } from "../models/decoder.ts";
 import type { StageSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
-import { type SequenceCost, stageProgramBytes, stageSequenceCost } from "./stage_cost.ts";
+import { type ProgramCost, stageProgramCost, stageSequenceCost } from "./stage_cost.ts";
 import { stageParameters, trainedParameters } from "./stage_graph.ts";
 
 /** The largest part of a model that is gathered at once: a layer, or an embedding. */
@@ -28,45 +28,38 @@ function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: Model
   return 3 * logits + 2 * 4 * vocabSize * hiddenSize;
 }
 
-/** Bytes of a sequence in a program, and of the head whatever the number of sequences. */
-interface ProgramSize {
-  readonly kept: number;
-  readonly rematerialised: number;
-  readonly head: number;
-}
+/** FLOPs and bytes of a sequence, and bytes of the head whatever the number of sequences. */
+type Counted = Pick<StageSize, "flops" | "activations" | "head">;
 
 /**
  * The programs that this machine would run: what they take for a part of a batch, of which the
  * head's logits and gradient are put down as they must be at least.
  */
-function programSize(
-  stage: Stage,
-  student: ModelSpec,
-  teacher: ModelSpec | undefined,
-): ProgramSize {
+function programSize(stage: Stage, student: ModelSpec, teacher: ModelSpec | undefined): Counted {
   const rows = stage.batch / stage.accumulate;
-  const bytes = (rematerialise: boolean) =>
-    stageProgramBytes({ ...stage, rematerialise }, student, teacher);
-  const kept = bytes(false);
-  const rematerialised = stage.kind === "align" ? kept : bytes(true);
-  const head = Math.min(headBytes(stage, student), rematerialised);
-  return { kept: (kept - head) / rows, rematerialised: (rematerialised - head) / rows, head };
+  const cost = (rematerialise: boolean) =>
+    stageProgramCost({ ...stage, rematerialise }, student, teacher);
+  const kept = cost(false);
+  const again = stage.kind === "align" ? kept : cost(true);
+  const head = Math.min(headBytes(stage, student), kept.arenaBytes, again.arenaBytes);
+  const sequence = ({ arenaBytes }: ProgramCost) => (arenaBytes - head) / rows;
+  return {
+    flops: (stage.rematerialise ? again : kept).flops / rows,
+    activations: { kept: sequence(kept), rematerialised: sequence(again) },
+    head,
+  };
 }
 
 /** The same as a fleet's devices hold it. */
-function countedSize(
-  stage: Stage,
-  counted: SequenceCost,
-  student: ModelSpec,
-  teacher: ModelSpec | undefined,
-): ProgramSize {
+function sequenceSize(stage: Stage, student: ModelSpec, teacher: ModelSpec | undefined): Counted {
+  const counted = stageSequenceCost(stage, student, teacher);
   const other = stage.kind === "align"
     ? counted
     : stageSequenceCost({ ...stage, rematerialise: !stage.rematerialise }, student, teacher);
   const [kept, rematerialised] = stage.rematerialise ? [other, counted] : [counted, other];
   return {
-    kept: kept.activationBytes,
-    rematerialised: rematerialised.activationBytes,
+    flops: counted.flops,
+    activations: { kept: kept.activationBytes, rematerialised: rematerialised.activationBytes },
     head: headBytes(stage, student),
   };
 }
@@ -83,17 +76,14 @@ export function stageSize(
   program: boolean,
   teacherIsBf16 = false,
 ): StageSize {
-  const counted = stageSequenceCost(stage, student, teacher);
-  const { head, ...activations } = program
+  const counted = program
     ? programSize(stage, student, teacher)
-    : countedSize(stage, counted, student, teacher);
+    : sequenceSize(stage, student, teacher);
   const trained = count(trainedParameters(stage, student, teacher));
   const dtypeOf = () => teacherIsBf16 ? "BF16" : "F32";
   return {
     stage,
-    flops: counted.flops,
-    activations,
-    head,
+    ...counted,
     trained,
     frozen: count(stageParameters(stage, student, teacher)) - trained,
     student: count(modelParameters(student)),
