@@ -58,7 +58,8 @@ export function createHeap(shared: SharedMemory): Heap {
         { cause },
       );
     };
-    if (end + pages * PAGE > most) refuse(`${most / 2 ** 30} GiB is the most`);
+    const wider = addresses === "i32" ? " (openCpu's option `memory` gives more)" : "";
+    if (end + pages * PAGE > most) refuse(`${most / 2 ** 30} GiB is the most${wider}`);
     try {
       growMemory(shared, pages);
     } catch (error) {
