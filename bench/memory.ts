@@ -5,11 +5,11 @@ import { processPeak } from "../devices/process_memory.ts";
 import { createStore, layoutOf } from "../devices/store.ts";
 import { align, distill, finetune, type Stage } from "../dsl/stages.ts";
 import { size } from "../graph/tensor.ts";
-import { keptParameters } from "../infer/load.ts";
 import { modelParameters } from "../models/decoder.ts";
 import type { Parameter } from "../models/parameter.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
+import { teacherParameters } from "../train/teacher.ts";
 import { createTrainer } from "../train/trainer.ts";
 import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
 
@@ -70,7 +70,7 @@ export async function benchMemory(
   const stage = benchStage(options);
   const { batch, context } = stage;
   using owned = new DisposableStack();
-  const layout = layoutOf(keptParameters({ spec }, () => "BF16"));
+  const layout = layoutOf(teacherParameters(spec, () => "BF16"));
   const store = owned.adopt(createStore(device, layout), (store) => store.free());
   for (const parameter of modelParameters(spec)) {
     store.write(parameter.name, quickValues(parameter, 1));

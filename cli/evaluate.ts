@@ -4,12 +4,8 @@ import { FormatError } from "../formats/error.ts";
 import { readText } from "../formats/json.ts";
 import { TEXT_LIMIT } from "../formats/text/text.ts";
 import { evaluate as evaluateTokens } from "../infer/evaluate.ts";
-import {
-  checkpointTokenizer,
-  inferenceBytes,
-  inspectCheckpoint,
-  loadCheckpoint,
-} from "../infer/load.ts";
+import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { inferenceBytes } from "../infer/memory_need.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";

@@ -1,12 +1,8 @@
 /** `deno task generate`: continues a prompt, token by token. */
 
 import { generate as continuation } from "../infer/generate.ts";
-import {
-  checkpointTokenizer,
-  inferenceBytes,
-  inspectCheckpoint,
-  loadCheckpoint,
-} from "../infer/load.ts";
+import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { inferenceBytes } from "../infer/memory_need.ts";
 import { stateBytes } from "../infer/session.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";

@@ -1,14 +1,7 @@
 /** Checkpoints from disk to a device. */
 
 import type { Device } from "../devices/device.ts";
-import {
-  createStore,
-  layoutOf,
-  type NamedShape,
-  type Store,
-  storeBindings,
-  storeInputs,
-} from "../devices/store.ts";
+import { createStore, layoutOf, type Store, storeBindings, storeInputs } from "../devices/store.ts";
 import { FormatError } from "../formats/error.ts";
 import { type ModelConfig, readConfig } from "../formats/hf_config/config.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
@@ -70,44 +63,10 @@ export function inspectCheckpoint(folder: string): Checkpoint {
   return { folder, config, spec };
 }
 
-/** The matrices that a model reads by products and embeddings alone, wherever they are frozen. */
-const NARROW = /(^model\.embed_tokens|^lm_head|_proj)\.weight$/;
-
-/** How the weights of a checkpoint are put on a device. */
-export interface LoadOptions {
-  /**
-   * Keeps in bf16 the matrices that the checkpoint has in bf16, half as large as in f32. What is
-   * computed of them has the same bits, but nothing can be trained through them.
-   */
-  readonly bf16?: boolean;
-}
-
-/** A checkpoint's parameters, and how they are kept on a device. */
-export function keptParameters(
-  { spec }: Pick<Checkpoint, "spec">,
-  dtypeOf: (name: string) => string | undefined,
-): NamedShape[] {
-  return modelParameters(spec).map(({ name, shape }) =>
-    NARROW.test(name) && dtypeOf(name) === "BF16" ? { name, shape, dtype: "bf16" } : { name, shape }
-  );
-}
-
-/** Logits, caches and what a chunk of text takes beside the weights. */
-const BESIDE_WEIGHTS = 2 ** 30;
-
-/** Bytes that a model takes of a device while it reads and writes, its weights all f32. */
-export const inferenceBytes = (spec: ModelSpec): number =>
-  4 * layoutOf(modelParameters(spec)).size + BESIDE_WEIGHTS;
-
-/** Puts a checkpoint's weights on a device, as f32 unless they may stay narrower. */
-export function loadCheckpoint(
-  device: Device,
-  { folder, config, spec }: Checkpoint,
-  { bf16 = false }: LoadOptions = {},
-) {
+/** Puts a checkpoint's weights on a device, as f32. */
+export function loadCheckpoint(device: Device, { folder, config, spec }: Checkpoint) {
   using tensors = openCheckpoint(folder);
-  const dtypeOf = (name: string) => bf16 ? tensors.tensors.get(name)?.dtype : undefined;
-  const layout = layoutOf(keptParameters({ spec }, dtypeOf));
+  const layout = layoutOf(modelParameters(spec));
   const store = createStore(device, layout);
   try {
     for (const { name } of layout.tensors) store.write(name, tensors.readF32(name));

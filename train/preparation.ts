@@ -7,7 +7,7 @@ import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import type { Source } from "../dsl/sources.ts";
 import { FormatError } from "../formats/error.ts";
 import type { ModelConfig } from "../formats/hf_config/config.ts";
-import { loadCheckpoint, type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
+import { type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { type Corpus, openCorpus } from "./corpus.ts";
@@ -15,6 +15,7 @@ import { type Split, splitTokens } from "./data.ts";
 import { firstNotFinite } from "./finite.ts";
 import type { Origin } from "./origin.ts";
 import { checkSources, type OnProgress } from "./sources.ts";
+import { loadTeacher } from "./teacher.ts";
 
 /** What is prepared. Dispose it. */
 export interface Preparation extends Disposable {
@@ -144,7 +145,7 @@ export async function prepare(options: PreparationOptions): Promise<Preparation>
 
   const free = (model: LoadedCheckpoint) => model.free();
   const teacher = origin.teacher &&
-    owned.adopt(loadCheckpoint(device, origin.teacher, { bf16: true }), free);
+    owned.adopt(loadTeacher(device, origin.teacher), free);
   if (teacher !== undefined) await checkWeights(teacher, origin.teacher!.folder);
   const room = (spec: ModelSpec, config: ModelConfig): LoadedCheckpoint =>
     loadedModel(device, spec, config, createStore(device, layoutOf(modelParameters(spec))));

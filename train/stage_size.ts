@@ -3,13 +3,13 @@
 import { layoutOf } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
 import { logitsBlock } from "../graph/decompose.ts";
-import { keptParameters } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { layerPrefix, modelParameters } from "../models/decoder.ts";
 import type { StageSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
 import { type ProgramCost, stageProgramCost, stageSequenceCost } from "./stage_cost.ts";
 import { stageParameters, trainedParameters } from "./stage_graph.ts";
+import { teacherParameters } from "./teacher.ts";
 
 /** The largest part of a model that is gathered at once: a layer, or an embedding. */
 function largestPart(spec: ModelSpec): number {
@@ -90,7 +90,7 @@ export function stageSize(
     teacher: teacher === undefined ? 0 : count(modelParameters(teacher)),
     teacherBytes: teacher === undefined
       ? 0
-      : 4 * layoutOf(keptParameters({ spec: teacher }, dtypeOf)).size,
+      : 4 * layoutOf(teacherParameters(teacher, dtypeOf)).size,
     usesTeacher: stage.kind === "align" || stage.kind === "distill",
     largest: largestPart(student),
     layers: student.mixers.length,

@@ -1,13 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { createStore, layoutOf } from "../../devices/store.ts";
 import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
-import { keptParameters } from "../../infer/load.ts";
 import type { MixerSpec, ModelSpec } from "../../models/config.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { stageMemory, THIS_MACHINE } from "../../plan/budget.ts";
 import { count } from "../../plan/plan.ts";
 import { memoryBound, memoryNeed } from "../../train/memory_need.ts";
 import { stageSize } from "../../train/stage_size.ts";
+import { teacherParameters } from "../../train/teacher.ts";
 import { createTrainer } from "../../train/trainer.ts";
 import { withCpu } from "../support/devices.ts";
 import { ATTENTION, radRwkv6, radRwkv7, smallConfig } from "../support/model.ts";
@@ -38,7 +38,7 @@ const STAGES: Readonly<Record<string, Stage>> = {
 /** Bytes that a device has in use at most while a stage takes a step as a run does. */
 function measured(stage: Stage, student: ModelSpec, teacher: ModelSpec): Promise<number> {
   return withCpu({ threads: 2 }, async (device) => {
-    const bf16 = layoutOf(keptParameters({ spec: teacher }, () => "BF16"));
+    const bf16 = layoutOf(teacherParameters(teacher, () => "BF16"));
     const store = createStore(device, bf16);
     createStore(device, layoutOf(modelParameters(student)));
     const sizes = new Map(modelParameters(student).map((p) => [p.name, count([p])]));

@@ -7,6 +7,7 @@ import { generate } from "../../infer/generate.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { initialValues } from "../../models/initial_values.ts";
+import { loadTeacher } from "../../train/teacher.ts";
 import { createTrainer } from "../../train/trainer.ts";
 import { withCpu } from "../support/devices.ts";
 import { radRwkv7 } from "../support/model.ts";
@@ -24,7 +25,7 @@ function tokens(count: number): Int32Array {
 
 /** The loss and every gradient of a batch, with the teacher's matrices in bf16 or in f32. */
 async function backward(device: Device, stage: Stage, bf16: boolean) {
-  const teacher = loadCheckpoint(device, CHECKPOINT, { bf16 });
+  const teacher = (bf16 ? loadTeacher : loadCheckpoint)(device, CHECKPOINT);
   const parameters = new Map(modelParameters(STUDENT).map((p) => [p.name, p]));
   const trainer = await createTrainer({
     device,
@@ -68,7 +69,7 @@ Deno.test("teacher in bf16: it is measured, and writes, as one in f32", async ()
     const ids = tokens(200);
     const text = { length: 200, read: (start: number, n: number) => ids.slice(start, start + n) };
     const ask = async (bf16: boolean) => {
-      const model = loadCheckpoint(device, CHECKPOINT, { bf16 });
+      const model = (bf16 ? loadTeacher : loadCheckpoint)(device, CHECKPOINT);
       const measures = await evaluate(model, text, 64);
       const options = { tokens: 20, seed: 1, temperature: 1, topP: 1 };
       const written = await Array.fromAsync(generate(model, ids.subarray(0, 9), options));
