@@ -31,8 +31,6 @@ export interface StageSize {
   /** The largest part that is gathered at once: a layer, or the embeddings. */
   readonly largest: number;
   readonly layers: number;
-  /** Values of the student's largest tensor. */
-  readonly largestTensor: number;
 }
 
 /** Bytes of one device. */
@@ -48,7 +46,7 @@ export interface StageMemory {
   readonly rematerialised: number;
   /** Layers that are gathered whole on each of several devices. */
   readonly gathered: number;
-  /** The program itself, and a tensor on its way to the device, on this machine. */
+  /** What this machine's process takes beside the device's memory. */
   readonly process: number;
   readonly total: number;
 }
@@ -102,9 +100,7 @@ export function stageMemory(size: StageSize, fleet: MemoryFleet): StageMemory {
   const rematerialised = bytes(size.activations.rematerialised);
   const activations = stage.rematerialise ? rematerialised : kept;
   const gathered = fleet.devices === 1 ? 0 : 2 * width * largest;
-  const process = fleet.holdsModels
-    ? PROCESS + size.layers * PROCESS_LAYER + 4 * size.largestTensor
-    : 0;
+  const process = fleet.holdsModels ? PROCESS + size.layers * PROCESS_LAYER : 0;
   const total = weights + gradients + optimizer + activations + gathered + process;
   return {
     ...{ weights, gradients, optimizer, activations, kept, rematerialised, gathered },

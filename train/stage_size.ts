@@ -94,6 +94,5 @@ export function stageSize(
     usesTeacher: stage.kind === "align" || stage.kind === "distill",
     largest: largestPart(student),
     layers: student.mixers.length,
-    largestTensor: Math.max(...modelParameters(student).map((parameter) => count([parameter]))),
   };
 }

@@ -28,7 +28,6 @@ const SIZE: StageSize = {
   usesTeacher: true,
   largest: 0.1 * GB,
   layers: 10,
-  largestTensor: 0.05 * GB,
 };
 
 Deno.test("budget: memory of a device in bf16, sharded over four", () => {
@@ -53,8 +52,7 @@ Deno.test("budget: this machine holds both models beside what it trains, in f32"
   const { memory, fits } = stageBudget({ ...SIZE, usesTeacher: false }, here);
   // The teacher is as it is kept.
   assertEquals(memory.weights, (4 * (1 + 1) + 5) * GB);
-  // A tensor on its way to the device, and the process.
-  assert(memory.process > 0.2 * GB && memory.process < 0.5 * GB);
+  assert(memory.process > 0.1 * GB && memory.process < 0.3 * GB);
   assertEquals([memory.gradients, memory.optimizer, memory.gathered], [4 * GB, 8 * GB, 0]);
   assertEquals(memory.kept, (8 * 4 + 0.5) * GB);
   const { weights, gradients, optimizer, activations, process } = memory;
