@@ -19,6 +19,9 @@ const FEW = 2;
 /** The same in a larger one: what it costs more is what these layers cost. */
 const MORE = 5;
 
+/** Layers up to which the memory of stage 1, whose graph is quickly made, is that of all of them. */
+const WHOLE = 48;
+
 /** So few pieces that the head is nothing beside a layer. */
 export const NO_VOCABULARY = 16;
 
@@ -144,5 +147,7 @@ export function stageProgramCost(
   teacher?: ModelSpec,
 ): ProgramCost {
   const layers = countedLayers(stage, student, teacher);
-  return extrapolated(stage, student.config, layers, teacher !== undefined);
+  // What every layer leaves for the gradient of the first value decides only in deep models.
+  const whole = layers.whole || stage.kind === "align" && layers.pairs.length <= WHOLE;
+  return extrapolated(stage, student.config, { ...layers, whole }, teacher !== undefined);
 }
