@@ -41,21 +41,27 @@ export function decoderConfig(
   };
 }
 
-const shape = (sizes: Sizes, batch: number): BenchShape => ({
-  config: decoderConfig(sizes),
-  batch,
-  context: 256,
-});
+const shape = (
+  sizes: Sizes,
+  batch: number,
+  { context = 256, ...changes }: Partial<DecoderConfig> & { readonly context?: number } = {},
+): BenchShape => ({ config: { ...decoderConfig(sizes), ...changes }, batch, context });
 
 /**
- * Shapes by name. `qwen7b` is that of Qwen2.5-7B, which only `bench align` can hold. `quickstart` is
- * `tiny` with the batch of recipes/quickstart.ts, from which plans take their speed.
+ * Shapes by name. `qwen7b` is that of Qwen2.5-7B, which only `bench align` can hold; `qwen05b` is
+ * Qwen2.5-0.5B at the context of the paper's first stages. `quickstart` is `tiny` with the batch of
+ * recipes/quickstart.ts, from which plans take their speed.
  */
 export const SHAPES = {
   quickstart: shape([128, 352, 4, 2, 1, 64, 2048], 4),
   tiny: shape([128, 352, 4, 2, 1, 64, 2048], 16),
   small: shape([256, 704, 6, 4, 2, 64, 4096], 8),
   smollm: shape([576, 1536, 30, 9, 3, 64, 49152], 1),
+  qwen05b: shape([896, 4864, 24, 14, 2, 64, 151936], 1, {
+    context: 512,
+    ropeTheta: 1_000_000,
+    tieWordEmbeddings: true,
+  }),
   qwen7b: shape([3584, 18944, 28, 28, 4, 128, 152064], 1),
 } as const;
 

@@ -32,7 +32,7 @@ export const calibrate = command({
       const recipe = recipes[run];
       const { student, from } = models[run];
       const stages = recipe.stages.map((stage, i) => {
-        const budget = stageBudget(stageSize(stage, student, from?.spec, false), fleet);
+        const budget = stageBudget(stageSize(stage, student, from?.spec), fleet);
         return { kind: stage.kind, publishedHours: hours[i], ...budget };
       });
       return { size, stages };

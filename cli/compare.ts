@@ -29,6 +29,7 @@ import { dotPlotSvg } from "./draw/dot_plot.ts";
 import { absent, optional, path, seconds, UsageError } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { shown } from "./recipe/error.ts";
+import { memoryOf } from "./memory_need.ts";
 import { loadRecipes, moduleTitle, RecipeModuleError, RECIPES } from "./recipe_module.ts";
 import { commandLine } from "./command_line.ts";
 import { runEvents } from "./run_events.ts";
@@ -142,7 +143,8 @@ export const compare = command({
         progress.end();
       }
     };
-    return await withDevice(flags, say, async (device) => {
+    const memory = Math.max(0, ...await Array.fromAsync(recipes, memoryOf));
+    return await withDevice({ ...flags, memory }, say, async (device) => {
       const runs: (ComparedRun | FailedRun)[] = [];
       for (const [i, { output }] of recipes.entries()) {
         const outcome = await run(device, i);

@@ -19,6 +19,7 @@ import { mixerFlops } from "./layer_flops.ts";
 import { outlineText } from "./plan_text.ts";
 import { modelsOf } from "./planned_models.ts";
 import { standardProgress } from "./progress.ts";
+import { memoryOf } from "./memory_need.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { resumeCommand } from "./command_line.ts";
 import { ratioText, runEvents } from "./run_events.ts";
@@ -65,7 +66,8 @@ export const convert = command({
     try {
       const { recipe, folderOf } = await localRecipe(seeded, progress);
       if (debugLevel() > 0) say(await outline(recipe));
-      const outcome = await withDevice(flags, say, (device) =>
+      const memory = await memoryOf(recipe);
+      const outcome = await withDevice({ ...flags, memory }, say, (device) =>
         runRecipe(recipe, {
           device,
           out,
@@ -168,7 +170,8 @@ export function reportText(report: Report, out: string): string {
     report.keptAttention === undefined ? "" : `\n${errorsText(report.keptAttention)}`,
     // A model that stayed on disk writes none.
     student.sample === undefined ? "" : after + samples,
-    `\n${out} in ${report.seconds.toFixed(0)} s\n`,
+    `\n${out} in ${report.seconds.toFixed(0)} s, ` +
+    `${bytesText(report.peakMemory.process)} of memory at most\n`,
   ].join("");
 }
 

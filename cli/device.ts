@@ -30,9 +30,12 @@ export interface DeviceUse {
 /**
  * Opens the device that the flags ask for, says on stderr which and what DEBUG asks for, and closes
  * it in the end.
+ * @param memory bytes that it may have to hold, 4 GiB by default
  */
 export async function withDevice<T>(
-  { device: name, threads, blas }: FlagValues<typeof deviceFlags>,
+  { device: name, threads, blas, memory }: FlagValues<typeof deviceFlags> & {
+    readonly memory?: number;
+  },
   say: (line: string) => void,
   run: (device: Device) => Promise<T>,
   { timed = false }: DeviceUse = {},
@@ -40,7 +43,7 @@ export async function withDevice<T>(
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
-  const opened = await openDevice(name, { threads, blas, ...debug });
+  const opened = await openDevice(name, { threads, blas, memory, ...debug });
   say(opened.description);
   const device = level < 2 || timed ? opened : await profiledDevice(
     opened,

@@ -5,6 +5,7 @@ import { readText } from "../formats/json.ts";
 import { TEXT_LIMIT } from "../formats/text/text.ts";
 import { evaluate as evaluateTokens } from "../infer/evaluate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { inferenceBytes } from "../infer/memory_need.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
@@ -56,7 +57,8 @@ export const evaluate = command({
     // The first token is only read: its bytes are not predicted.
     const given = new TextEncoder().encode(tokenizer.decode([ids[0]])).length;
     const bytes = new TextEncoder().encode(text).length - given;
-    return await withDevice(flags, say, async (device) => {
+    const memory = inferenceBytes(checkpoint.spec);
+    return await withDevice({ ...flags, memory }, say, async (device) => {
       const model = loadCheckpoint(device, checkpoint, flags.weights);
       const read = (start: number, count: number) => ids.subarray(start, start + count);
       const start = performance.now();

@@ -6,6 +6,7 @@ import { openSafetensors } from "../formats/safetensors/store.ts";
 import { DEFAULT_METADATA, formatHeader, sourceBytes } from "../formats/safetensors/write.ts";
 import { forwardLogits } from "../infer/forward.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { inferenceBytes } from "../infer/memory_need.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
@@ -58,7 +59,8 @@ export const forward = command({
     const checkpoint = inspectCheckpoint(folder);
     const { vocabSize } = checkpoint.config;
     const { ids, batch, time } = readIds(flags.ids, vocabSize);
-    return await withDevice(flags, say, async (device) => {
+    const memory = inferenceBytes(checkpoint.spec);
+    return await withDevice({ ...flags, memory }, say, async (device) => {
       const model = loadCheckpoint(device, checkpoint, flags.weights);
       const start = performance.now();
       const shape = [batch, time, vocabSize];

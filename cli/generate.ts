@@ -3,6 +3,7 @@
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { generate as continuation, type GenerateOptions } from "../infer/generate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { inferenceBytes } from "../infer/memory_need.ts";
 import { type LoadedModel, stateBytes } from "../infer/session.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main, type Output } from "./command.ts";
@@ -68,7 +69,8 @@ export const generate = command({
       const which = flags.prompt === undefined ? `--prompts: text ${i + 1}` : "--prompt";
       throw new UsageError(`${which}: expected at least one token of text`);
     });
-    return await withDevice(flags, say, async (device) => {
+    const memory = inferenceBytes(checkpoint.spec);
+    return await withDevice({ ...flags, memory }, say, async (device) => {
       const model = loadCheckpoint(device, checkpoint, flags.weights);
       if (flags.prompt === undefined) {
         const report = await writeAll(model, tokenizer, texts, options, flags.streams, print, say);

@@ -1,10 +1,11 @@
 /** `deno task plan`: what a recipe will do, layer by layer and stage by stage. */
 
 import { stageSpeeds } from "../bench/stage_speed.ts";
+import { CPU_MEMORY_LIMIT } from "../devices/cpu/memory.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { StageKind } from "../dsl/stages.ts";
 import type { ModelSpec } from "../models/config.ts";
-import { stageBudget } from "../plan/budget.ts";
+import { stageBudget, THIS_MACHINE } from "../plan/budget.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
@@ -16,7 +17,7 @@ import { deviceFlags, withDevice } from "./device.ts";
 import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
 import { mixerFlops } from "./layer_flops.ts";
 import { planText } from "./plan_text.ts";
-import { modelsOf } from "./planned_models.ts";
+import { isBf16, modelsOf } from "./planned_models.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 
 const HERE = "this machine";
@@ -49,12 +50,10 @@ async function fleetFor(
   const speed = await withDevice(flags, say, (device) => stageSpeeds(device, kinds, mixer));
   return {
     name: HERE,
-    devices: 1,
-    computes: "f32",
+    ...THIS_MACHINE,
     speed: { align: NaN, distill: NaN, finetune: NaN, pretrain: NaN, ...speed },
-    memory: Deno.systemMemoryInfo().total,
+    memory: Math.min(Deno.systemMemoryInfo().total, CPU_MEMORY_LIMIT),
     price: flags.price ?? 0,
-    holdsModels: true,
   };
 }
 
@@ -74,7 +73,11 @@ export const plan = command({
     const fleet = await fleetFor(flags, recipe.stages.map(({ kind }) => kind), student, say);
     const budgets = recipe.stages.map((stage) =>
       stageBudget(
-        stageSize(stage, student, from?.spec, fleet.holdsModels, isLayered(recipe)),
+        stageSize(stage, student, from?.spec, {
+          programs: fleet.holdsModels,
+          teacherIsBf16: isBf16(from?.config),
+          staysOnDisk: isLayered(recipe),
+        }),
         fleet,
       )
     );

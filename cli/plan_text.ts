@@ -109,6 +109,7 @@ function memoryTable({ plan, budgets, fleet }: Planned): string {
       fleet.devices === 1 ? "memory" : "memory of a device",
       ...["weights", "gradients", "optimizer", "activations", "kept", "computed again"],
       ...(fleet.devices === 1 ? [] : ["gathered"]),
+      ...(fleet.holdsModels ? ["process"] : []),
       ...["all", "fits"],
     ],
     ...plan.stages.map(({ name }, i) => {
@@ -122,6 +123,7 @@ function memoryTable({ plan, budgets, fleet }: Planned): string {
         bytesText(memory.kept),
         bytesText(memory.rematerialised),
         ...(fleet.devices === 1 ? [] : [bytesText(memory.gathered)]),
+        ...(fleet.holdsModels ? [bytesText(memory.process)] : []),
         bytesText(memory.total),
         fits ? "yes" : "no",
       ];

@@ -23,6 +23,9 @@ interface TeacherConfig {
   readonly spec: ModelSpec;
 }
 
+/** Whether a checkpoint says of itself that it is bf16. */
+export const isBf16 = (config?: ModelConfig): boolean => config?.torchDtype === "bfloat16";
+
 function configOnly(config: ModelConfig, file: string): TeacherConfig {
   checkWidths(file, config);
   return { config, spec: checkpointSpec(config, new Map()) };

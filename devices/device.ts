@@ -12,6 +12,14 @@ export interface Memory {
   slice(offset: number, bytes: number): Memory;
 }
 
+/** How much of a device's memory is used. */
+export interface MemoryUse {
+  /** Bytes that are allocated, for programs as well. */
+  readonly inUse: number;
+  /** The most that were at once. */
+  readonly peak: number;
+}
+
 /** The memory that a program's inputs and results live in. */
 export interface Bindings {
   readonly inputs: Readonly<Record<string, Memory>>;
@@ -55,6 +63,7 @@ export interface Device {
   write(memory: Memory, data: HostArray): void;
   /** Fills an array from the start of a piece of memory. */
   read(memory: Memory, into: HostArray): Promise<void>;
+  memoryUse(): MemoryUse;
   /** Sets every byte to zero. */
   clear(memory: Memory): void;
   /** Prepares the computation of some tensors. */

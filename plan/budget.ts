@@ -24,12 +24,16 @@ export interface StageSize {
   /** Of the whole student and teacher; 0 where there is no teacher. */
   readonly student: number;
   readonly teacher: number;
+  /** Bytes of the teacher as this machine keeps it. */
+  readonly teacherBytes: number;
   /** Whether the stage computes the teacher. */
   readonly usesTeacher: boolean;
   /** The largest part that is gathered at once: a layer, or the embeddings. */
   readonly largest: number;
   /** The largest layer of a stage that goes layer by layer. */
   readonly streamed?: StreamedSize;
+  /** Layers of the student. */
+  readonly layers: number;
 }
 
 /** What a stage that goes layer by layer has in memory of a layer, in values. */
@@ -56,6 +60,8 @@ export interface StageMemory {
   readonly rematerialised: number;
   /** Layers that are gathered whole on each of several devices. */
   readonly gathered: number;
+  /** What this machine's process takes beside the device's memory. */
+  readonly process: number;
   readonly total: number;
 }
 
@@ -75,38 +81,55 @@ export interface StageBudget {
 const BYTES: Readonly<Record<ComputeType, number>> = { bf16: 2, f32: 4 };
 /** Bytes of AdamW for a trained parameter: two f32 moments, and an f32 weight beside a bf16 one. */
 const OPTIMIZER: Readonly<Record<ComputeType, number>> = { bf16: 12, f32: 8 };
+/** Bytes of Deno and of this program, and of the graph of a layer and its kernels, measured. */
+const PROCESS = 100 * 2 ** 20;
+const PROCESS_LAYER = 6 * 2 ** 20;
 /** Passes over a trained model's weights: forward, and backward for inputs and for weights. */
 const PASSES = 3;
 
 /** Sequences that a device computes at once. */
-function sequences({ batch, accumulate }: Stage, { devices }: Fleet): number {
+function sequences({ batch, accumulate }: Stage, { devices }: MemoryFleet): number {
   return Math.ceil(batch / accumulate / devices);
 }
 
+/** What the memory of a fleet's devices depends on. */
+export type MemoryFleet = Pick<Fleet, "devices" | "computes" | "holdsModels">;
+
+/** This machine, on which a run holds both models beside what it trains. */
+export const THIS_MACHINE: MemoryFleet = { devices: 1, computes: "f32", holdsModels: true };
+
+/** Bytes of this machine's process beside those of its device. */
+const processBytes = ({ layers }: StageSize) => PROCESS + layers * PROCESS_LAYER;
+
 /** Bytes of this machine while a stage goes layer by layer. */
-function streamedMemory(size: StageSize, streamed: StreamedSize, fleet: Fleet): StageMemory {
+function streamedMemory(size: StageSize, streamed: StreamedSize, fleet: MemoryFleet): StageMemory {
   const { trained, frozen, alone } = streamed;
   const width = BYTES[fleet.computes];
-  const weights = width * (trained + frozen + (alone ? 0 : size.student + size.teacher));
+  const held = alone ? 0 : width * size.student + size.teacherBytes;
+  const weights = width * (trained + frozen) + held;
   const gradients = width * trained;
   const optimizer = OPTIMIZER[fleet.computes] * trained;
   const activations = sequences(size.stage, fleet) * streamed.activations;
+  const process = processBytes(size);
+  const total = weights + gradients + optimizer + activations + process;
   const [kept, rematerialised, gathered] = [activations, activations, 0];
-  const total = weights + gradients + optimizer + activations;
-  return { weights, gradients, optimizer, activations, kept, rematerialised, gathered, total };
+  return {
+    ...{ weights, gradients, optimizer, activations, kept, rematerialised, gathered },
+    ...{ process, total },
+  };
 }
 
 /** Bytes of every device while a stage runs. */
-function memoryOf(size: StageSize, fleet: Fleet): StageMemory {
+export function stageMemory(size: StageSize, fleet: MemoryFleet): StageMemory {
   // A rented fleet shares the whole of both models among its devices.
   if (size.streamed !== undefined && fleet.holdsModels) {
     return streamedMemory(size, size.streamed, fleet);
   }
   const { stage, trained, frozen, student, teacher, usesTeacher, largest } = size;
   const width = BYTES[fleet.computes];
-  const read = trained + frozen + (usesTeacher || fleet.holdsModels ? teacher : 0);
-  const held = fleet.holdsModels ? student : 0;
-  const weights = width * (read + held) / fleet.devices;
+  const weights = fleet.holdsModels
+    ? width * (trained + frozen + student) + size.teacherBytes
+    : width * (trained + frozen + (usesTeacher ? teacher : 0)) / fleet.devices;
   const gradients = width * trained / fleet.devices;
   const optimizer = OPTIMIZER[fleet.computes] * trained / fleet.devices;
   // They are counted in f32.
@@ -116,11 +139,15 @@ function memoryOf(size: StageSize, fleet: Fleet): StageMemory {
   const rematerialised = bytes(size.activations.rematerialised);
   const activations = stage.rematerialise ? rematerialised : kept;
   const gathered = fleet.devices === 1 ? 0 : 2 * width * largest;
-  const total = weights + gradients + optimizer + activations + gathered;
-  return { weights, gradients, optimizer, activations, kept, rematerialised, gathered, total };
+  const process = fleet.holdsModels ? processBytes(size) : 0;
+  const total = weights + gradients + optimizer + activations + gathered + process;
+  return {
+    ...{ weights, gradients, optimizer, activations, kept, rematerialised, gathered },
+    ...{ process, total },
+  };
 }
 
-const fits = (size: StageSize, fleet: Fleet) => memoryOf(size, fleet).total <= fleet.memory;
+const fits = (size: StageSize, fleet: Fleet) => stageMemory(size, fleet).total <= fleet.memory;
 
 /** The same stage with another setting. */
 function changed(size: StageSize, change: Partial<Pick<Stage, "rematerialise" | "accumulate">>) {
@@ -189,7 +216,7 @@ export function stageBudget(size: StageSize, fleet: Fleet): StageBudget {
   const computing = turns * size.flops / fleet.speed[stage.kind];
   const moving = bandwidthSeconds(size, fleet);
   const seconds = Math.max(computing, moving);
-  const memory = memoryOf(size, fleet);
+  const memory = stageMemory(size, fleet);
   const enough = memory.total <= fleet.memory;
   return {
     flops,

@@ -1,6 +1,7 @@
 /** The main job: a recipe from its teacher to the finished model. */
 
 import { join, resolve } from "node:path";
+import { processPeak } from "../devices/process_memory.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash, toJson } from "../dsl/serialise.ts";
@@ -53,6 +54,7 @@ async function reportOf(run: Run, state: RunState): Promise<Report> {
     heldOutTokens: heldOut.length,
     trainingTokens: splits[0].train.length,
     seconds: run.elapsed(),
+    peakMemory: { device: options.device.memoryUse().peak, process: processPeak() },
     ...machineReport(),
     device: options.device.description,
     recipeHash: state.run,

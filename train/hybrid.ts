@@ -14,7 +14,7 @@ import { HELD_OUT_LIMIT } from "./measure.ts";
 import type { KeptAttention, LayerError } from "./report.ts";
 import { heldModels, type Run } from "./run.ts";
 import type { RunState } from "./run_folder.ts";
-import { alignmentGraph, TEACHER_PREFIX } from "./stage_graph.ts";
+import { alignmentGraph, TEACHER_PREFIX, typesIn } from "./stage_graph.ts";
 import type { StoredModel } from "./trainer.ts";
 
 /** What the errors are measured of. */
@@ -34,7 +34,7 @@ export interface AlignmentOptions {
  */
 export async function alignmentErrors(options: AlignmentOptions): Promise<LayerError[]> {
   const { device, student, teacher, text, context, onProgress } = options;
-  const graph = alignmentGraph(student.spec, teacher.spec, context);
+  const graph = alignmentGraph(student.spec, teacher.spec, context, typesIn(teacher.store));
   const half = student.spec.config.headDim / 2;
   using owned = new DisposableStack();
   const allocate = (bytes: number) => owned.adopt(device.allocate(bytes), device.free);

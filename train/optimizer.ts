@@ -41,6 +41,7 @@ export interface Optimizer {
  * min(1, clip/(‖g‖+10⁻⁶)) as torch.nn.utils.clip_grad_norm_ does. The norm is of all tensors; η is
  * the step's learning rate, or its mixers' rate where `isMixer` says so of a tensor's name (in
  * PyTorch, two groups of parameters).
+ * @param pieceSize values that one kernel updates at most, a multiple of 1024
  */
 export function createOptimizer(
   device: Device,
@@ -48,11 +49,11 @@ export function createOptimizer(
   gradients: Store,
   options: OptimizerOptions,
   isMixer?: (name: string) => boolean,
+  pieceSize = PIECE,
 ): Optimizer {
   const { size } = weights.layout;
   // Every tensor starts a line, so that a line has one rate.
   const lines = size / STEP;
-  const shape = isMixer === undefined ? [size] : [lines, STEP];
   const [beta1, beta2] = options.betas;
   using owned = new DisposableStack();
   const moments = () => owned.adopt(createStore(device, weights.layout), (store) => store.free());
@@ -71,42 +72,56 @@ export function createOptimizer(
   const mask = isMixer && owned.adopt(device.allocate(4 * lines), device.free);
   if (mask !== undefined) device.write(mask, mixerLines(weights.layout, isMixer!));
 
-  const w = g.input("weights", shape);
-  const m = g.input("first", shape);
-  const v = g.input("second", shape);
-  const raw = g.input("gradients", shape);
+  const pieces = piecesOf(size, pieceSize);
   const scalars = SCALARS.map((name) => g.input(name, [1]));
   const [oneRate, oneDecay, mixerRate, mixerDecay, correction1, correction2] = scalars;
   // One of the two in full: the mask is 0 or 1.
-  const inMixers = g.input("mask", [lines, 1]);
-  const choose = (mixers: Tensor, others: Tensor) =>
-    mask === undefined ? others : g.add(g.mul(inMixers, mixers), g.mul(g.sub(1, inMixers), others));
-  const rate = choose(mixerRate, oneRate);
-  const decay = choose(mixerDecay, oneDecay);
-  const rows = g.reshape(raw, [size / ROW, ROW]);
-  const squares = g.reshape(g.sum(g.mul(rows, rows), [1]), [size / ROW]);
-  const norm = g.sqrt(g.sum(squares, [0]));
+  const input = (name: string, { index, size }: Piece) =>
+    g.input(`${name}.${index}`, isMixer === undefined ? [size] : [size / STEP, STEP]);
+  const squared = (piece: Piece) => {
+    const rows = g.reshape(input("gradients", piece), [piece.size / ROW, ROW]);
+    return g.sum(g.reshape(g.sum(g.mul(rows, rows), [1]), [piece.size / ROW]), [0]);
+  };
+  const norm = g.sqrt(pieces.map(squared).reduce((sum, part) => g.add(sum, part)));
   const scale = options.clip === 0
     ? g.constant(1)
     : g.minimum(1, g.div(options.clip, g.add(norm, 1e-6)));
-  const gradient = g.mul(raw, scale);
-  const newM = g.add(g.mul(m, beta1), g.mul(gradient, 1 - beta1));
-  const newV = g.add(g.mul(v, beta2), g.mul(g.mul(gradient, gradient), 1 - beta2));
-  const direction = g.div(
-    g.mul(newM, correction1),
-    g.add(g.sqrt(g.mul(newV, correction2)), options.epsilon),
-  );
-  const newW = g.sub(g.mul(w, decay), g.mul(direction, rate));
-  const executable: Executable = device.compile([newW, newM, newV, norm], {
-    inputs: {
-      weights: weights.memory,
-      first: first.memory,
-      second: second.memory,
-      gradients: gradients.memory,
-      ...memory,
-      ...(mask && { mask }),
-    },
-    results: [weights.memory, first.memory, second.memory, normMemory],
+  const updated = (piece: Piece): Tensor[] => {
+    const inMixers = g.input(`mask.${piece.index}`, [piece.size / STEP, 1]);
+    const choose = (mixers: Tensor, others: Tensor) =>
+      mask === undefined
+        ? others
+        : g.add(g.mul(inMixers, mixers), g.mul(g.sub(1, inMixers), others));
+    const gradient = g.mul(input("gradients", piece), scale);
+    const newM = g.add(g.mul(input("first", piece), beta1), g.mul(gradient, 1 - beta1));
+    const newV = g.add(
+      g.mul(input("second", piece), beta2),
+      g.mul(g.mul(gradient, gradient), 1 - beta2),
+    );
+    const direction = g.div(
+      g.mul(newM, correction1),
+      g.add(g.sqrt(g.mul(newV, correction2)), options.epsilon),
+    );
+    const newW = g.sub(
+      g.mul(input("weights", piece), choose(mixerDecay, oneDecay)),
+      g.mul(direction, choose(mixerRate, oneRate)),
+    );
+    return [newW, newM, newV];
+  };
+  const stores = { weights, first, second, gradients };
+  const inputs: Record<string, Memory> = { ...memory };
+  const results: Memory[] = [];
+  for (const { index, begin, size } of pieces) {
+    for (const [name, store] of Object.entries(stores)) {
+      const part = store.memory.slice(4 * begin, 4 * size);
+      inputs[`${name}.${index}`] = part;
+      if (name !== "gradients") results.push(part);
+    }
+    if (mask) inputs[`mask.${index}`] = mask.slice(4 * begin / STEP, 4 * size / STEP);
+  }
+  const executable: Executable = device.compile([...pieces.flatMap(updated), norm], {
+    inputs,
+    results: [...results, normMemory],
     name: `${options.name ?? "weights"}: optimizer`,
   });
   owned.adopt(executable, () => executable.free());
@@ -130,6 +145,24 @@ export function createOptimizer(
     },
     free: () => kept.dispose(),
   };
+}
+
+/** Values of a piece at most: kernels reach 2 GiB of one tensor. */
+const PIECE = 2 ** 28;
+
+/** A part of the stores that is updated by itself. */
+interface Piece {
+  readonly index: number;
+  readonly begin: number;
+  readonly size: number;
+}
+
+/** The pieces of stores of so many values. */
+function piecesOf(size: number, most: number): Piece[] {
+  return Array.from({ length: Math.ceil(size / most) }, (_, index) => {
+    const begin = index * most;
+    return { index, begin, size: Math.min(most, size - begin) };
+  });
 }
 
 /** 1 for the lines of tensors that are mixers', 0 for all others. */

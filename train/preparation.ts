@@ -9,12 +9,7 @@ import { FormatError } from "../formats/error.ts";
 import type { ModelConfig } from "../formats/hf_config/config.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
 import { size } from "../graph/tensor.ts";
-import {
-  type Checkpoint,
-  loadCheckpoint,
-  type LoadedCheckpoint,
-  loadedModel,
-} from "../infer/load.ts";
+import { type Checkpoint, type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { type Corpus, openCorpus } from "./corpus.ts";
@@ -22,6 +17,7 @@ import { type Split, splitTokens } from "./data.ts";
 import { firstNotFinite } from "./finite.ts";
 import type { Origin } from "./origin.ts";
 import { checkSources, type OnProgress } from "./sources.ts";
+import { loadTeacher } from "./teacher.ts";
 import { weightBlocks } from "./weights.ts";
 
 /** The text of a run. Dispose it. */
@@ -185,7 +181,7 @@ export async function holdModels(
   using owned = new DisposableStack();
   const free = (model: LoadedCheckpoint) => model.free();
   const teacher = origin.teacher &&
-    owned.adopt(loadCheckpoint(device, origin.teacher), free);
+    owned.adopt(loadTeacher(device, origin.teacher), free);
   const astray = teacher && await firstNotFinite(teacher.store);
   if (astray !== undefined) throw damaged(origin.teacher!.folder, astray);
   const room = (spec: ModelSpec, config: ModelConfig): LoadedCheckpoint =>

@@ -26,6 +26,8 @@ export interface Training {
   readonly seconds: number;
   /** Mean training loss of the last steps. */
   readonly trainingLoss?: number;
+  /** Bytes that the device had in use while it trained. */
+  readonly deviceBytes?: number;
 }
 
 /** The student before the first stage (no tokens, no seconds) or after one. */
@@ -75,6 +77,8 @@ export interface Report {
   readonly trainingTokens: number;
   /** Of the whole run, reading and measuring included. */
   readonly seconds: number;
+  /** Bytes at most: of the device's memory, and of the process in the machine's. */
+  readonly peakMemory: { readonly device: number; readonly process: number };
   readonly machine: {
     readonly name: string;
     readonly cores: number;

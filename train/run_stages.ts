@@ -81,7 +81,7 @@ async function trainLayers(run: Run, state: RunState) {
     using learnt = trainedWeights(path, stage, student, origin.teacher!.spec);
     await fillStore(device, models.student.store, learnt, (name) => name, learnt.has);
   }
-  return result;
+  return { ...result, deviceBytes: device.memoryUse().inUse };
 }
 
 /** Trains one stage and moves what it learnt into the student. */
@@ -125,7 +125,7 @@ async function trainStage(run: Run, state: RunState) {
     for (const { name } of trained.layout.tensors) {
       student.store.write(name, await trained.read(name));
     }
-    return { progress, stopped };
+    return { progress, stopped, deviceBytes: options.device.memoryUse().inUse };
   } finally {
     trainer.free();
   }
@@ -162,7 +162,7 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
     const stage = stages[index];
     const steps = stepsOf(stage);
     events.note(`stage ${index + 1} of ${stages.length}: ${stage.name}`);
-    const { progress, stopped } = await phase(
+    const { progress, stopped, deviceBytes } = await phase(
       events,
       stage.name,
       () => (stage.streamed ? trainLayers : trainStage)(run, state),
@@ -176,6 +176,7 @@ export async function runStages(run: Run, from: RunState): Promise<RunState | Ru
       tokens: steps * stage.batch * stage.context,
       seconds: progress.seconds,
       trainingLoss: mean(progress.recent),
+      deviceBytes,
     };
     state = {
       ...state,

@@ -4,7 +4,7 @@ import { type Cost, costOf } from "../devices/null.ts";
 import type { Stage } from "../dsl/stages.ts";
 import type { DecoderConfig, MixerSpec, ModelSpec } from "../models/config.ts";
 import { isAligned } from "./losses.ts";
-import { stageGraph } from "./stage_graph.ts";
+import { accumulated, stageGraph } from "./stage_graph.ts";
 
 /** What one sequence of a stage costs, forward and backward, without the optimizer. */
 export interface SequenceCost {
@@ -19,6 +19,9 @@ const FEW = 2;
 /** The same in a larger one: what it costs more is what these layers cost. */
 const MORE = 5;
 
+/** Layers up to which the memory of stage 1, whose graph is quickly made, is that of all of them. */
+const WHOLE = 48;
+
 /** So few pieces that the head is nothing beside a layer. */
 export const NO_VOCABULARY = 16;
 
@@ -31,7 +34,7 @@ interface LayerPair {
   readonly teacher?: MixerSpec;
 }
 
-/** The graph of one sequence through some of the layers. */
+/** The graph of a part of a batch through some of the layers. */
 function count(
   stage: Stage,
   config: DecoderConfig,
@@ -43,8 +46,13 @@ function count(
   const teacher = hasTeacher
     ? { config: sized, mixers: pairs.map((pair) => pair.teacher!) }
     : undefined;
-  return costOf(stageGraph({ ...stage, batch: 1, accumulate: 1 }, student, teacher).results);
+  const graph = stageGraph(stage, student, teacher);
+  // The program of the later parts of a batch holds a little more than that of the first.
+  return costOf(stage.accumulate === 1 ? graph.results : accumulated(graph));
 }
+
+/** Operations and memory of a program. */
+export type ProgramCost = Pick<Cost, "flops" | "arenaBytes">;
 
 /** FLOPs of the head and its loss for one token, with gradients. */
 function headFlops(
@@ -60,19 +68,8 @@ function headFlops(
   return (at(config.vocabSize) - at(NO_VOCABULARY)) / HEAD_TOKENS;
 }
 
-/**
- * What one sequence of a stage costs. A model of a few layers is counted whole. Of a deeper one
- * every kind of layer is counted a few times at its real width, and the head apart, so that any
- * depth takes seconds. FLOPs are those of the whole graph; the activations are those of the layers,
- * without the head, whose logits are held by blocks.
- */
-export function stageSequenceCost(
-  stage: Stage,
-  student: ModelSpec,
-  teacher?: ModelSpec,
-): SequenceCost {
-  const { config } = student;
-  const hasTeacher = teacher !== undefined;
+/** The layers that a stage computes, and whether each kind of them may stand for all of its kind. */
+function countedLayers(stage: Stage, student: ModelSpec, teacher?: ModelSpec) {
   const all = student.mixers.map((mixer, i): LayerPair => ({
     student: mixer,
     teacher: teacher?.mixers[i],
@@ -84,12 +81,21 @@ export function stageSequenceCost(
   // How far back gradients go then depends on where a layer is.
   const uneven = typeof stage.trains !== "string" ||
     stage.kind !== "align" && stage.trains === "mixers" && !all.every(isConverted);
-  const bare = { ...config, vocabSize: NO_VOCABULARY };
-  if (uneven || pairs.length <= FEW + 2) {
-    const layers = count(stage, bare, all, hasTeacher);
-    const whole = stage.kind === "align" ? layers : count(stage, config, all, hasTeacher);
-    return { flops: whole.flops, activationBytes: layers.arenaBytes };
-  }
+  return { all, pairs, whole: uneven || pairs.length <= FEW + 2 };
+}
+
+/**
+ * The program of a part of a batch with a given config, of all layers. A model of a few layers is
+ * counted whole. Of a deeper one every kind of layer is counted a few times at its real width, so
+ * that any depth takes seconds.
+ */
+function extrapolated(
+  stage: Stage,
+  config: DecoderConfig,
+  { all, pairs, whole }: ReturnType<typeof countedLayers>,
+  hasTeacher: boolean,
+): ProgramCost {
+  if (whole) return count(stage, config, all, hasTeacher);
   const [first, last] = [pairs[0], pairs[pairs.length - 1]];
   const kinds = new Map<string, LayerPair[]>();
   for (const pair of pairs.slice(1, -1)) {
@@ -98,9 +104,8 @@ export function stageSequenceCost(
     kinds.set(key, [...kinds.get(key) ?? [], pair]);
   }
   const between = (pair: LayerPair, n: number) =>
-    count(stage, bare, [first, ...Array<LayerPair>(n).fill(pair), last], hasTeacher);
-  let flops = stage.context * headFlops(stage, config, [first, last], hasTeacher);
-  let [ends, layersBytes] = [0, 0];
+    count(stage, config, [first, ...Array<LayerPair>(n).fill(pair), last], hasTeacher);
+  let [flops, ends, layersBytes] = [0, 0, 0];
   [...kinds.values()].forEach((layers, kind) => {
     const [few, more] = [between(layers[0], FEW), between(layers[0], MORE)];
     const flopsOfLayer = (more.flops - few.flops) / (MORE - FEW);
@@ -110,5 +115,39 @@ export function stageSequenceCost(
     ends = Math.max(ends, few.arenaBytes - FEW * bytesOfLayer);
     layersBytes += layers.length * bytesOfLayer;
   });
-  return { flops, activationBytes: ends + layersBytes };
+  return { flops, arenaBytes: ends + layersBytes };
+}
+
+/**
+ * What one sequence of a stage costs. FLOPs are those of the whole graph, with the head counted
+ * apart; the activations are those of the layers, without the head, whose logits are held by blocks.
+ */
+export function stageSequenceCost(
+  stage: Stage,
+  student: ModelSpec,
+  teacher?: ModelSpec,
+): SequenceCost {
+  const { config } = student;
+  const hasTeacher = teacher !== undefined;
+  const one = { ...stage, batch: 1, accumulate: 1 };
+  const layers = countedLayers(stage, student, teacher);
+  const bare = extrapolated(one, { ...config, vocabSize: NO_VOCABULARY }, layers, hasTeacher);
+  const { all, pairs, whole } = layers;
+  const flops = whole && stage.kind !== "align"
+    ? count(one, config, all, hasTeacher).flops
+    : bare.flops +
+      stage.context * headFlops(one, config, [pairs[0], pairs[pairs.length - 1]], hasTeacher);
+  return { flops, activationBytes: bare.arenaBytes };
+}
+
+/** What a part of a batch costs as this machine would compute it, the head with the layers. */
+export function stageProgramCost(
+  stage: Stage,
+  student: ModelSpec,
+  teacher?: ModelSpec,
+): ProgramCost {
+  const layers = countedLayers(stage, student, teacher);
+  // What every layer leaves for the gradient of the first value decides only in deep models.
+  const whole = layers.whole || stage.kind === "align" && layers.pairs.length <= WHOLE;
+  return extrapolated(stage, student.config, { ...layers, whole }, teacher !== undefined);
 }

@@ -1,5 +1,6 @@
 /** A stage as a graph: what a device computes for a part of a batch. */
 
+import type { Store } from "../devices/store.ts";
 import type { Problem } from "../dsl/problem.ts";
 import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import type { Stage } from "../dsl/stages.ts";
@@ -8,7 +9,7 @@ import { isTrained } from "../dsl/trains.ts";
 import * as g from "../graph/build.ts";
 import { gradients } from "../graph/gradient.ts";
 import { rematerialisedGradients } from "../graph/rematerialise.ts";
-import type { Tensor } from "../graph/tensor.ts";
+import type { Tensor, WeightDType } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import type { Parameter } from "../models/parameter.ts";
@@ -155,6 +156,15 @@ export interface StageGraph {
   readonly results: readonly Tensor[];
 }
 
+/**
+ * The results of a later part of an accumulated batch: each is added to what the earlier parts left,
+ * the input `gradient.` and the parameter's name, or `gradient.loss`.
+ */
+export function accumulated({ trained, results }: StageGraph): Tensor[] {
+  const names = ["loss", ...trained.map(({ name }) => name)];
+  return results.map((t, i) => g.add(g.input(`gradient.${names[i]}`, t.shape), t));
+}
+
 /** Prefix of the teacher's parameters, which keeps the two models apart. */
 export const TEACHER_PREFIX = "teacher.";
 
@@ -169,10 +179,20 @@ function batchInputs({ config }: ModelSpec, rows: number, context: number): Batc
   };
 }
 
+/** How the teacher's weights are stored, by name; all f32 where nothing is said. */
+export type TeacherTypes = ReadonlyMap<string, WeightDType | undefined>;
+
+/** How the weights of a store are stored. */
+export const typesIn = ({ layout }: Pick<Store, "layout">): TeacherTypes =>
+  new Map(layout.tensors.map(({ name, dtype }) => [name, dtype]));
+
 /** A model of a graph, its parameters as inputs. */
-function modelInputs(spec: ModelSpec, prefix: string): Model {
+function modelInputs(spec: ModelSpec, prefix: string, types?: TeacherTypes): Model {
   const inputs = new Map(
-    modelParameters(spec).map(({ name, shape }) => [name, g.input(prefix + name, shape)]),
+    modelParameters(spec).map(({ name, shape }) => [
+      name,
+      g.input(prefix + name, shape, types?.get(name)),
+    ]),
   );
   return { spec, weight: (name) => inputs.get(name)! };
 }
@@ -181,8 +201,13 @@ function modelInputs(spec: ModelSpec, prefix: string): Model {
  * The stage-1 loss of every converted layer over one sequence, without gradients. The inputs are
  * those of `stageGraph`.
  */
-export function alignmentGraph(student: ModelSpec, teacher: ModelSpec, context: number) {
-  const models = [modelInputs(teacher, TEACHER_PREFIX), modelInputs(student, "")] as const;
+export function alignmentGraph(
+  student: ModelSpec,
+  teacher: ModelSpec,
+  context: number,
+  types?: TeacherTypes,
+) {
+  const models = [modelInputs(teacher, TEACHER_PREFIX, types), modelInputs(student, "")] as const;
   return alignLosses(...models, batchInputs(student, 1, context));
 }
 
@@ -191,14 +216,19 @@ export function alignmentGraph(student: ModelSpec, teacher: ModelSpec, context: 
  * [rows·context] i32, `cosine` and `sine` [1, context, headDim/2], the student's parameters by
  * name and the teacher's with a prefix.
  */
-export function stageGraph(stage: Stage, student: ModelSpec, teacher?: ModelSpec): StageGraph {
+export function stageGraph(
+  stage: Stage,
+  student: ModelSpec,
+  teacher?: ModelSpec,
+  types?: TeacherTypes,
+): StageGraph {
   const { context, accumulate } = stage;
   const rows = stage.batch / accumulate;
   const trained = trainedParameters(stage, student, teacher);
   const names = new Set(trained.map(({ name }) => name));
   const frozen = stageParameters(stage, student, teacher).filter(({ name }) => !names.has(name));
   const own = modelInputs(student, "");
-  const other = teacher && modelInputs(teacher, TEACHER_PREFIX);
+  const other = teacher && modelInputs(teacher, TEACHER_PREFIX, types);
   const whole = stageLoss(stage, batchInputs(student, rows, context), own, other);
   const loss = g.mul(whole.loss, 1 / accumulate);
   const wanted = trained.map(({ name }) => own.weight(name));

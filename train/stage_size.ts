@@ -1,18 +1,18 @@
 /** The stages of a recipe as numbers, for plans. */
 
 import { costOf } from "../devices/null.ts";
+import { layoutOf } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
-import { match } from "../dsl/trains.ts";
 import { logitsBlock } from "../graph/decompose.ts";
 import { size } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { layerPrefix, modelParameters } from "../models/decoder.ts";
-import type { Parameter } from "../models/parameter.ts";
 import type { StageSize, StreamedSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
-import { NO_VOCABULARY, stageSequenceCost } from "./stage_cost.ts";
-import { stageGraph, stageParameters, trainedParameters } from "./stage_graph.ts";
+import { type ProgramCost, stageProgramCost, stageSequenceCost } from "./stage_cost.ts";
+import { stageParameters, trainedParameters } from "./stage_graph.ts";
 import { layerGraph, type LayerRole, partShapes, streamedLayers } from "./streamed_layers.ts";
+import { teacherParameters } from "./teacher.ts";
 
 /** The largest part of a model that is gathered at once: a layer, or an embedding. */
 function largestPart(spec: ModelSpec): number {
@@ -31,35 +31,40 @@ function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: Model
   return 3 * logits + 2 * 4 * vocabSize * hiddenSize;
 }
 
-/** The first layer and the last, with a vocabulary of so many pieces. */
-function shallow({ config, mixers }: ModelSpec, vocabulary = config.vocabSize): ModelSpec {
-  const ends = mixers.length === 1 ? mixers : [mixers[0], mixers[mixers.length - 1]];
-  return { config: { ...config, layers: ends.length, vocabSize: vocabulary }, mixers: ends };
-}
-
-/** The embedding or the head, whose gradients are as large as they are. */
-const isVocabulary = ({ name }: Parameter) => /^(model\.embed_tokens|lm_head)\./.test(name);
+/** FLOPs and bytes of a sequence, and bytes of the head whatever the number of sequences. */
+type Counted = Pick<StageSize, "flops" | "activations" | "head">;
 
 /**
- * Bytes of the head and its loss in the program that this machine would run: by how much it is
- * larger than that of a model without a vocabulary. Of two layers, whatever the depth: the head is
- * the same, and the graph of a deep model takes minutes.
+ * The programs that this machine would run: what they take for a part of a batch, of which the
+ * head's logits and gradient are put down as they must be at least.
  */
-function programHeadBytes(
-  stage: Stage,
-  student: ModelSpec,
-  teacher: ModelSpec | undefined,
-): number {
-  if (stage.kind === "align") return 0;
-  // What names layers may name none of the two.
-  const trains = trainedParameters(stage, student, teacher).some(isVocabulary)
-    ? "everything"
-    : match("model.layers.*");
-  const bytes = (vocabulary?: number) => {
-    const [own, other] = [student, teacher].map((spec) => spec && shallow(spec, vocabulary));
-    return costOf(stageGraph({ ...stage, trains }, own!, other).results).arenaBytes;
+function programSize(stage: Stage, student: ModelSpec, teacher: ModelSpec | undefined): Counted {
+  const rows = stage.batch / stage.accumulate;
+  const cost = (rematerialise: boolean) =>
+    stageProgramCost({ ...stage, rematerialise }, student, teacher);
+  const kept = cost(false);
+  const again = stage.kind === "align" ? kept : cost(true);
+  const head = Math.min(headBytes(stage, student), kept.arenaBytes, again.arenaBytes);
+  const sequence = ({ arenaBytes }: ProgramCost) => (arenaBytes - head) / rows;
+  return {
+    flops: (stage.rematerialise ? again : kept).flops / rows,
+    activations: { kept: sequence(kept), rematerialised: sequence(again) },
+    head,
   };
-  return Math.max(0, bytes() - bytes(NO_VOCABULARY));
+}
+
+/** The same as a fleet's devices hold it. */
+function sequenceSize(stage: Stage, student: ModelSpec, teacher: ModelSpec | undefined): Counted {
+  const counted = stageSequenceCost(stage, student, teacher);
+  const other = stage.kind === "align"
+    ? counted
+    : stageSequenceCost({ ...stage, rematerialise: !stage.rematerialise }, student, teacher);
+  const [kept, rematerialised] = stage.rematerialise ? [other, counted] : [counted, other];
+  return {
+    flops: counted.flops,
+    activations: { kept: kept.activationBytes, rematerialised: rematerialised.activationBytes },
+    head: headBytes(stage, student),
+  };
 }
 
 /** The largest layer of a stage that goes layer by layer. */
@@ -92,38 +97,42 @@ function streamedSize(
   };
 }
 
-/**
- * Counts a stage.
- * @param program whether the head's memory is that of the program which this machine would run
- * @param alone whether the models of a run whose stages all go layer by layer stay on disk
- */
+/** How a stage is counted. */
+export interface StageSizeOptions {
+  /** Whether activations are those of the programs which this machine would run. */
+  readonly programs?: boolean;
+  /** Whether this machine has the teacher's matrices in bf16, as its checkpoint. */
+  readonly teacherIsBf16?: boolean;
+  /** Whether both models stay on disk, because all stages of the run go layer by layer. */
+  readonly staysOnDisk?: boolean;
+}
+
+/** Counts a stage. */
 export function stageSize(
   stage: Stage,
   student: ModelSpec,
   teacher: ModelSpec | undefined,
-  program: boolean,
-  alone = false,
+  { programs = false, teacherIsBf16 = false, staysOnDisk = false }: StageSizeOptions = {},
 ): StageSize {
-  const counted = stageSequenceCost(stage, student, teacher);
-  const other = stage.kind === "align"
-    ? counted
-    : stageSequenceCost({ ...stage, rematerialise: !stage.rematerialise }, student, teacher);
-  const [kept, rematerialised] = stage.rematerialise ? [other, counted] : [counted, other];
+  // By layer, none of the programs is the whole.
+  const counted = programs && !stage.streamed
+    ? programSize(stage, student, teacher)
+    : sequenceSize(stage, student, teacher);
   const trained = count(trainedParameters(stage, student, teacher));
+  const dtypeOf = () => teacherIsBf16 ? "BF16" : "F32";
   return {
     stage,
-    flops: counted.flops,
-    activations: {
-      kept: kept.activationBytes,
-      rematerialised: rematerialised.activationBytes,
-    },
-    head: program ? programHeadBytes(stage, student, teacher) : headBytes(stage, student),
+    ...counted,
     trained,
     frozen: count(stageParameters(stage, student, teacher)) - trained,
     student: count(modelParameters(student)),
     teacher: teacher === undefined ? 0 : count(modelParameters(teacher)),
+    teacherBytes: teacher === undefined
+      ? 0
+      : 4 * layoutOf(teacherParameters(teacher, dtypeOf)).size,
     usesTeacher: stage.kind === "align" || stage.kind === "distill",
     largest: largestPart(student),
-    ...(stage.streamed && { streamed: streamedSize(stage, student, teacher!, alone) }),
+    layers: student.mixers.length,
+    ...(stage.streamed && { streamed: streamedSize(stage, student, teacher!, staysOnDisk) }),
   };
 }

@@ -3,12 +3,17 @@
 import type { Bindings, Device, Executable, Memory } from "../devices/device.ts";
 import { createStore, type Layout, layoutOf, type Store, storeBindings } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
-import * as g from "../graph/build.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
 import { createOptimizer, type Optimizer } from "./optimizer.ts";
-import { convertedMixers, stageGraph, TEACHER_PREFIX } from "./stage_graph.ts";
+import {
+  accumulated,
+  convertedMixers,
+  stageGraph,
+  TEACHER_PREFIX,
+  typesIn,
+} from "./stage_graph.ts";
 
 /** A model whose weights are in a store. */
 export interface StoredModel {
@@ -72,7 +77,8 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const { device, stage, student, teacher } = options;
   const { context, accumulate } = stage;
   const rows = stage.batch / accumulate;
-  const graph = stageGraph(stage, student, teacher?.spec);
+  const types = teacher && typesIn(teacher.store);
+  const graph = stageGraph(stage, student, teacher?.spec, types);
   using owned = new DisposableStack();
   const store = (layout: Layout): Store => owned.adopt(createStore(device, layout), free);
   const allocate = (bytes: number): Memory => owned.adopt(device.allocate(bytes), device.free);
@@ -111,12 +117,9 @@ export async function createTrainer(options: TrainerOptions): Promise<Trainer> {
   const results = [lossMemory, ...names.map((name) => gradientStore.at(name))];
   const name = `${stage.name}: forward and backward`;
   const first = compile(graph.results, { inputs, results, name });
-  // Later parts of an accumulated batch add to what the earlier ones left.
-  const sums = () =>
-    graph.results.map((t, i) => g.add(g.input(`gradient.${["loss", ...names][i]}`, t.shape), t));
   const more = accumulate === 1
     ? undefined
-    : compile(sums(), { inputs, results, name: `${name}, added` });
+    : compile(accumulated(graph), { inputs, results, name: `${name}, added` });
   const mixers = new Set(convertedMixers(graph.trained, student).map(({ name }) => name));
   const isMixer = stage.mixerLr && ((name: string) => mixers.has(name));
   const optimizer = owned.adopt(

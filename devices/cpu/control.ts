@@ -3,13 +3,15 @@
  * shared memory, so that a thread never has to return to its event loop to get work.
  */
 
+import { ALIGNMENT } from "./heap.ts";
+
 /** Places of the shared words. */
 export const WORDS = {
   /** Counts commands; a new value wakes the workers. */
   sequence: 0,
   command: 1,
-  /** Where the command's text is in device memory, and its length in bytes. */
-  textAddress: 2,
+  /** Where the command's text is in device memory, in units of 64 bytes, and its bytes. */
+  textLine: 2,
   textBytes: 3,
   /** Workers that have finished the command. */
   finished: 4,
@@ -95,7 +97,7 @@ export function issue(
   text: { readonly address: number; readonly bytes: number },
 ): void {
   Atomics.store(words, WORDS.command, command);
-  Atomics.store(words, WORDS.textAddress, text.address);
+  Atomics.store(words, WORDS.textLine, text.address / ALIGNMENT);
   Atomics.store(words, WORDS.textBytes, text.bytes);
   Atomics.store(words, WORDS.finished, 0);
   Atomics.store(words, WORDS.arrived, 0);

@@ -5,14 +5,14 @@ import type { Schedule } from "../../graph/step.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import { buildProgram, type Program } from "../../kernels/program.ts";
-import { MAX_PAGES, renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
 import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { chooseCore, coreOf } from "./blas_core.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
-import { type CpuMemory, piece } from "./memory.ts";
+import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
@@ -24,6 +24,11 @@ export interface CpuOptions {
   readonly threads?: number;
   /** `auto` uses a BLAS where one is found, `none` never, a path that library. */
   readonly blas?: "auto" | "none" | string;
+  /**
+   * Bytes that it may have to hold, 4 GiB by default. For more, kernels address memory with 64
+   * bits, and reach 16 GiB.
+   */
+  readonly memory?: number;
   /** Told of everything that is compiled, for DEBUG. */
   readonly onCompile?: (compiled: Compiled) => void;
 }
@@ -63,10 +68,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
   if (blas !== undefined) chooseCore(blas);
   const features = wasmFeatures();
-  const memory = new WebAssembly.Memory({ initial: 64, maximum: MAX_PAGES, shared: true });
-  const heap = createHeap(memory);
+  const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
+  const shared = createMemory(addresses);
+  const { memory } = shared;
+  const heap = createHeap(shared);
   const words = new Int32Array(new SharedArrayBuffer(4 * WORDS.count));
-  const base = { memory, words, threads, blas };
+  const base = { ...shared, words, threads, blas };
   const player = createPlayer({ ...base, thread: 0 });
   const workers = await Promise.all(
     Array.from({ length: threads - 1 }, (_, i) => startWorker({ ...base, thread: i + 1 })),
@@ -100,7 +107,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     const texts: KernelText[] = [];
     for (const kernel of list) {
       if (kernels.has(kernel.key)) continue;
-      const code = renderWasm(kernel.code(), features);
+      const code = renderWasm(kernel.code(), features, addresses);
       const address = heap.allocate(code.length);
       new Uint8Array(memory.buffer, address, code.length).set(code);
       kernels.set(kernel.key, kernels.size);
@@ -129,7 +136,16 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     }
   };
 
+  const releaseShared = () => {
+    if (arena.bytes > 0) heap.free(arena.address);
+    if (scratch.bytes > 0) scratch.addresses.forEach((address) => heap.free(address));
+    arena = { address: 0, bytes: 0 };
+    scratch = { addresses: scratch.addresses.map(() => 0), bytes: 0 };
+    layout++;
+  };
+
   let programs = 0;
+  let live = 0;
   const bind = (program: Program, bindings: Bindings): Executable => {
     const id = programs++;
     const { launches } = program;
@@ -160,6 +176,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       launches.flatMap(({ kernel }) => kernel.expansion ? [kernel, kernel.expansion] : kernel),
     );
     reserve(program.arenaBytes, scratchBytes);
+    live++;
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
     const run = (seconds?: Float64Array) => {
       if (flops >= ALONE_FLOPS) {
@@ -187,6 +204,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
         // After a failure it would hide the error that is on its way.
         if (!failed()) command(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
         heap.free(counters);
+        // The next programs may need less: a large arena does not stay.
+        if (--live === 0) releaseShared();
       },
     };
   };
@@ -205,6 +224,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     description: `cpu: ${counted}, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
+    memoryUse: heap.use,
     write: (at, data) => {
       if (data.byteLength > at.bytes) {
         throw new RangeError(`memory: ${data.byteLength} bytes into ${at.bytes}`);

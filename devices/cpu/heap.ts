@@ -1,17 +1,20 @@
 /** A heap on a growing WebAssembly memory: first fit, neighbours merged when freed. */
 
-import { MAX_PAGES } from "../../kernels/render/wasm.ts";
+import type { MemoryUse } from "../device.ts";
+import { growMemory, PAGE, reach, type SharedMemory } from "./memory.ts";
 
-const PAGE = 65536;
-const ALIGNMENT = 64;
+/** Every address is a multiple of it. */
+export const ALIGNMENT = 64;
 /** The first bytes stay unused, so that no address is 0. */
 const FIRST = 64;
 
 /** Gives out addresses. */
 export interface Heap {
-  /** Address of a free piece, a multiple of 64. Throws a RangeError when 4 GiB are used up. */
+  /** Address of a free piece, a multiple of 64. Throws a RangeError when all memory is used up. */
   allocate(bytes: number): number;
   free(address: number): void;
+  /** Bytes that are in use, and the most that were at once. */
+  use(): MemoryUse;
 }
 
 interface Gap {
@@ -19,10 +22,15 @@ interface Gap {
   bytes: number;
 }
 
+const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+
 /** Makes a heap of all of a memory. */
-export function createHeap(memory: WebAssembly.Memory): Heap {
+export function createHeap(shared: SharedMemory): Heap {
+  const { memory, addresses } = shared;
   const gaps: Gap[] = [{ address: FIRST, bytes: memory.buffer.byteLength - FIRST }];
   const sizes = new Map<number, number>();
+  let used = 0;
+  let peak = 0;
 
   const release = (address: number, bytes: number) => {
     const at = gaps.findIndex((gap) => gap.address > address);
@@ -41,14 +49,22 @@ export function createHeap(memory: WebAssembly.Memory): Heap {
     const last = gaps[gaps.length - 1];
     const tail = last !== undefined && last.address + last.bytes === end ? last.bytes : 0;
     const pages = Math.ceil((bytes - tail) / PAGE);
-    if (end / PAGE + pages > MAX_PAGES) {
-      const used = [...sizes.values()].reduce((a, b) => a + b, 0);
+    const most = reach(addresses);
+    const refuse = (limit: string, cause?: unknown) => {
       throw new RangeError(
-        `cpu: out of memory: ${bytes} bytes wanted, ${used} in use, 4 GiB is the most; ` +
-          "a smaller batch, a shorter context, accumulation or rematerialisation need less",
+        `cpu: out of memory: ${bytes} bytes (${gibibytes(bytes)}) wanted, ${used} ` +
+          `(${gibibytes(used)}) in use, ${limit}; a smaller batch, a shorter context, ` +
+          "accumulation or rematerialisation need less",
+        { cause },
       );
+    };
+    const wider = addresses === "i32" ? " (openCpu's option `memory` gives more)" : "";
+    if (end + pages * PAGE > most) refuse(`${most / 2 ** 30} GiB is the most${wider}`);
+    try {
+      growMemory(shared, pages);
+    } catch (error) {
+      refuse("and the system has no more to give", error);
     }
-    memory.grow(pages);
     release(end, pages * PAGE);
   };
 
@@ -65,13 +81,17 @@ export function createHeap(memory: WebAssembly.Memory): Heap {
       gap.bytes -= bytes;
       if (gap.bytes === 0) gaps.splice(gaps.indexOf(gap), 1);
       sizes.set(address, bytes);
+      used += bytes;
+      peak = Math.max(peak, used);
       return address;
     },
     free: (address) => {
       const bytes = sizes.get(address);
       if (bytes === undefined) throw new Error(`cpu: nothing was allocated at ${address}`);
       sizes.delete(address);
+      used -= bytes;
       release(address, bytes);
     },
+    use: () => ({ inUse: used, peak }),
   };
 }

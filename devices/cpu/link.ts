@@ -73,6 +73,19 @@ export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefi
 const overlaps = (a: Range, list: readonly Range[]) =>
   list.some((b) => a.begin < b.end && b.begin < a.end);
 
+/** Kernels count the bytes from the start of a tensor in 32 bits, signed. */
+const OPERAND_LIMIT = 2 ** 31;
+
+/** Refuses a launch of which a kernel would not reach all operands. */
+function checkReach({ label, operands }: Launch): void {
+  const large = operands.find(({ bytes }) => bytes >= OPERAND_LIMIT);
+  if (large === undefined) return;
+  throw new RangeError(
+    `cpu: ${label}: a tensor of ${large.bytes} bytes, kernels reach 2 GiB of one; ` +
+      "a smaller batch or accumulation make activations smaller",
+  );
+}
+
 /** What launches touch that some thread may not have finished. */
 interface Unfinished {
   written: Range[];
@@ -86,10 +99,11 @@ const ALONE_WORK = 32768;
 type Work = Pick<LaunchText, "kernel" | "items" | "grain" | "alone">;
 
 /** A product for the library, or a kernel of our own. */
-function workOf({ kernel: launched }: Launch, { kernel, threads, blas }: LinkContext): Work {
-  const { matmul, expansion, key, items, bytes, flops } = launched;
+function workOf(launched: Launch, { kernel, threads, blas }: LinkContext): Work {
+  const { matmul, expansion, key, items, bytes, flops } = launched.kernel;
   const call = blas && matmul !== undefined ? gemmCall(matmul, threads) : undefined;
   if (call === undefined) {
+    checkReach(launched);
     // One piece, or too little to share.
     const alone = items === 1 || bytes + flops <= ALONE_WORK;
     // A few pieces a thread, so that one that is held up does not hold up all.

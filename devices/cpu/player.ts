@@ -3,6 +3,7 @@
 import { EXPANDED_ROWS } from "../../kernels/weight_rows.ts";
 import { type Blas, type ExpandedGemm, type GemmCall, openBlas } from "./blas.ts";
 import { barrier } from "./control.ts";
+import type { SharedMemory } from "./memory.ts";
 
 /** A kernel as it is sent to the threads. */
 export interface KernelText {
@@ -35,8 +36,7 @@ export interface ProgramText {
 }
 
 /** What a thread needs to know of its device. */
-export interface PlayerOptions {
-  readonly memory: WebAssembly.Memory;
+export interface PlayerOptions extends SharedMemory {
   readonly words: Int32Array;
   readonly thread: number;
   readonly threads: number;
@@ -52,7 +52,7 @@ interface Launch {
   readonly waits: boolean;
 }
 
-type KernelFunction = (...args: number[]) => void;
+type KernelFunction = (...args: (number | bigint)[]) => void;
 
 /** A thread's kernels and programs. */
 export interface Player {
@@ -70,13 +70,16 @@ export interface Player {
 
 /** Makes a player for one thread. */
 export function createPlayer(options: PlayerOptions): Player {
-  const { memory, words, thread, threads } = options;
+  const { memory, addresses, words, thread, threads } = options;
   const kernels = new Map<number, KernelFunction>();
   const programs = new Map<number, { counters: Int32Array; launches: Launch[] }>();
   const blas: Blas | undefined = options.blas === undefined
     ? undefined
     : openBlas(options.blas, memory);
   let scratch = 0;
+
+  /** Addresses as kernels take them. */
+  const pointers = (list: readonly number[]) => addresses === "i64" ? list.map(BigInt) : list;
 
   /** Items are columns of the result: their weights become f32 in this thread's scratch first. */
   const expandedProduct = (call: ExpandedGemm, [a, b, c]: readonly number[]) => {
@@ -85,7 +88,7 @@ export function createPlayer(options: PlayerOptions): Player {
       const first = item * call.columns;
       const n = Math.min(call.columns, call.n - first);
       const begin = first / EXPANDED_ROWS;
-      expand(b, scratch, 0, begin, begin + Math.ceil(n / EXPANDED_ROWS));
+      expand(...pointers([b, scratch, 0]), begin, begin + Math.ceil(n / EXPANDED_ROWS));
       blas!.gemm({ ...call, n, ldb: call.k }, [a, scratch, c + 4 * first], 0, 1);
     };
     return (begin: number, end: number) => {
@@ -102,7 +105,7 @@ export function createPlayer(options: PlayerOptions): Player {
       return { run, ...rest };
     }
     const call = kernels.get(kernel)!;
-    const args = [...operands, scratch, 0, 0];
+    const args = [...pointers([...operands, scratch]), 0, 0];
     const run = (begin: number, end: number) => {
       args[args.length - 2] = begin;
       args[args.length - 1] = end;

@@ -1,6 +1,7 @@
 /** A worker thread of the CPU device: waits for commands in shared memory until it is told to go. */
 
 import { COMMANDS, finish, nextCommand, OtherThreadFailed, WORDS } from "./control.ts";
+import { ALIGNMENT } from "./heap.ts";
 import { createPlayer, type PlayerOptions } from "./player.ts";
 
 /** What the main thread sends once, when the worker starts. */
@@ -16,8 +17,7 @@ scope.onmessage = ({ data }) => {
   const { memory, words } = data;
   const player = createPlayer(data);
   const text = () => {
-    // Words are signed, addresses go up to 4 GiB.
-    const address = Atomics.load(words, WORDS.textAddress) >>> 0;
+    const address = ALIGNMENT * Atomics.load(words, WORDS.textLine);
     const bytes = Atomics.load(words, WORDS.textBytes);
     return new TextDecoder().decode(new Uint8Array(memory.buffer, address, bytes).slice());
   };

@@ -2,8 +2,9 @@
  * Renders a kernel to the bytes of a WebAssembly module.
  *
  * The module imports one memory, `env.memory`, shared between the workers, and exports the kernel
- * as `run`. Addresses are 32-bit. Vectors are SIMD128; `fma` becomes `f32x4.relaxed_madd` where the
- * engine has relaxed SIMD, a multiplication and an addition elsewhere.
+ * as `run`. Addresses have 32 bits, or 64 where the memory is one of more than 4 GiB. Vectors are
+ * SIMD128; `fma` becomes `f32x4.relaxed_madd` where the engine has relaxed SIMD, a multiplication
+ * and an addition elsewhere.
  */
 
 import type {
@@ -24,11 +25,12 @@ import {
   I32X4_BINARY,
   section,
   signed,
+  signed64,
   simd,
   text,
   UNARY,
   unsigned,
-  VALUE_TYPES,
+  valueType,
 } from "./wasm_encoding.ts";
 
 /** What the engine at hand offers. */
@@ -36,8 +38,14 @@ export interface WasmFeatures {
   readonly relaxedSimd: boolean;
 }
 
-/** 4 GiB, the most that 32-bit addresses reach, in pages of 64 KiB. */
-export const MAX_PAGES = 65536;
+/** What addresses are: 32-bit ones reach 4 GiB. */
+export type AddressType = "i32" | "i64";
+
+/**
+ * The most that a memory can have, in pages of 64 KiB: 4 GiB with 32-bit addresses, and 16 GiB with
+ * 64-bit ones, which is the limit of the JavaScript interface of WebAssembly.
+ */
+export const MAX_PAGES: Readonly<Record<AddressType, number>> = { i32: 65536, i64: 262144 };
 
 /** 1.5·2²³ + 127: adding it to a small whole number puts that number + 127 into the last bits. */
 const EXP2_SHIFT = 12583039;
@@ -52,13 +60,15 @@ const HALF_ROOT_BITS = 0x3f3504f3;
 class Writer {
   readonly bytes: number[] = [];
   #features: WasmFeatures;
+  #addresses: AddressType;
   #parameters: number;
   #locals: ValueType[];
   /** Locals that hold vector constants, by value. */
   readonly #held = new Map<number, number>();
 
-  constructor(code: KernelCode, features: WasmFeatures) {
+  constructor(code: KernelCode, features: WasmFeatures, addresses: AddressType) {
     this.#features = features;
+    this.#addresses = addresses;
     this.#parameters = code.parameters.length;
     this.#locals = [...code.locals];
   }
@@ -92,7 +102,9 @@ class Writer {
         else if (e.type === "f32") this.#emit(0x43, ...f32Bytes(e.value));
         else if (e.type === "i16x8") this.#emit(0x41, ...signed(e.value), ...simd(0x10));
         else if (e.type === "i32x4") this.#emit(0x41, ...signed(e.value), ...simd(0x11));
-        else this.#emit(0x41, ...signed(e.value));
+        else if (e.type === "ptr" && this.#addresses === "i64") {
+          this.#emit(0x42, ...signed64(e.value));
+        } else this.#emit(0x41, ...signed(e.value));
         return;
       case "vector":
         this.#emit(...simd(0x0c), ...e.values.flatMap((value) => [...f32Bytes(value)]));
@@ -147,12 +159,20 @@ class Writer {
         return;
       case "offset":
         this.expression(e.base);
-        this.expression(e.bytes);
-        this.#emit(0x6a);
+        this.#bytes(e.bytes);
+        this.#emit(this.#addresses === "i64" ? 0x7c : 0x6a);
         return;
       default:
         e satisfies never;
     }
+  }
+
+  /** A number of bytes, as wide as addresses are. It is less than 2 GiB, and may be negative. */
+  #bytes(e: Expr<"i32">): void {
+    if (this.#addresses === "i32") return this.expression(e);
+    if (e.kind === "const") return this.#emit(0x42, ...signed64(e.value));
+    this.expression(e);
+    this.#emit(0xac);
   }
 
   /** A load from the address on the stack, `at` bytes further. */
@@ -307,7 +327,7 @@ class Writer {
         const at = this.#address(s.at, s.offset);
         this.expression(s.value);
         const type = s.value.type;
-        if (VALUE_TYPES[type] === VALUE_TYPES.f32x4) {
+        if (valueType(type, this.#addresses) === valueType("f32x4", this.#addresses)) {
           this.#emit(...simd(0x0b), 4, ...unsigned(at));
         } else this.#emit(type === "f32" ? 0x38 : 0x36, 2, ...unsigned(at));
         return;
@@ -315,13 +335,13 @@ class Writer {
       case "zero":
         this.expression(s.at);
         this.#emit(0x41, 0x00);
-        this.expression(s.bytes);
+        this.#bytes(s.bytes);
         this.#emit(0xfc, 0x0b, 0x00);
         return;
       case "copy":
         this.expression(s.to);
         this.expression(s.from);
-        this.expression(s.bytes);
+        this.#bytes(s.bytes);
         this.#emit(0xfc, 0x0a, 0x00, 0x00);
         return;
       case "for": {
@@ -368,15 +388,22 @@ class Writer {
   }
 }
 
-/** Renders a kernel as a WebAssembly module that exports it as `run`. */
-export function renderWasm(code: KernelCode, features: WasmFeatures): Uint8Array<ArrayBuffer> {
-  const writer = new Writer(code, features);
+/**
+ * Renders a kernel as a WebAssembly module that exports it as `run`, for a memory with addresses of
+ * a type.
+ */
+export function renderWasm(
+  code: KernelCode,
+  features: WasmFeatures,
+  addresses: AddressType,
+): Uint8Array<ArrayBuffer> {
+  const writer = new Writer(code, features, addresses);
   writer.holdConstants(code.body);
   writer.statements(code.body);
-  const locals = writer.locals.flatMap((type) => [1, VALUE_TYPES[type]]);
+  const locals = writer.locals.flatMap((type) => [1, valueType(type, addresses)]);
   const body = [...unsigned(writer.locals.length), ...locals];
   const size = body.length + writer.bytes.length + 1;
-  const parameters = code.parameters.map((type) => VALUE_TYPES[type]);
+  const parameters = code.parameters.map((type) => valueType(type, addresses));
   const head = [
     ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
     ...section(1, [1, 0x60, ...unsigned(parameters.length), ...parameters, 0]),
@@ -385,9 +412,9 @@ export function renderWasm(code: KernelCode, features: WasmFeatures): Uint8Array
       ...text("env"),
       ...text("memory"),
       0x02,
-      0x03,
+      addresses === "i64" ? 0x07 : 0x03,
       ...unsigned(1),
-      ...unsigned(MAX_PAGES),
+      ...unsigned(MAX_PAGES[addresses]),
     ]),
     ...section(3, [1, 0]),
     ...section(7, [1, ...text("run"), 0x00, 0]),
@@ -417,5 +444,5 @@ export function wasmFeatures(): WasmFeatures {
     locals: [],
     body: [{ kind: "store", at, offset: 0, value }],
   };
-  return { relaxedSimd: WebAssembly.validate(renderWasm(probe, { relaxedSimd: true })) };
+  return { relaxedSimd: WebAssembly.validate(renderWasm(probe, { relaxedSimd: true }, "i32")) };
 }

@@ -3,14 +3,18 @@
 import type { BinaryOp, UnaryOp, ValueType } from "../language.ts";
 
 /** Codes of value types. */
-export const VALUE_TYPES: Record<ValueType, number> = {
+const VALUE_TYPES = {
   i32: 0x7f,
+  i64: 0x7e,
   f32: 0x7d,
   f32x4: 0x7b,
   i16x8: 0x7b,
   i32x4: 0x7b,
-  ptr: 0x7f,
-};
+} as const;
+
+/** The code of a type, where addresses are of the other one. */
+export const valueType = (type: ValueType, addresses: "i32" | "i64"): number =>
+  VALUE_TYPES[type === "ptr" ? addresses : type];
 
 /** The bytes of an instruction. */
 export type Opcode = readonly number[];
@@ -86,6 +90,18 @@ export function signed(value: number): number[] {
     const low = value & 0x7f;
     value >>= 7;
     const done = (value === 0 && (low & 0x40) === 0) || (value === -1 && (low & 0x40) !== 0);
+    bytes.push(done ? low : low | 0x80);
+    if (done) return bytes;
+  }
+}
+
+/** Signed LEB128 of a whole number of up to 53 bits. */
+export function signed64(value: number): number[] {
+  const bytes: number[] = [];
+  for (let rest = BigInt(value);;) {
+    const low = Number(rest & 0x7fn);
+    rest >>= 7n;
+    const done = (rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0);
     bytes.push(done ? low : low | 0x80);
     if (done) return bytes;
   }

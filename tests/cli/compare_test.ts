@@ -219,6 +219,7 @@ function report(changes: Partial<Report> = {}): Report {
     heldOutTokens: 100,
     trainingTokens: 1000,
     seconds: 10,
+    peakMemory: { device: 1e6, process: 2e8 },
     machine: { name: "a machine", cores: 2, os: "linux" },
     device: "cpu",
     versions: {},

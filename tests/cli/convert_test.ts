@@ -24,7 +24,7 @@ Deno.test("convert: a table, two samples, a folder; the report as JSON", async (
       `after distill +128 +${number} s +${number} +${number} +${number} × +${bytes} +${bytes} +\\d+`,
       `after ".*"`,
       `teacher +│ student`,
-      `${own.out} in \\d+ s`,
+      `${own.out} in \\d+ s, ${bytes} of memory at most`,
     ]
   ) {
     assertMatch(people.stdout, new RegExp(`^${row}$`, "m"));

@@ -62,10 +62,10 @@ Deno.test("commands: a new one is seen, with its text, and starts a new count", 
   const sequence = nextCommand(words, 0);
   assertEquals(sequence, 1);
   assertEquals(
-    [WORDS.command, WORDS.textAddress, WORDS.textBytes, WORDS.finished, WORDS.arrived].map((w) =>
+    [WORDS.command, WORDS.textLine, WORDS.textBytes, WORDS.finished, WORDS.arrived].map((w) =>
       Atomics.load(words, w)
     ),
-    [COMMANDS.run, 640, 12, 0, 0],
+    [COMMANDS.run, 10, 12, 0, 0],
   );
   issue(words, COMMANDS.exit, { address: 0, bytes: 0 });
   assertEquals(nextCommand(words, sequence), 2);

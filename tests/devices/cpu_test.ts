@@ -28,26 +28,28 @@ Deno.test("cpu: random graphs, fused and scheduled, are what the reference says"
   await withCpu({ threads: 2 }, (device) => assertCases(device, [...graphs, ...smooth], tolerance));
 });
 
-Deno.test("cpu: memory beyond 2 GiB is as good as any", async () => {
-  await withCpu({ threads: 2 }, async (device) => {
-    // Never touched, so the system gives no pages for it.
-    device.allocate(2 ** 31);
-    await assertCases(device, [...opCases, ...gradientCases].filter(hasKernel));
-    // Programs that all threads work on, in an arena that lies there as well.
-    const [m, k, n] = [300, 280, 260];
-    const shapes = { a: real([m, k]), b: real([k, n]), c: real([m, 1]) };
-    const large = opCase("large", shapes, ({ a, b, c }) => [g.mul(g.matmul(a, b), c)]);
-    await assertCases(device, [withGradients(large)]);
+for (const [bytes, memory] of [[2 ** 31, undefined], [5 * 2 ** 30, 2 ** 33]] as const) {
+  Deno.test(`cpu: memory beyond ${bytes / 2 ** 30} GiB is as good as any`, async () => {
+    await withCpu({ threads: 2, memory }, async (device) => {
+      // Never touched, so the system gives no pages for it.
+      device.allocate(bytes);
+      await assertCases(device, [...opCases, ...gradientCases].filter(hasKernel));
+      // Programs that all threads work on, in an arena that lies there as well.
+      const [m, k, n] = [300, 280, 260];
+      const shapes = { a: real([m, k]), b: real([k, n]), c: real([m, 1]) };
+      const large = opCase("large", shapes, ({ a, b, c }) => [g.mul(g.matmul(a, b), c)]);
+      await assertCases(device, [withGradients(large)]);
+    });
   });
-});
+}
 
-Deno.test("cpu: the same bits with 1, 2 and 3 threads", async () => {
+Deno.test("cpu: the same bits with 1, 2 and 3 threads, and with 64-bit addresses", async () => {
   const some = [...opCases, ...gradientCases].filter(hasKernel).filter((_, i) => i % 4 === 0);
   const graphs = Array.from({ length: 20 }, (_, seed) => randomGraph(1000 + seed));
   const all: Float32Array[][][] = [];
-  for (const threads of [1, 2, 3]) {
+  for (const [threads, memory] of [[1, 0], [2, 0], [3, 0], [2, 2 ** 33]]) {
     all.push(
-      await withCpu({ threads }, async (device) => {
+      await withCpu({ threads, memory }, async (device) => {
         const results: Float32Array[][] = [];
         for (const each of [...some, ...graphs]) results.push(await runCase(device, each));
         return results;

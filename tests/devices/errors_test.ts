@@ -71,7 +71,8 @@ Deno.test("cpu: out of memory says how much was wanted and what needs less", asy
   await withCpu({ threads: 2 }, async (device) => {
     const first = device.allocate(2 ** 20);
     const error = assertThrows(() => device.allocate(2 ** 32), RangeError);
-    const parts = /^cpu: out of memory: (\d+) bytes wanted, (\d+) in use, 4 GiB is the most; /;
+    const parts =
+      /^cpu: out of memory: (\d+) bytes .* wanted, (\d+) .* in use, 4 GiB is the most \(.*\); /;
     const [, wanted, used] = parts.exec(error.message)!;
     assertEquals(wanted, `${2 ** 32}`);
     assert(Number(used) >= 2 ** 20);
@@ -137,4 +138,18 @@ Deno.test("cpu: a BLAS that is not there is an error before anything starts", as
     Error,
   );
   assert(message.includes("/nowhere/libblas.so"));
+});
+
+Deno.test("cpu: a tensor beyond what kernels reach is an error that says so", async () => {
+  await withCpu({ threads: 1, memory: 2 ** 33 }, (device) => {
+    // Never touched, so the system gives no pages for it.
+    const [x, y] = [device.allocate(2 ** 31), device.allocate(4)];
+    const graph = g.sum(g.input("x", [2 ** 29]), [0]);
+    const executable = device.compile([graph], { inputs: { x }, results: [y] });
+    const found = message(() => executable.run());
+    assert(
+      /^cpu: .*: a tensor of 2147483648 bytes, kernels reach 2 GiB of one; /.test(found),
+      found,
+    );
+  });
 });

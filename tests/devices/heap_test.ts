@@ -1,10 +1,13 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { createHeap } from "../../devices/cpu/heap.ts";
+import { createMemory, type SharedMemory } from "../../devices/cpu/memory.ts";
 import { random } from "../support/random.ts";
 
 const PAGE = 65536;
-const memory = (pages: number) =>
-  new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
+const memory = (pages: number): SharedMemory => ({
+  memory: new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true }),
+  addresses: "i32",
+});
 
 Deno.test("heap: addresses are multiples of 64 and never 0", () => {
   const heap = createHeap(memory(1));
@@ -40,18 +43,46 @@ Deno.test("heap: it grows by what is missing after the last gap", () => {
   heap.allocate(PAGE);
   const large = heap.allocate(3 * PAGE);
   assertEquals(large, 64 + PAGE);
-  assertEquals(own.buffer.byteLength, 5 * PAGE, "64 bytes into the fifth page");
+  assertEquals(own.memory.buffer.byteLength, 5 * PAGE, "64 bytes into the fifth page");
   heap.free(large);
   assertEquals(heap.allocate(4 * PAGE - 64), large, "the new pages joined the old gap");
-  assertEquals(own.buffer.byteLength, 5 * PAGE);
+  assertEquals(own.memory.buffer.byteLength, 5 * PAGE);
 });
 
 Deno.test("heap: more than 4 GiB is refused and changes nothing", () => {
   const own = memory(1);
   const heap = createHeap(own);
   assertThrows(() => heap.allocate(2 ** 32), RangeError, "out of memory");
-  assertEquals(own.buffer.byteLength, PAGE);
+  assertEquals(own.memory.buffer.byteLength, PAGE);
   assertEquals(heap.allocate(8), 64);
+});
+
+Deno.test("heap: a memory with 64-bit addresses ends at 16 GiB", () => {
+  // Pages that nobody touches take no memory of the machine.
+  const heap = createHeap(createMemory("i64"));
+  const first = heap.allocate(10 * 2 ** 30);
+  const second = heap.allocate(5 * 2 ** 30);
+  assertEquals(second, first + 10 * 2 ** 30);
+  const { message } = assertThrows(() => heap.allocate(2 ** 30), RangeError);
+  assertMatch(
+    message,
+    /^cpu: out of memory: 1073741824 bytes \(1\.00 GiB\) wanted, 16106127360 \(15\.00 GiB\) in use, 16 GiB is the most;/,
+  );
+  heap.free(first);
+  assertEquals(heap.allocate(2 ** 30), first);
+  assertEquals(heap.use(), { inUse: 6 * 2 ** 30, peak: 15 * 2 ** 30 });
+});
+
+Deno.test("heap: the most bytes that were in use at once", () => {
+  const heap = createHeap(memory(1));
+  assertEquals(heap.use(), { inUse: 0, peak: 0 });
+  const [a, b] = [100, 200].map(heap.allocate);
+  heap.free(a);
+  heap.allocate(64);
+  assertEquals(heap.use(), { inUse: 320, peak: 384 }, "in steps of 64");
+  heap.free(b);
+  heap.allocate(512);
+  assertEquals(heap.use(), { inUse: 64 + 512, peak: 64 + 512 });
 });
 
 Deno.test("heap: only what was allocated can be freed", () => {
@@ -76,13 +107,13 @@ Deno.test("heap: random use never hands out a byte twice", () => {
     }
     const bytes = 1 + source.below(source.below(10) === 0 ? 20000 : 500);
     const address = heap.allocate(bytes);
-    assert(address % 64 === 0 && address + bytes <= own.buffer.byteLength);
+    assert(address % 64 === 0 && address + bytes <= own.memory.buffer.byteLength);
     for (const [other, size] of live) {
       assert(address + bytes <= other || other + size <= address, `step ${step}: they overlap`);
     }
     live.set(address, bytes);
   }
   live.forEach((_, address) => heap.free(address));
-  const all = own.buffer.byteLength - 64;
+  const all = own.memory.buffer.byteLength - 64;
   assertEquals(heap.allocate(all), 64, "everything is one gap again");
 });

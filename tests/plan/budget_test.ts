@@ -24,8 +24,10 @@ const SIZE: StageSize = {
   frozen: 0,
   student: 1 * GB,
   teacher: 2 * GB,
+  teacherBytes: 5 * GB,
   usesTeacher: true,
   largest: 0.1 * GB,
+  layers: 10,
 };
 
 Deno.test("budget: memory of a device in bf16, sharded over four", () => {
@@ -39,17 +41,22 @@ Deno.test("budget: memory of a device in bf16, sharded over four", () => {
   assertEquals(memory.rematerialised, 1.25 * GB);
   assertEquals(memory.activations, memory.kept);
   assertAlmostEquals(memory.gathered, 0.4 * GB);
-  const { weights, gradients, optimizer, activations, gathered } = memory;
+  const { weights, gradients, optimizer, activations, gathered, process } = memory;
   assertAlmostEquals(memory.total, weights + gradients + optimizer + activations + gathered);
+  assertEquals(process, 0);
   assertEquals(fits, false);
 });
 
 Deno.test("budget: this machine holds both models beside what it trains, in f32", () => {
   const here: Fleet = { ...FLEET, devices: 1, computes: "f32", holdsModels: true, memory: 1e12 };
   const { memory, fits } = stageBudget({ ...SIZE, usesTeacher: false }, here);
-  assertEquals(memory.weights, 4 * (1 + 1 + 2) * GB);
+  // The teacher is as it is kept.
+  assertEquals(memory.weights, (4 * (1 + 1) + 5) * GB);
+  assert(memory.process > 0.1 * GB && memory.process < 0.3 * GB);
   assertEquals([memory.gradients, memory.optimizer, memory.gathered], [4 * GB, 8 * GB, 0]);
   assertEquals(memory.kept, (8 * 4 + 0.5) * GB);
+  const { weights, gradients, optimizer, activations, process } = memory;
+  assertAlmostEquals(memory.total, weights + gradients + optimizer + activations + process);
   assert(fits);
 });
 

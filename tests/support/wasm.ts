@@ -49,7 +49,7 @@ export type Runner = (operands: readonly number[], begin?: number, end?: number)
 
 /** Compiles a kernel for an arena. */
 export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
-  const module = new WebAssembly.Module(renderWasm(kernel.code(), features));
+  const module = new WebAssembly.Module(renderWasm(kernel.code(), features, "i32"));
   const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
   const scratch = room(kernel.scratchBytes / 4 + 4);
   return (operands, begin = 0, end = kernel.items) => {

@@ -100,6 +100,11 @@ Deno.test("the report says what a run found out", async () => {
     assert(report.machine.cores >= 1 && report.machine.name.length > 0);
     const trained = stages.reduce((sum, { seconds }) => sum + seconds, 0);
     assert(report.seconds > trained);
+    const { peakMemory } = report;
+    assert(
+      stages.every(({ deviceBytes }) => deviceBytes! > 0 && deviceBytes! <= peakMemory.device),
+    );
+    assert(peakMemory.process > peakMemory.device);
     const total = report.heldOutTokens + report.trainingTokens;
     assertAlmostEquals(report.heldOutTokens / total, 0.1, 0.01);
 

@@ -30,12 +30,13 @@ async function onDevice(
   options: OptimizerOptions,
   steps: readonly Step[],
   isMixer?: (name: string) => boolean,
+  pieceSize?: number,
 ): Promise<After[]> {
   const names = Object.keys(shapes);
   const layout = layoutOf(names.map((name) => ({ name, shape: shapes[name] })));
   const [weights, gradients] = [createStore(device, layout), createStore(device, layout)];
   for (const name of names) weights.write(name, Float32Array.from(initial[name]));
-  const optimizer = createOptimizer(device, weights, gradients, options, isMixer);
+  const optimizer = createOptimizer(device, weights, gradients, options, isMixer, pieceSize);
   const after: After[] = [];
   for (const [step, { learningRate, mixerRate, gradients: given }] of steps.entries()) {
     for (const name of names) gradients.write(name, Float32Array.from(given[name]));
@@ -176,5 +177,33 @@ Deno.test("AdamW: a gradient of zero moves nothing but by the decay", async () =
       weightDecay: 0.5,
     }, steps);
     assertEquals(decayed[0].weights, { x: [0.75, -1.5, 3] });
+  });
+});
+
+Deno.test("AdamW: large stores are updated in pieces, with the norm of all", async () => {
+  const { uniform } = random(4);
+  const shapes = { a: [1500], "mixer.b": [40, 70], c: [3] };
+  const draw = (): Values =>
+    Object.fromEntries(
+      Object.entries(shapes).map(([name, shape]) => [
+        name,
+        Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => uniform(-1, 1)),
+      ]),
+    );
+  const initial = draw();
+  const step = () => ({ learningRate: 1e-3, mixerRate: 1e-2, gradients: draw() });
+  const steps = [step(), step()];
+  const options = { betas: [0.9, 0.95], epsilon: 1e-8, weightDecay: 0.1, clip: 0.5 } as const;
+  const isMixer = (name: string) => name.startsWith("mixer");
+  await withCpu({ threads: 2 }, async (device) => {
+    const whole = await onDevice(device, shapes, initial, options, steps, isMixer);
+    const parts = await onDevice(device, shapes, initial, options, steps, isMixer, 2048);
+    for (const [i, { norm, weights }] of whole.entries()) {
+      // Sums of squares in another order.
+      assertAlmostEquals(parts[i].norm, norm, 1e-6 * norm);
+      for (const [name, values] of Object.entries(weights)) {
+        assertClose(name, parts[i].weights[name], values, 1e-6);
+      }
+    }
   });
 });

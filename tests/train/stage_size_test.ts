@@ -33,7 +33,7 @@ const STAGES: Readonly<Record<string, Stage>> = {
 
 for (const [name, stage] of Object.entries(STAGES)) {
   Deno.test(`stage size: activations and head are the program's memory, ${name}`, () => {
-    const { activations, head } = stageSize(stage, STUDENT, TEACHER, true);
+    const { activations, head } = stageSize(stage, STUDENT, TEACHER, { programs: true });
     const whole = costOf(stageGraph(stage, STUDENT, TEACHER).results).arenaBytes;
     const rows = stage.batch / stage.accumulate;
     const layers = rows * (stage.rematerialise ? activations.rematerialised : activations.kept);
@@ -45,7 +45,10 @@ for (const [name, stage] of Object.entries(STAGES)) {
 
 Deno.test("stage size: layer by layer it is what the largest layer takes", async () => {
   const stage = align({ tokens: 64, context: 32, batch: 2, streamed: true });
-  const { streamed } = stageSize(stage, STUDENT, TEACHER, true, true);
+  const { streamed } = stageSize(stage, STUDENT, TEACHER, {
+    programs: true,
+    staysOnDisk: true,
+  });
   const layers = streamedLayers(stage, STUDENT, TEACHER);
   await withCpu({ threads: 1, blas: "none" }, (device) => {
     // Layers in the middle are the largest: the first has no values of an earlier one to read.
