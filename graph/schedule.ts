@@ -1,9 +1,10 @@
 /** From tensors that are asked for to the steps that compute them, in order. */
 
 import { columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
-import { loopOf } from "./loop.ts";
+import { type Loop, loopOf } from "./loop.ts";
 import { orderSteps } from "./order.ts";
 import { prepare } from "./prepare.ts";
+import { recomputations } from "./recompute.ts";
 import { type Node, size, type Tensor } from "./tensor.ts";
 import { outputsOf } from "./rewrite.ts";
 import type { Schedule, Step, StoredLoop } from "./step.ts";
@@ -91,10 +92,28 @@ const loopStep = (body: StoredLoop): Step => ({
 });
 
 /** Steps of all units, still unordered; only what someone reads is stored. */
-function stepsOf(fusion: Fusion, roots: readonly Tensor[]): Step[] {
-  const { placements } = fusion;
+function stepsOf(fusion: Fusion, roots: readonly Tensor[], epilogues: boolean): Step[] {
+  const { placements, unitOf } = fusion;
   const likely = crossing(fusion, roots);
   for (const node of placements.keys()) likely.add(node);
+  const again = recomputations(fusion, roots, likely, epilogues);
+  for (const node of again.keys()) likely.delete(node);
+  const position = new Map(fusion.order.map((node, i) => [node, i]));
+  /** A loop with what it had better compute itself than read. */
+  const extended = (members: readonly Node[]): Loop | undefined => {
+    let nodes = members;
+    let loop = loopOf(members, placements);
+    if (loop === undefined) return undefined;
+    for (const read of new Set(members.flatMap(bases))) {
+      const more = again.get(read);
+      if (more === undefined || nodes.includes(read)) continue;
+      const all = [...new Set([...nodes, ...more])]
+        .sort((a, b) => position.get(a)! - position.get(b)!);
+      const larger = loopOf(all, placements);
+      if (larger !== undefined) [nodes, loop] = [all, larger];
+    }
+    return loop;
+  };
   const stored = new Set<Node>([...roots.map((t) => t.node), ...placements.keys()]);
   const steps: Step[] = [];
   for (const unit of topological(fusion.units).reverse()) {
@@ -127,9 +146,11 @@ function stepsOf(fusion: Fusion, roots: readonly Tensor[]): Step[] {
         const members = alive(unit, stored);
         if (members.length === 0) break;
         // Without its dead members a loop can lose what made its axes fit: then they stay.
-        const loop = loopOf(members, placements) ?? loopOf(unit.nodes, placements);
+        const loop = extended(members) ?? extended(unit.nodes);
         if (loop === undefined) throw new Error("schedule: a part of a loop is not a loop");
-        const outputs = loop.values.flatMap((v, i) => stored.has(v.node) ? [i] : []);
+        const outputs = loop.values.flatMap(({ node }, i) =>
+          stored.has(node) && unitOf.get(node) === unit ? [i] : []
+        );
         const step = loopStep({ loop, outputs });
         step.reads.forEach((t) => stored.add(t.node));
         steps.push(step);
@@ -216,7 +237,7 @@ export function schedule(wanted: readonly Tensor[], options: ScheduleOptions): S
   for (const node of fusion.order) {
     if (node.op.kind === "concat") { for (const part of node.inputs) partOf.set(part.node, node); }
   }
-  let steps = stepsOf(fusion, roots);
+  let steps = stepsOf(fusion, roots, options.epilogues);
   if (options.epilogues) {
     steps = fuseEpilogues(steps, roots, fusion.placements);
   }
