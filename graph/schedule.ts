@@ -1,5 +1,6 @@
 /** From tensors that are asked for to the steps that compute them, in order. */
 
+import { foldColumns } from "./folds.ts";
 import { columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
 import { type Loop, loopOf } from "./loop.ts";
 import { orderSteps } from "./order.ts";
@@ -14,6 +15,8 @@ import { resolve, type View } from "./view.ts";
 export interface ScheduleOptions {
   /** Whether pointwise work is done inside matrix products. */
   readonly epilogues: boolean;
+  /** Whether loops add up columns by blocks of their rows. */
+  readonly folds: boolean;
 }
 
 function bases(node: Node): Node[] {
@@ -241,5 +244,6 @@ export function schedule(wanted: readonly Tensor[], options: ScheduleOptions): S
   if (options.epilogues) {
     steps = fuseEpilogues(steps, roots, fusion.placements);
   }
+  if (options.folds) steps = foldColumns(steps, roots, fusion.placements);
   return { steps: orderSteps(steps, writersOf(steps, partOf), partOf), roots, partOf };
 }

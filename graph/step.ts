@@ -5,10 +5,23 @@ import type { Loop } from "./loop.ts";
 import type { Node, Tensor } from "./tensor.ts";
 import type { View } from "./view.ts";
 
+/** A value of a loop that is added up over rows: where its elements go in the sums of a block. */
+export interface Fold {
+  readonly value: number;
+  /** Of the row axes; 0 where they are summed over. The loop's columns are neighbours. */
+  readonly strides: readonly number[];
+  /** Sums of one block. */
+  readonly columns: number;
+}
+
 /** A loop and which of its values are stored. */
 export interface StoredLoop {
   readonly loop: Loop;
   readonly outputs: readonly number[];
+  /** Sums of every block of rows, [blocks, columns] each, written after the outputs. */
+  readonly folds?: readonly Fold[];
+  /** Rows of a block. */
+  readonly block?: number;
 }
 
 /** Pointwise work on the elements of a matrix product before they are stored. */

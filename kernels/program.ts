@@ -60,10 +60,11 @@ function lower(
 ): { kernel: Kernel; offsets: readonly number[] } {
   switch (work.kind) {
     case "loop": {
-      const { loop, outputs } = work.body;
+      const { loop, outputs, folds = [] } = work.body;
       const offsets = [
         ...loop.operands.map((o) => o.offset),
         ...outputs.map((i) => loop.values[i].address.offset),
+        ...folds.map(() => 0),
       ];
       return { kernel: loopKernel(work.body), offsets };
     }
