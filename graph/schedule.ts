@@ -1,5 +1,7 @@
 /** From tensors that are asked for to the steps that compute them, in order. */
 
+import { addedTo } from "./accumulate.ts";
+import * as g from "./build.ts";
 import { foldColumns } from "./folds.ts";
 import { columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
 import { type Loop, loopOf } from "./loop.ts";
@@ -8,7 +10,7 @@ import { prepare } from "./prepare.ts";
 import { recomputations } from "./recompute.ts";
 import { type Node, size, type Tensor } from "./tensor.ts";
 import { outputsOf } from "./rewrite.ts";
-import type { Schedule, Step, StoredLoop } from "./step.ts";
+import type { Epilogue, MatmulWork, Schedule, Step, StoredLoop } from "./step.ts";
 import { resolve, type View } from "./view.ts";
 
 /** What scheduling may do. */
@@ -17,6 +19,8 @@ export interface ScheduleOptions {
   readonly epilogues: boolean;
   /** Whether loops add up columns by blocks of their rows. */
   readonly folds: boolean;
+  /** Whether products are added to what is there. */
+  readonly accumulates: boolean;
 }
 
 function bases(node: Node): Node[] {
@@ -85,7 +89,17 @@ function structuredStep(node: Node, isRead: (t: Tensor) => boolean): Step {
   }
   const { transposeA, transposeB } = node.op;
   const [a, b] = views;
-  return { work: { kind: "matmul", a, b, transposeA, transposeB }, reads, writes };
+  const product: MatmulWork = { kind: "matmul", a, b, transposeA, transposeB };
+  if (reads.length < 3) return { work: product, reads, writes };
+  return { work: { ...product, epilogue: addition(node), accumulates: true }, reads, writes };
+}
+
+/** The sum of a product and what it is added to, as an epilogue. */
+function addition(node: Node): Epilogue {
+  const [product] = outputsOf(node);
+  const columns = product.shape[1];
+  const loop = loopOf([g.add(product, node.inputs[2]).node], new Map(), columns)!;
+  return { loop, outputs: [0], product: loop.operands.findIndex((o) => o.tensor.node === node) };
 }
 
 const loopStep = (body: StoredLoop): Step => ({
@@ -188,7 +202,7 @@ function fuseEpilogues(
   const fused = new Map<Step, Step>();
   for (const step of steps) {
     const { work } = step;
-    if (work.kind !== "matmul" || rootNodes.has(step.writes[0].node)) continue;
+    if (work.kind !== "matmul" || work.accumulates || rootNodes.has(step.writes[0].node)) continue;
     const product = step.writes[0];
     const after = readers.get(product.node) ?? [];
     if (after.length !== 1 || gone.has(after[0])) continue;
@@ -234,9 +248,9 @@ function writersOf(steps: readonly Step[], partOf: ReadonlyMap<Node, Node>): Map
 
 /** Plans the steps that compute the given tensors. */
 export function schedule(wanted: readonly Tensor[], options: ScheduleOptions): Schedule {
-  const roots = prepare(wanted);
+  const roots = prepare(wanted, options.accumulates);
   const fusion = fuse(roots);
-  const partOf = new Map<Node, Node>();
+  const partOf = addedTo(fusion.order);
   for (const node of fusion.order) {
     if (node.op.kind === "concat") { for (const part of node.inputs) partOf.set(part.node, node); }
   }

@@ -30,18 +30,23 @@ export interface Epilogue extends StoredLoop {
   readonly product: number;
 }
 
+/** A matrix product of operands that lie as the views say. */
+export interface MatmulWork {
+  readonly kind: "matmul";
+  readonly a: View;
+  readonly b: View;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly epilogue?: Epilogue;
+  /** The epilogue adds the product to what is in the result's memory. */
+  readonly accumulates?: boolean;
+}
+
 /** What one kernel does. */
 export type Work =
   | { readonly kind: "loop"; readonly body: StoredLoop }
   | { readonly kind: "columns"; readonly reduction: ColumnReduction }
-  | {
-    readonly kind: "matmul";
-    readonly a: View;
-    readonly b: View;
-    readonly transposeA: boolean;
-    readonly transposeB: boolean;
-    readonly epilogue?: Epilogue;
-  }
+  | MatmulWork
   | { readonly kind: "structured"; readonly node: Node; readonly views: readonly View[] };
 
 /** One kernel: what it does, and the stored tensors it reads and writes, in operand order. */
@@ -56,6 +61,6 @@ export interface Schedule {
   readonly steps: readonly Step[];
   /** The stored tensor of every root. */
   readonly roots: readonly Tensor[];
-  /** The concatenation whose memory a stored node is part of. */
+  /** The concatenation whose memory a stored node is part of, or the sum that is added up in it. */
   readonly partOf: ReadonlyMap<Node, Node>;
 }

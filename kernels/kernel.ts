@@ -10,6 +10,8 @@ export interface MatmulShape {
   readonly k: number;
   readonly a: { readonly batchStride: number; readonly mStride: number; readonly kStride: number };
   readonly b: { readonly batchStride: number; readonly nStride: number; readonly kStride: number };
+  /** It is added to a third operand; only in that operand's memory can a library do so. */
+  readonly accumulates?: boolean;
 }
 
 /**

@@ -73,11 +73,12 @@ function lower(
       return { kernel: columnsKernel(work.reduction), offsets };
     }
     case "matmul": {
-      const { a, b, transposeA, transposeB, epilogue } = work;
+      const { a, b, transposeA, transposeB, epilogue, accumulates } = work;
       const shape = matmulShape(a, b, transposeA, transposeB);
-      const kernel = isMatvec(shape)
+      const own = isMatvec(shape)
         ? matvecKernel(shape, epilogue)
         : matmulKernel(shape, threads, epilogue);
+      const kernel = accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
       const others = epilogue?.loop.operands.filter((_, i) => i !== epilogue.product) ?? [];
       const results = epilogue?.outputs.map((i) => epilogue.loop.values[i].address.offset) ?? [0];
       return { kernel, offsets: [a.offset, b.offset, ...others.map((o) => o.offset), ...results] };
@@ -97,7 +98,7 @@ function label(step: Step): string {
   const name = work.kind === "structured"
     ? work.node.op.kind
     : work.kind === "matmul" && work.epilogue !== undefined
-    ? "matmul+"
+    ? work.accumulates ? "matmul+=" : "matmul+"
     : work.kind;
   return `${name} ${shape}`;
 }

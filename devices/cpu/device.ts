@@ -192,7 +192,10 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     },
     clear: (at) => void bytesOf(at).fill(0),
     compile: (results: readonly Tensor[], bindings) => {
-      const program = buildProgram(schedule(results, { epilogues: blas === undefined, folds: true }), threads);
+      const program = buildProgram(
+        schedule(results, { epilogues: blas === undefined, folds: true, accumulates: true }),
+        threads,
+      );
       return bind(program, bindings);
     },
     close: () => {

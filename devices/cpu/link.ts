@@ -55,7 +55,7 @@ function addressOf({ place }: OperandMemory, bindings: Bindings, arena: number):
 
 /** A product that cblas_sgemm can do as it stands. */
 export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefined {
-  const { batch, m, n, k, a, b } = shape;
+  const { batch, m, n, k, a, b, accumulates = false } = shape;
   if (batch !== 1 || m * n * k < 32 * 32 * 32) return undefined;
   const transposeA = a.kStride !== 1;
   const transposeB = b.nStride !== 1;
@@ -65,7 +65,7 @@ export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefi
   if (lda < (transposeA ? m : k) || ldb < (transposeB ? k : n)) return undefined;
   // Slices of whole register tiles, one a thread.
   const rows = Math.ceil(Math.ceil(m / threads) / 16) * 16;
-  return { m, n, k, transposeA, transposeB, lda, ldb, ldc: n, rows };
+  return { m, n, k, transposeA, transposeB, lda, ldb, ldc: n, accumulates, rows };
 }
 
 const overlaps = (a: Range, list: readonly Range[]) =>
@@ -94,9 +94,10 @@ export function linkLaunches(
     written.push(...writes);
     read.push(...reads);
     const operands = bases.map((address, i) => address + launch.operands[i].offset);
-    const call = blas && launch.kernel.matmul !== undefined
-      ? gemmCall(launch.kernel.matmul, threads)
-      : undefined;
+    const { matmul } = launch.kernel;
+    // A sum that goes elsewhere than what it is added to is the kernel's own.
+    const inPlace = !matmul?.accumulates || operands[2] === operands[3];
+    const call = blas && matmul !== undefined && inPlace ? gemmCall(matmul, threads) : undefined;
     if (call !== undefined) {
       return { kernel: call, operands, items: Math.ceil(call.m / call.rows), grain: 1, waits };
     }

@@ -5,7 +5,7 @@ import { schedule } from "../../graph/schedule.ts";
 import { size, type Tensor } from "../../graph/tensor.ts";
 
 const stepsOf = (wanted: readonly Tensor[]) =>
-  schedule(wanted, { epilogues: false, folds: true }).steps;
+  schedule(wanted, { epilogues: false, folds: true, accumulates: true }).steps;
 
 /** Elements that column reductions read. */
 const readByColumns = (wanted: readonly Tensor[]) =>
@@ -46,7 +46,7 @@ Deno.test("folds: rows that no block divides, largest values and inner axes stay
 
 Deno.test("folds: a schedule without them has the column reductions", () => {
   const sum = g.sum(g.exp(g.input("x", [128, 8])), [0]);
-  const { steps } = schedule([sum], { epilogues: false, folds: false });
+  const { steps } = schedule([sum], { epilogues: false, folds: false, accumulates: false });
   assert(steps.every(({ work }) => work.kind !== "loop" || work.body.folds === undefined));
 });
 

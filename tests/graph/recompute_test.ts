@@ -8,9 +8,9 @@ import { randomGraph } from "../support/random_graph.ts";
 
 /** What is stored, as operations and sizes. */
 const stored = (wanted: readonly Tensor[]) =>
-  schedule(wanted, { epilogues: false, folds: false }).steps.flatMap(({ work, writes }) =>
-    work.kind === "loop" ? writes : []
-  );
+  schedule(wanted, { epilogues: false, folds: false, accumulates: false }).steps.flatMap((
+    { work, writes },
+  ) => work.kind === "loop" ? writes : []);
 
 const weight = (name: string) => g.input(name, [64, 64]);
 
@@ -50,7 +50,11 @@ Deno.test("recompute: whatever a step reads was written by one step before it, o
     const loss = outputs.map(g.meanAll).reduce((a, b) => g.add(a, b));
     const wanted = [...outputs, ...gradients(loss, Object.values(inputs))];
     for (const epilogues of [false, true]) {
-      const { steps, roots, partOf } = schedule(wanted, { epilogues, folds: true });
+      const { steps, roots, partOf } = schedule(wanted, {
+        epilogues,
+        folds: true,
+        accumulates: true,
+      });
       const written = new Map<Node, Set<number>>();
       const has = (t: Tensor) => written.get(t.node)?.has(t.output) ?? false;
       for (const step of steps) {
