@@ -10,13 +10,13 @@ import type { Tensor } from "./tensor.ts";
 /** The bytes of logits that may be held at once for one model, however small its head is. */
 export const LOGITS_BLOCK_BYTES = 32 * 2 ** 20;
 
-/** However large the head, products do not gain from more tokens than this. */
-const LARGE_HEAD_TOKENS = 1024;
-
 /**
- * Tokens whose logits are held together: a multiple of 16, at least 64. They may have as many bytes
- * as the head itself, since every block more is one more gradient of the whole head to add.
+ * However large the head, its products gain little from more tokens than this. Every block more is a
+ * pass over the gradient of the whole head, which its product is added to.
  */
+const LARGE_HEAD_TOKENS = 256;
+
+/** Tokens whose logits are held together: a multiple of 16, at least 64. */
 export function logitsBlock(tokens: number, vocabulary: number, hidden: number): number {
   const small = Math.floor(LOGITS_BLOCK_BYTES / (4 * vocabulary));
   const fit = Math.max(small, Math.min(hidden, LARGE_HEAD_TOKENS));
