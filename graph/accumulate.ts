@@ -14,7 +14,9 @@ function withoutReshapes(t: Tensor): Tensor {
   return inner;
 }
 
-const isProduct = ({ node, shape }: Tensor) => node.op.kind === "matmul" && shape.length === 2;
+/** Of at least two columns, along which the sum is walked. */
+const isProduct = ({ node, shape }: Tensor) =>
+  node.op.kind === "matmul" && shape.length === 2 && shape[1] > 1;
 
 /** Times that every node's outputs are read. */
 function readings(roots: readonly Tensor[]): Map<Node, number> {

@@ -12,8 +12,8 @@ import type { View } from "./view.ts";
 
 /** Blocks into which the rows of a loop are cut: enough that threads share them evenly. */
 const BLOCKS = 64;
-/** The fewest rows of a block: a sum of fewer saves nothing. */
-const LEAST_ROWS = 4;
+/** The fewest rows of a block: beside so many rows their sums take next to no memory. */
+const LEAST_ROWS = 32;
 
 /** A tensor with as small a part of another one's elements is small beside it. */
 const LARGE = 4;
