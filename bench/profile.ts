@@ -7,6 +7,7 @@ import type { WorkProfile } from "../devices/profiled.ts";
 const KINDS: Readonly<Record<string, string>> = {
   matmul: "products",
   "matmul+": "products",
+  "matmul+=": "products",
   matvec: "products",
   "matvec+": "products",
   wkv6: "wkv",

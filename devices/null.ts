@@ -17,7 +17,10 @@ export interface Cost {
 
 /** Counts without computing. */
 export function costOf(results: readonly Tensor[]): Cost {
-  const { launches, arenaBytes } = buildProgram(schedule(results, { epilogues: true }), 1);
+  const { launches, arenaBytes } = buildProgram(
+    schedule(results, { epilogues: true, folds: true, accumulates: true }),
+    1,
+  );
   return {
     launches: launches.length,
     flops: launches.reduce((n, { kernel }) => n + kernel.flops, 0),

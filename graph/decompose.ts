@@ -10,13 +10,13 @@ import type { Tensor } from "./tensor.ts";
 /** The bytes of logits that may be held at once for one model, however small its head is. */
 export const LOGITS_BLOCK_BYTES = 32 * 2 ** 20;
 
-/** However large the head, products do not gain from more tokens than this. */
-const LARGE_HEAD_TOKENS = 1024;
-
 /**
- * Tokens whose logits are held together: a multiple of 16, at least 64. They may have as many bytes
- * as the head itself, since every block more is one more gradient of the whole head to add.
+ * However large the head, its products gain little from more tokens than this. Every block more is a
+ * pass over the gradient of the whole head, which its product is added to.
  */
+const LARGE_HEAD_TOKENS = 256;
+
+/** Tokens whose logits are held together: a multiple of 16, at least 64. */
 export function logitsBlock(tokens: number, vocabulary: number, hidden: number): number {
   const small = Math.floor(LOGITS_BLOCK_BYTES / (4 * vocabulary));
   const fit = Math.max(small, Math.min(hidden, LARGE_HEAD_TOKENS));
@@ -70,10 +70,11 @@ function pad(x: Tensor, before: readonly number[], shape: readonly number[]): Te
   }, x);
 }
 
-/** log Σ exp over the last axis, kept with size 1. */
-function logSumExp(z: Tensor): Tensor {
-  const top = g.largest(z, [-1]);
-  return g.add(g.log(g.sum(g.exp(g.sub(z, top)), [-1])), top);
+/** Logits without their largest, the powers of e of that, and the powers' sum, by row. */
+function exponentials(logits: Tensor): { shifted: Tensor; powers: Tensor; sum: Tensor } {
+  const shifted = g.sub(logits, g.largest(logits, [-1]));
+  const powers = g.exp(shifted);
+  return { shifted, powers, sum: g.sum(powers, [-1]) };
 }
 
 interface Block {
@@ -85,25 +86,33 @@ interface Block {
 /** Losses of a block from its logits [tokens, vocabulary]; `from` slices a per-token tensor. */
 type BlockLoss = (logits: Tensor, from: (t: Tensor) => Tensor, dLoss?: Tensor) => Block;
 
+/** log Σ exp − the target's logit; softmax − 1 at the target. Every power of e is taken once. */
 const crossEntropyBlock = (targets: Tensor): BlockLoss => (logits, from, dLoss) => {
   const tokens = logits.shape[0];
   const hit = g.equal(g.iota(logits.shape), g.reshape(from(targets), [tokens, 1]));
-  const norm = logSumExp(logits);
-  const losses = g.sub(norm, g.sum(g.mul(logits, hit), [-1]));
+  const { shifted, powers, sum } = exponentials(logits);
+  const losses = g.sub(g.log(sum), g.sum(g.mul(shifted, hit), [-1]));
   if (dLoss === undefined) return { losses };
-  const dLogits = g.mul(g.sub(g.exp(g.sub(logits, norm)), hit), dLoss);
+  const dLogits = g.mul(g.sub(g.mul(powers, g.reciprocal(sum)), hit), dLoss);
   return { losses, dLogits };
 };
 
+/**
+ * With p = eᵗ/Σeᵗ of the teacher and q = eˢ/Σeˢ, both shifted: Σ p·(log p − log q)
+ * = Σ eᵗ·(t − s)/Σeᵗ + log Σeˢ − log Σeᵗ, all of whose sums are known after one pass over shifted
+ * logits.
+ */
 const klBlock =
   (teacherHidden: Tensor, teacherHead: Tensor): BlockLoss => (logits, from, dLoss) => {
     const teacherLogits = g.matmul(from(teacherHidden), teacherHead, { transposeB: true });
-    const logQ = g.sub(logits, logSumExp(logits));
-    const logP = g.sub(teacherLogits, logSumExp(teacherLogits));
-    const p = g.exp(logP);
-    const losses = g.sum(g.mul(p, g.sub(logP, logQ)), [-1]);
+    const own = exponentials(logits);
+    const theirs = exponentials(teacherLogits);
+    const apart = g.sum(g.mul(theirs.powers, g.sub(theirs.shifted, own.shifted)), [-1]);
+    const scale = g.reciprocal(theirs.sum);
+    const losses = g.add(g.mul(apart, scale), g.sub(g.log(own.sum), g.log(theirs.sum)));
     if (dLoss === undefined) return { losses };
-    return { losses, dLogits: g.mul(g.sub(g.exp(logQ), p), dLoss) };
+    const q = g.mul(own.powers, g.reciprocal(own.sum));
+    return { losses, dLogits: g.mul(g.sub(q, g.mul(theirs.powers, scale)), dLoss) };
   };
 
 /** The head and its loss by blocks of tokens, so that [tokens, vocabulary] is never held whole. */

@@ -1,5 +1,6 @@
 /** Puts a graph into the form that scheduling expects: every value that must be stored is a node. */
 
+import { accumulateProducts } from "./accumulate.ts";
 import * as g from "./build.ts";
 import { decompose } from "./decompose.ts";
 import { outputsOf, rewrite, type Rule } from "./rewrite.ts";
@@ -25,6 +26,7 @@ const unitInner = ({ shape, strides }: View) => {
 function reads(node: Node, index: number, view: View): boolean {
   switch (node.op.kind) {
     case "matmul": {
+      if (index === 2) return isWhole(view);
       const [rows, columns] = view.strides.slice(-2);
       const [m, n] = view.shape.slice(-2);
       return rows === 1 || columns === 1 || m === 1 || n === 1;
@@ -109,9 +111,13 @@ const storeWhatMustBe: Rule = (node, inputs) => {
   return g.nodes(op, ready, outputs);
 };
 
-/** Decomposes, simplifies and makes every root a node that is stored whole, each its own. */
-export function prepare(roots: readonly Tensor[]): Tensor[] {
-  const simple = simplify(rewrite(simplify(roots), decompose));
+/**
+ * Decomposes, simplifies and makes every root a node that is stored whole, each its own.
+ * @param accumulates whether sums of products become products that add to what is there
+ */
+export function prepare(roots: readonly Tensor[], accumulates: boolean): Tensor[] {
+  const plain = simplify(rewrite(simplify(roots), decompose));
+  const simple = accumulates ? accumulateProducts(plain) : plain;
   const shaped = rewrite(simple, storeWhatMustBe);
   const taken = new Map<Node, Set<number>>();
   return shaped.map((t) => {

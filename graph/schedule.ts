@@ -1,18 +1,26 @@
 /** From tensors that are asked for to the steps that compute them, in order. */
 
+import { addedTo } from "./accumulate.ts";
+import * as g from "./build.ts";
+import { foldColumns } from "./folds.ts";
 import { columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
-import { loopOf } from "./loop.ts";
+import { type Loop, loopOf } from "./loop.ts";
 import { orderSteps } from "./order.ts";
 import { prepare } from "./prepare.ts";
+import { recomputations } from "./recompute.ts";
 import { type Node, size, type Tensor } from "./tensor.ts";
 import { outputsOf } from "./rewrite.ts";
-import type { Schedule, Step, StoredLoop } from "./step.ts";
+import type { Epilogue, MatmulWork, Schedule, Step, StoredLoop } from "./step.ts";
 import { resolve, type View } from "./view.ts";
 
 /** What scheduling may do. */
 export interface ScheduleOptions {
   /** Whether pointwise work is done inside matrix products. */
   readonly epilogues: boolean;
+  /** Whether loops add up columns by blocks of their rows. */
+  readonly folds: boolean;
+  /** Whether products are added to what is there. */
+  readonly accumulates: boolean;
 }
 
 function bases(node: Node): Node[] {
@@ -81,7 +89,17 @@ function structuredStep(node: Node, isRead: (t: Tensor) => boolean): Step {
   }
   const { transposeA, transposeB } = node.op;
   const [a, b] = views;
-  return { work: { kind: "matmul", a, b, transposeA, transposeB }, reads, writes };
+  const product: MatmulWork = { kind: "matmul", a, b, transposeA, transposeB };
+  if (reads.length < 3) return { work: product, reads, writes };
+  return { work: { ...product, epilogue: addition(node), accumulates: true }, reads, writes };
+}
+
+/** The sum of a product and what it is added to, as an epilogue. */
+function addition(node: Node): Epilogue {
+  const [product] = outputsOf(node);
+  const columns = product.shape[1];
+  const loop = loopOf([g.add(product, node.inputs[2]).node], new Map(), columns)!;
+  return { loop, outputs: [0], product: loop.operands.findIndex((o) => o.tensor.node === node) };
 }
 
 const loopStep = (body: StoredLoop): Step => ({
@@ -91,10 +109,28 @@ const loopStep = (body: StoredLoop): Step => ({
 });
 
 /** Steps of all units, still unordered; only what someone reads is stored. */
-function stepsOf(fusion: Fusion, roots: readonly Tensor[]): Step[] {
-  const { placements } = fusion;
+function stepsOf(fusion: Fusion, roots: readonly Tensor[], epilogues: boolean): Step[] {
+  const { placements, unitOf } = fusion;
   const likely = crossing(fusion, roots);
   for (const node of placements.keys()) likely.add(node);
+  const again = recomputations(fusion, roots, likely, epilogues);
+  for (const node of again.keys()) likely.delete(node);
+  const position = new Map(fusion.order.map((node, i) => [node, i]));
+  /** A loop with what it had better compute itself than read. */
+  const extended = (members: readonly Node[]): Loop | undefined => {
+    let nodes = members;
+    let loop = loopOf(members, placements);
+    if (loop === undefined) return undefined;
+    for (const read of new Set(members.flatMap(bases))) {
+      const more = again.get(read);
+      if (more === undefined || nodes.includes(read)) continue;
+      const all = [...new Set([...nodes, ...more])]
+        .sort((a, b) => position.get(a)! - position.get(b)!);
+      const larger = loopOf(all, placements);
+      if (larger !== undefined) [nodes, loop] = [all, larger];
+    }
+    return loop;
+  };
   const stored = new Set<Node>([...roots.map((t) => t.node), ...placements.keys()]);
   const steps: Step[] = [];
   for (const unit of topological(fusion.units).reverse()) {
@@ -127,9 +163,11 @@ function stepsOf(fusion: Fusion, roots: readonly Tensor[]): Step[] {
         const members = alive(unit, stored);
         if (members.length === 0) break;
         // Without its dead members a loop can lose what made its axes fit: then they stay.
-        const loop = loopOf(members, placements) ?? loopOf(unit.nodes, placements);
+        const loop = extended(members) ?? extended(unit.nodes);
         if (loop === undefined) throw new Error("schedule: a part of a loop is not a loop");
-        const outputs = loop.values.flatMap((v, i) => stored.has(v.node) ? [i] : []);
+        const outputs = loop.values.flatMap(({ node }, i) =>
+          stored.has(node) && unitOf.get(node) === unit ? [i] : []
+        );
         const step = loopStep({ loop, outputs });
         step.reads.forEach((t) => stored.add(t.node));
         steps.push(step);
@@ -164,7 +202,7 @@ function fuseEpilogues(
   const fused = new Map<Step, Step>();
   for (const step of steps) {
     const { work } = step;
-    if (work.kind !== "matmul" || rootNodes.has(step.writes[0].node)) continue;
+    if (work.kind !== "matmul" || work.accumulates || rootNodes.has(step.writes[0].node)) continue;
     const product = step.writes[0];
     const after = readers.get(product.node) ?? [];
     if (after.length !== 1 || gone.has(after[0])) continue;
@@ -210,15 +248,16 @@ function writersOf(steps: readonly Step[], partOf: ReadonlyMap<Node, Node>): Map
 
 /** Plans the steps that compute the given tensors. */
 export function schedule(wanted: readonly Tensor[], options: ScheduleOptions): Schedule {
-  const roots = prepare(wanted);
+  const roots = prepare(wanted, options.accumulates);
   const fusion = fuse(roots);
-  const partOf = new Map<Node, Node>();
+  const partOf = addedTo(fusion.order);
   for (const node of fusion.order) {
     if (node.op.kind === "concat") { for (const part of node.inputs) partOf.set(part.node, node); }
   }
-  let steps = stepsOf(fusion, roots);
+  let steps = stepsOf(fusion, roots, options.epilogues);
   if (options.epilogues) {
     steps = fuseEpilogues(steps, roots, fusion.placements);
   }
+  if (options.folds) steps = foldColumns(steps, roots, fusion.placements);
   return { steps: orderSteps(steps, writersOf(steps, partOf), partOf), roots, partOf };
 }

@@ -13,6 +13,8 @@ export interface MatmulShape {
   readonly b: { readonly batchStride: number; readonly nStride: number; readonly kStride: number };
   /** How b is stored where it is not f32: a whole matrix [n, k]. */
   readonly weight?: WeightDType;
+  /** It is added to a third operand; only in that operand's memory can a library do so. */
+  readonly accumulates?: boolean;
 }
 
 /**

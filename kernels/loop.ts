@@ -18,6 +18,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  lane,
   load,
   max,
   min,
@@ -50,7 +51,7 @@ function reloads({ loop: { values }, outputs }: StoredLoop, index: number): bool
 }
 
 function passesOf(stored: StoredLoop): Passes {
-  const { loop: { values }, outputs } = stored;
+  const { loop: { values }, outputs, folds = [] } = stored;
   const stage: number[] = [];
   for (const value of values) {
     const from = value.sources.map((s) => s.kind === "value" ? stage[s.index] : 0);
@@ -58,7 +59,8 @@ function passesOf(stored: StoredLoop): Passes {
   }
   const passOf = (i: number) => isReduce(values[i]) ? stage[i] - 1 : stage[i];
   const wanted = values.flatMap((value, i) =>
-    isReduce(value) || (value.level === "full" && outputs.includes(i))
+    isReduce(value) || (value.level === "full" && outputs.includes(i)) ||
+      folds.some((fold) => fold.value === i)
       ? [{ i, pass: passOf(i) }]
       : []
   );
@@ -90,8 +92,10 @@ function passesOf(stored: StoredLoop): Passes {
 }
 
 /** What tells two loops apart. */
-export function loopKey({ loop, outputs }: StoredLoop): unknown {
+export function loopKey({ loop, outputs, folds = [], block = 0 }: StoredLoop): unknown {
   return [
+    block,
+    folds,
     loop.rows,
     loop.columns,
     loop.operands.map((o) => [o.tensor.dtype, o.level, o.strides, o.columnStride]),
@@ -105,42 +109,55 @@ export function loopKey({ loop, outputs }: StoredLoop): unknown {
 }
 
 /** Operations and bytes of a loop. */
-export function loopCost({ loop, outputs }: StoredLoop): { flops: number; bytes: number } {
+export function loopCost(
+  { loop, outputs, folds = [], block = 1 }: StoredLoop,
+): { flops: number; bytes: number } {
   const rows = loop.rows.reduce((n, size) => n * size, 1);
   const size = (level: "full" | "row") => level === "full" ? rows * loop.columns : rows;
-  const work = loop.values.map((v) => isReduce(v) ? size("full") : size(v.level));
+  const work = [
+    ...loop.values.map((v) => isReduce(v) ? size("full") : size(v.level)),
+    ...folds.map(() => size("full")),
+  ];
+  const sums = folds.map(({ columns }) => columns * rows / block);
   const moved = [...loop.operands, ...outputs.map((i) => loop.values[i])];
   const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
-  return { flops: sum(work), bytes: 4 * sum(moved.map(({ level }) => size(level))) };
+  return {
+    flops: sum(work),
+    bytes: 4 * sum([...moved.map(({ level }) => size(level)), ...sums]),
+  };
 }
 
-/** The kernel of a loop. Operands: the loop's, then its stored values'. */
+/** The kernel of a loop. Operands: the loop's, then its stored values', then its sums. */
 export function loopKernel(stored: StoredLoop): Kernel {
-  const { loop } = stored;
+  const { loop, folds, block = 1 } = stored;
   const rows = loop.rows.reduce((n, size) => n * size, 1);
-  const walksWhole = loop.values.some(isReduce) || loop.columns <= 2 * COLUMN_CHUNK;
+  const walksWhole = loop.values.some(isReduce) || loop.columns <= 2 * COLUMN_CHUNK ||
+    folds !== undefined;
   const chunk = walksWhole ? loop.columns : COLUMN_CHUNK;
   const passes = passesOf(stored);
   return {
     key: JSON.stringify(["loop", loopKey(stored)]),
     code: () => loopCode(stored, passes, chunk),
-    items: rows * Math.ceil(loop.columns / chunk),
+    items: rows / block * Math.ceil(loop.columns / chunk),
     scratchBytes: passes.kept.size * chunk * 4,
     ...loopCost(stored),
   };
 }
 
-/** Pointer parameters for the operands of a loop and for its stored values. */
-export function loopParameters({ loop, outputs }: StoredLoop): Record<string, ValueType> {
+/** Pointer parameters for the operands of a loop, its stored values and its sums. */
+export function loopParameters(
+  { loop, outputs, folds = [] }: StoredLoop,
+): Record<string, ValueType> {
   const names = [
     ...loop.operands.map((_, i) => `operand${i}`),
     ...outputs.map((i) => `output${i}`),
+    ...folds.map((_, f) => `fold${f}`),
   ];
   return Object.fromEntries(names.map((name) => [name, "ptr" as const]));
 }
 
 function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode {
-  const { loop, outputs } = stored;
+  const { loop, folds, block = 1 } = stored;
   const parameters = {
     ...loopParameters(stored),
     scratch: "ptr" as const,
@@ -150,29 +167,66 @@ function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode
   return kernel("loop", parameters, (k, args) => {
     const pointers = args as unknown as Record<string, Expr<"ptr">>;
     k.for(args.begin, args.end, 1, (item) => {
-      const chunks = i32(Math.ceil(loop.columns / chunk));
-      const pointer = rowPointers(k, loop.rows, k.let(div(item, chunks)));
-      const row = loopRow(
-        k,
-        loop,
-        loop.operands.map((o, i) => pointer(pointers[`operand${i}`], o)),
-      );
-      const stores = new Map(
-        outputs.map((i) => [i, pointer(pointers[`output${i}`], loop.values[i].address)]),
-      );
-      const columns = columnRange(k, rem(item, chunks), loop.columns, chunk);
-      const pass = { k, stored, passes, row, stores, scratch: args.scratch, columns };
-      for (let number = 0; number <= passes.count; number++) {
-        loop.values.forEach((value, i) => {
-          if (value.level !== "row" || passes.stage[i] !== number) return;
-          const result = row.value(i);
-          const target = stores.get(i) && targetOf(value, stores.get(i)!);
-          if (target) storeColumns(k, result, { bytes: i32(0), width: 1 }, target);
+      if (folds !== undefined) {
+        const sums = folds.map(({ columns }, f) => {
+          const sum = k.let(offset(pointers[`fold${f}`], mul(item, i32(4 * columns))));
+          clear(k, sum, columns);
+          return sum;
         });
-        if (number < passes.count) emitPass(pass, number);
+        const first = k.let(mul(item, i32(block)));
+        const columns = columnRange(k, i32(0), loop.columns, chunk);
+        k.for(
+          first,
+          add(first, i32(block)),
+          1,
+          (row) => emitRow({ k, stored, passes, pointers, columns }, row, sums),
+        );
+        return;
       }
+      const chunks = i32(Math.ceil(loop.columns / chunk));
+      const row = k.let(div(item, chunks));
+      const columns = columnRange(k, rem(item, chunks), loop.columns, chunk);
+      emitRow({ k, stored, passes, pointers, columns }, row, []);
     });
   });
+}
+
+/** Sets the sums of a block to 0. */
+function clear(k: Block, sums: Expr<"ptr">, columns: number): void {
+  const whole = columns - columns % 4;
+  const zero = constant("f32x4", 0);
+  k.for(0, whole * 4, 16, (bytes) => k.store(zero, offset(sums, bytes)));
+  for (let c = whole; c < columns; c++) k.store(lane(zero, 0), sums, 4 * c);
+}
+
+interface RowContext {
+  readonly k: Block;
+  readonly stored: StoredLoop;
+  readonly passes: Passes;
+  readonly pointers: Readonly<Record<string, Expr<"ptr">>>;
+  readonly columns: ColumnRange;
+}
+
+/** All passes over one row, of whose block `sums` are the sums. */
+function emitRow(context: RowContext, number: Expr<"i32">, sums: readonly Expr<"ptr">[]): void {
+  const { k, stored, passes, pointers, columns } = context;
+  const { loop, outputs, folds = [] } = stored;
+  const pointer = rowPointers(k, loop.rows, number);
+  const row = loopRow(k, loop, loop.operands.map((o, i) => pointer(pointers[`operand${i}`], o)));
+  const stores = new Map(
+    outputs.map((i) => [i, pointer(pointers[`output${i}`], loop.values[i].address)]),
+  );
+  const targets = folds.map((fold, f) => pointer(sums[f], fold));
+  const pass = { k, stored, passes, row, stores, targets, scratch: pointers.scratch, columns };
+  for (let stage = 0; stage <= passes.count; stage++) {
+    loop.values.forEach((value, i) => {
+      if (value.level !== "row" || passes.stage[i] !== stage) return;
+      const result = row.value(i);
+      const target = stores.get(i) && targetOf(value, stores.get(i)!);
+      if (target) storeColumns(k, result, { bytes: i32(0), width: 1 }, target);
+    });
+    if (stage < passes.count) emitPass(pass, stage);
+  }
 }
 
 /** Four times the first column, the first after the last whole vector, and the end. */
@@ -199,13 +253,16 @@ interface PassContext {
   readonly passes: Passes;
   readonly row: Row;
   readonly stores: ReadonlyMap<number, Expr<"ptr">>;
+  /** Where the row is added to the sums of its block. */
+  readonly targets: readonly Expr<"ptr">[];
   readonly scratch: Expr<"ptr">;
   readonly columns: ColumnRange;
 }
 
 /** One walk over the columns: computes, keeps, stores and reduces what belongs to the pass. */
-function emitPass({ k, stored, passes, row, stores, scratch, columns }: PassContext, pass: number) {
-  const { loop: { values, columns: total }, outputs } = stored;
+function emitPass(context: PassContext, pass: number): void {
+  const { k, stored, passes, row, stores, targets, scratch, columns } = context;
+  const { loop: { values, columns: total }, outputs, folds = [] } = stored;
   const { stage, kept } = passes;
   const reductions = values.flatMap((v, i) => isReduce(v) && stage[i] === pass + 1 ? [i] : []);
   const written = outputs.filter((i) => values[i].level === "full" && stage[i] === pass);
@@ -242,6 +299,11 @@ function emitPass({ k, stored, passes, row, stores, scratch, columns }: PassCont
     for (const i of written) {
       storeColumns(k, at.value(i), position, targetOf(values[i], stores.get(i)!));
     }
+    folds.forEach(({ value }, f) => {
+      if (stage[value] !== pass) return;
+      const target = { pointer: targets[f], stride: 1, dtype: "f32" } as const;
+      storeColumns(k, add(read(targets[f]), at.value(value)), position, target);
+    });
     for (const i of reductions) {
       const held = (width === 4 ? wide : single).get(i)!;
       k.set(held, combine(i)(held, at.source(values[i].sources[0])));

@@ -60,10 +60,11 @@ function lower(
 ): { kernel: Kernel; offsets: readonly number[] } {
   switch (work.kind) {
     case "loop": {
-      const { loop, outputs } = work.body;
+      const { loop, outputs, folds = [] } = work.body;
       const offsets = [
         ...loop.operands.map((o) => o.offset),
         ...outputs.map((i) => loop.values[i].address.offset),
+        ...folds.map(() => 0),
       ];
       return { kernel: loopKernel(work.body), offsets };
     }
@@ -72,11 +73,12 @@ function lower(
       return { kernel: columnsKernel(work.reduction), offsets };
     }
     case "matmul": {
-      const { a, b, transposeA, transposeB, epilogue } = work;
+      const { a, b, transposeA, transposeB, epilogue, accumulates } = work;
       const shape = matmulShape(a, b, transposeA, transposeB, reads[1].dtype);
-      const kernel = isMatvec(shape)
+      const own = isMatvec(shape)
         ? matvecKernel(shape, epilogue)
         : matmulKernel(shape, threads, epilogue);
+      const kernel = accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
       const others = epilogue?.loop.operands.filter((_, i) => i !== epilogue.product) ?? [];
       const results = epilogue?.outputs.map((i) => epilogue.loop.values[i].address.offset) ?? [0];
       return { kernel, offsets: [a.offset, b.offset, ...others.map((o) => o.offset), ...results] };
@@ -96,7 +98,7 @@ function label(step: Step): string {
   const name = work.kind === "structured"
     ? work.node.op.kind
     : work.kind === "matmul" && work.epilogue !== undefined
-    ? "matmul+"
+    ? work.accumulates ? "matmul+=" : "matmul+"
     : work.kind;
   return `${name} ${shape}`;
 }

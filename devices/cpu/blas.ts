@@ -10,6 +10,8 @@ export interface GemmCall {
   readonly lda: number;
   readonly ldb: number;
   readonly ldc: number;
+  /** Whether it is added to what c holds. */
+  readonly accumulates: boolean;
   /** Rows of the result that are one work item. */
   readonly rows: number;
 }
@@ -95,7 +97,8 @@ export function openBlas(path: string, memory: WebAssembly.Memory): Blas {
   );
   const pointer = (address: number) => Deno.UnsafePointer.create(base + BigInt(address));
   return {
-    gemm: ({ m, n, k, transposeA, transposeB, lda, ldb, ldc, rows }, [a, b, c], begin, end) => {
+    gemm: (call, [a, b, c], begin, end) => {
+      const { m, n, k, transposeA, transposeB, lda, ldb, ldc, accumulates, rows } = call;
       const first = begin * rows;
       const count = Math.min(end * rows, m) - first;
       sgemm(
@@ -110,7 +113,7 @@ export function openBlas(path: string, memory: WebAssembly.Memory): Blas {
         lda,
         pointer(b),
         ldb,
-        0,
+        accumulates ? 1 : 0,
         pointer(c + first * ldc * 4),
         ldc,
       );

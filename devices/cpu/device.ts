@@ -241,7 +241,11 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     clear: (at) => void bytesOf(at).fill(0),
     compile: (results: readonly Tensor[], bindings) => {
       const start = performance.now();
-      const steps = schedule(results, { epilogues: blas === undefined });
+      const steps = schedule(results, {
+        epilogues: blas === undefined,
+        folds: true,
+        accumulates: true,
+      });
       const program = buildProgram(steps, threads);
       const executable = bind(program, bindings);
       options.onCompile?.({

@@ -57,7 +57,7 @@ function addressOf({ place }: OperandMemory, bindings: Bindings, arena: number):
 
 /** A product that cblas_sgemm can do as it stands. */
 export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefined {
-  const { batch, m, n, k, a, b } = shape;
+  const { batch, m, n, k, a, b, accumulates = false } = shape;
   if (batch !== 1 || m * n * k < 32 * 32 * 32) return undefined;
   const transposeA = a.kStride !== 1;
   const transposeB = b.nStride !== 1;
@@ -67,7 +67,7 @@ export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefi
   if (lda < (transposeA ? m : k) || ldb < (transposeB ? k : n)) return undefined;
   // Slices of whole register tiles, one a thread.
   const rows = Math.ceil(Math.ceil(m / threads) / 16) * 16;
-  return { m, n, k, transposeA, transposeB, lda, ldb, ldc: n, rows };
+  return { m, n, k, transposeA, transposeB, lda, ldb, ldc: n, accumulates, rows };
 }
 
 const overlaps = (a: Range, list: readonly Range[]) =>
@@ -99,9 +99,15 @@ const ALONE_WORK = 32768;
 type Work = Pick<LaunchText, "kernel" | "items" | "grain" | "alone">;
 
 /** A product for the library, or a kernel of our own. */
-function workOf(launched: Launch, { kernel, threads, blas }: LinkContext): Work {
+function workOf(
+  launched: Launch,
+  operands: readonly number[],
+  { kernel, threads, blas }: LinkContext,
+): Work {
   const { matmul, expansion, key, items, bytes, flops } = launched.kernel;
-  const call = blas && matmul !== undefined ? gemmCall(matmul, threads) : undefined;
+  // A sum that goes elsewhere than what it is added to is the kernel's own.
+  const inPlace = !matmul?.accumulates || operands[2] === operands[3];
+  const call = blas && matmul !== undefined && inPlace ? gemmCall(matmul, threads) : undefined;
   if (call === undefined) {
     checkReach(launched);
     // One piece, or too little to share.
@@ -143,13 +149,13 @@ export function linkLaunches(
     const touches = ({ written, read }: Unfinished) =>
       reads.some((r) => overlaps(r, written)) ||
       writes.some((w) => overlaps(w, written) || overlaps(w, read));
-    const work = workOf(launch, context);
+    const operands = bases.map((address, i) => address + launch.operands[i].offset);
+    const work = workOf(launch, operands, context);
     const waits = touches(shared) || !work.alone && touches(first);
     if (waits) [shared, first] = [nothing(), nothing()];
     const unfinished = work.alone ? first : shared;
     unfinished.written.push(...writes);
     unfinished.read.push(...reads);
-    const operands = bases.map((address, i) => address + launch.operands[i].offset);
     return { ...work, operands, waits };
   });
 }

@@ -82,12 +82,14 @@ function call(
 Deno.test("BLAS: which products go there, and in how many slices", () => {
   assertEquals(call(64, 96, 33), {
     ...{ m: 64, n: 33, k: 96, transposeA: false, transposeB: false },
-    ...{ lda: 96, ldb: 33, ldc: 33, rows: 32 },
+    ...{ lda: 96, ldb: 33, ldc: 33, accumulates: false, rows: 32 },
   });
   assertEquals(call(64, 96, 33, { transposeA: true, transposeB: true, threads: 3 }), {
     ...{ m: 64, n: 33, k: 96, transposeA: true, transposeB: true },
-    ...{ lda: 64, ldb: 96, ldc: 33, rows: 32 },
+    ...{ lda: 64, ldb: 96, ldc: 33, accumulates: false, rows: 32 },
   });
+  const added = { ...matmulShape(wholeView([64, 96]), wholeView([96, 33]), false, false) };
+  assertEquals(gemmCall({ ...added, accumulates: true }, 2)?.accumulates, true);
   assertEquals(call(8, 8, 8), undefined, "small ones are not worth the call");
 });
 

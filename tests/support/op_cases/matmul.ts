@@ -103,6 +103,27 @@ export const matmulCases: readonly OpCase[] = [
     ],
   ),
   opCase(
+    "sums of matmuls",
+    {
+      a: real([50, 40]),
+      b: real([40, 33]),
+      c: real([50, 36]),
+      d: real([33, 36]),
+      e: real([33, 50]),
+    },
+    ({ a, b, c, d, e }) => {
+      const two = g.add(g.matmul(a, b), g.matmul(c, d, { transposeB: true }));
+      const three = g.add(
+        g.reshape(g.matmul(a, g.tanh(b)), [25, 2, 33]),
+        g.reshape(two, [25, 2, 33]),
+      );
+      return [
+        g.matmul(e, g.tanh(g.reshape(three, [50, 33]))),
+        g.add(g.matmul(e, a), g.matmul(e, a)),
+      ];
+    },
+  ),
+  opCase(
     "embedding [2, 5]",
     { table: real([11, 7]), at: ids([2, 5], 11) },
     ({ table, at }) => g.embedding(table, at),

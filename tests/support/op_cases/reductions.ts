@@ -48,6 +48,19 @@ export const reductionCases: readonly OpCase[] = [
     g.largest(x, [0, 1]),
   ]),
   opCase(
+    "columns of a loop and its rows summed",
+    { x: real([4, 16, 3, 7]), w: real([3, 7]) },
+    ({ x, w }) => {
+      const y = g.mul(g.tanh(x), w);
+      const scaled = g.mul(y, g.sum(g.mul(y, x), [-1]));
+      return [g.sum(scaled, [0, 1]), g.sum(y, [0, 1, 2]), g.add(scaled, 1)];
+    },
+  ),
+  opCase("columns of a chain that nobody else reads", { x: real([96, 10]), y: real([96, 10]) }, ({
+    x,
+    y,
+  }) => [g.sum(g.exp(g.mul(x, y)), [0]), g.sum(g.mul(x, y), [0])]),
+  opCase(
     "sum of a repeated tensor",
     { x: real([1, 9]), y: real([4, 9]) },
     ({ x, y }) => g.sum(g.mul(g.expand(x, [4, 9]), y), [1]),
