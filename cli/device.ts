@@ -7,6 +7,8 @@ import { absent, choice, type FlagValues, optional, text, UsageError, whole } fr
 /** Threads at most: far beyond any machine, and few enough to start. */
 const THREAD_LIMIT = 256;
 
+const NATIVE = ["auto", "none"] as const;
+
 /** Flags of every command that computes. */
 export const deviceFlags = {
   device: optional(choice("where to compute", DEVICE_NAMES), "cpu"),
@@ -18,16 +20,20 @@ export const deviceFlags = {
     ),
     "auto",
   ),
+  native: optional(
+    choice("machine code for the kernels of the CPU where it can be made, or none", NATIVE),
+    "auto",
+  ),
 };
 
 /** Opens the device that the flags ask for, says on stderr which, and closes it in the end. */
 export async function withDevice<T>(
-  { device: name, threads, blas }: FlagValues<typeof deviceFlags>,
+  { device: name, threads, blas, native }: FlagValues<typeof deviceFlags>,
   say: (line: string) => void,
   run: (device: Device) => Promise<T>,
 ): Promise<T> {
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const device = await openDevice(name, { threads, blas });
+  const device = await openDevice(name, { threads, blas, native });
   say(device.description);
   try {
     return await run(device);

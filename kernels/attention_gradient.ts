@@ -51,7 +51,7 @@ import {
   type Pointer,
   type Rows,
   sums,
-  type V4,
+  type V,
   VECTOR,
   zeros,
 } from "./vectors.ts";
@@ -301,7 +301,7 @@ function weighTile(
   const [weights, dScores] = [scratch.weights, scratch.dScores].map((base) =>
     k.let(offset(base, place))
   );
-  const product = (rowsOf: Rows, packed: Pointer): V4[][] => {
+  const product = (rowsOf: Rows, packed: Pointer): V[][] => {
     const sums = tileOf(k, rows);
     accumulate(k, sums, {
       ...{ a: k.let(at(rowsOf.first, key, rowsOf.stride)), aRow: rowsOf.stride, aStep: F32 },
@@ -321,7 +321,7 @@ function weighTile(
   );
   // Keys after the query weigh nothing, nor do those before its window.
   const firstQuery = k.let(add(own, mul(tile, i32(LANES))));
-  const hide = (beyond: number, isHidden: (query: V4, key: V4) => V4) => {
+  const hide = (beyond: number, isHidden: (query: V, key: V) => V) => {
     for (let r = 0; r < rows; r++) {
       const key = k.let(splat(toF32(sub(add(row, i32(r + beyond)), firstQuery))));
       QUERY_LANES.forEach((query, v) => {

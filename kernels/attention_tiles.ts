@@ -20,7 +20,7 @@ import {
   type Pointer,
   type Rows,
   transpose,
-  type V4,
+  type V,
   VECTOR,
 } from "./vectors.ts";
 
@@ -29,7 +29,7 @@ export const LANES = 8;
 export const TILE_ROW = LANES * F32;
 
 /** Lanes that are positions of a tile's queries. */
-export const QUERY_LANES = [vector(0, 1, 2, 3), vector(4, 5, 6, 7)] as const;
+export const QUERY_LANES = [0, 4].map((first) => vector("f32x4", (i) => first + i));
 
 /** A whole multiple of a size, at most a count that is not negative. */
 export const downTo = (size: number, count: Index): Index => mul(div(count, i32(size)), i32(size));
@@ -66,7 +66,7 @@ export function packTile(
   to: Pointer,
   { factor, each }: {
     readonly factor?: number;
-    readonly each?: (half: number, lanes: readonly V4[], place: Index) => void;
+    readonly each?: (half: number, lanes: readonly V[], place: Index) => void;
   },
 ): void {
   for (const half of [0, 1]) {

@@ -27,12 +27,13 @@ import {
   sub,
   toF32,
   toI32,
+  type Vector,
   vector,
 } from "./language.ts";
 import { exp, log, sigmoid, tanh } from "./math.ts";
 
-/** Four columns of a value, or one value in all four lanes. */
-export type V4 = Expr<"f32x4">;
+/** Columns of a value, or one value in all lanes. */
+export type V = Expr<Vector>;
 
 /** Whether an operation is worth keeping its result rather than computing it again. */
 export function isCostly(op: Op): boolean {
@@ -41,7 +42,7 @@ export function isCostly(op: Op): boolean {
 }
 
 /** Applies a pointwise operation. */
-export function apply(k: Block, op: Op, args: readonly V4[]): V4 {
+export function apply(k: Block, op: Op, args: readonly V[]): V {
   const [a, b, c] = args;
   const one = constant("f32x4", 1);
   const zero = constant("f32x4", 0);
@@ -131,21 +132,21 @@ export interface Position {
   /** Four columns at once, or one whose value fills all lanes. */
   readonly width: 4 | 1;
   /** Values that need no computing here. */
-  readonly given?: (value: number) => V4 | undefined;
+  readonly given?: (value: number) => V | undefined;
 }
 
 /** The values at a position. */
 export interface Columns {
-  value(index: number): V4;
-  source(source: Source): V4;
+  value(index: number): V;
+  source(source: Source): V;
 }
 
 /** The values of one row. */
 export interface Row {
   /** A row value; computed at the first call, which must not be inside a walk over columns. */
-  value(index: number): V4;
+  value(index: number): V;
   /** Tells the result of a reduction. */
-  know(index: number, value: V4): void;
+  know(index: number, value: V): void;
   at(position: Position): Columns;
 }
 
@@ -163,7 +164,7 @@ function readOperand(
   { tensor, columnStride: stride }: LoopOperand,
   pointer: Expr<"ptr">,
   position: Position,
-): V4 {
+): V {
   const at = columnAddress(pointer, position, stride);
   const scalar = (byteOffset: number): Expr<"f32"> =>
     tensor.dtype === "i32" ? toF32(load("i32", at, byteOffset)) : load("f32", at, byteOffset);
@@ -181,7 +182,7 @@ export interface Target {
 }
 
 /** Writes a value of a position. */
-export function storeColumns(k: Block, value: V4, position: Position, target: Target): void {
+export function storeColumns(k: Block, value: V, position: Position, target: Target): void {
   const { pointer, stride, dtype } = target;
   const at = columnAddress(pointer, position, stride);
   if (position.width === 4 && stride === 1 && dtype === "f32") return k.store(value, at);
@@ -205,7 +206,7 @@ export function loopRow(
   k: Block,
   loop: Loop,
   pointers: readonly Expr<"ptr">[],
-  given?: { readonly operand: number; readonly value: V4 },
+  given?: { readonly operand: number; readonly value: V },
 ): Row {
   const start: Position = { bytes: i32(0), width: 1 };
   const rowOperands = loop.operands.map((operand, i) =>
@@ -215,8 +216,8 @@ export function loopRow(
       ? k.let(readOperand(operand, pointers[i], start))
       : undefined
   );
-  const rowValues = new Map<number, V4>();
-  const rowSource = (source: Source): V4 => {
+  const rowValues = new Map<number, V>();
+  const rowSource = (source: Source): V => {
     switch (source.kind) {
       case "constant":
         return constant("f32x4", source.value);
@@ -241,8 +242,8 @@ export function loopRow(
       return value;
     },
     at: (position) => {
-      const operands = new Map<number, V4>();
-      const values = new Map<number, V4>();
+      const operands = new Map<number, V>();
+      const values = new Map<number, V>();
       const columns: Columns = {
         source: (source) => {
           if (source.kind === "value") return columns.value(source.index);
@@ -272,7 +273,7 @@ export function loopRow(
   return row;
 }
 
-function columnNumbers(k: Block, { bytes, width }: Position): V4 {
+function columnNumbers(k: Block, { bytes, width }: Position): V {
   const first = splat(toF32(div(bytes, i32(4))));
-  return k.let(width === 1 ? first : add(first, vector(0, 1, 2, 3)));
+  return k.let(width === 1 ? first : add(first, vector("f32x4", (i) => i)));
 }

@@ -44,7 +44,7 @@ import {
   type Pointer,
   type Rows,
   sums,
-  type V4,
+  type V,
   variable,
   VECTOR,
   zeros,
@@ -314,7 +314,7 @@ function weighRow(k: Block, scores: Pointer, vectors: Index, state: Pointer): vo
   const total = zeros(k, 1)[0];
   k.for(0, vectors, 1, (i) => {
     const place = k.let(at(scores, i, VECTOR));
-    const weight: V4 = k.let(exp2(k.let(sub(load("f32x4", place), top)), k));
+    const weight: V = k.let(exp2(k.let(sub(load("f32x4", place), top)), k));
     k.store(weight, place);
     k.set(total, add(total, weight));
   });

@@ -1,7 +1,7 @@
 /** Kernels that fold the rows of a loop column by column: gradients of biases and norms. */
 
 import type { ColumnReduction } from "../graph/fusion.ts";
-import { loopRow, type Position, rowPointers, storeColumns, type V4 } from "./body.ts";
+import { loopRow, type Position, rowPointers, storeColumns, type V } from "./body.ts";
 import {
   add,
   type Block,
@@ -17,6 +17,7 @@ import {
   mul,
   offset,
   rem,
+  type Vector,
 } from "./language.ts";
 import { loopCost, loopKey, loopParameters } from "./loop.ts";
 import type { Kernel } from "./kernel.ts";
@@ -80,7 +81,7 @@ function foldGroup(
   result: Expr<"ptr">,
   { at, group, columns }: Group,
 ): void {
-  const combine = fn === "max" ? max<"f32x4"> : add<"f32x4">;
+  const combine = fn === "max" ? max<Vector> : add<Vector>;
   const neutral = constant("f32x4", fn === "max" ? -Infinity : 0);
   const first = k.let(mul(group, i32(GROUP * 4)));
   const positions: Position[] = [];
@@ -95,7 +96,7 @@ function foldGroup(
       k.set(held, neutral);
       return held;
     });
-  const foldRows = (into: readonly V4[], from: Expr<"i32">, to: Expr<"i32">) =>
+  const foldRows = (into: readonly V[], from: Expr<"i32">, to: Expr<"i32">) =>
     k.for(from, to, 1, (row) => {
       const pointer = rowPointers(k, loop.rows, row);
       const values = loopRow(k, loop, loop.operands.map((o, i) => pointer(operands[i], o)));

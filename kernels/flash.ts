@@ -37,7 +37,7 @@ import {
   type Pointer,
   type Rows,
   transpose,
-  type V4,
+  type V,
   variable,
   VECTOR,
   zeros,
@@ -212,7 +212,7 @@ interface KeyRange {
  * Turns a block's scores into weights 2^(score − maximum) and brings the running maxima and sums up
  * to date; returns what earlier outputs are to be multiplied with.
  */
-function weigh(k: Block, scores: Pointer, { low, count }: KeyRange, state: Pointer): V4[] {
+function weigh(k: Block, scores: Pointer, { low, count }: KeyRange, state: Pointer): V[] {
   const before = [0, 1].map((v) => k.let(load("f32x4", state, v * VECTOR)));
   const top = before.map((x) => variable(k, x));
   k.for(low, count, 1, (key) => {

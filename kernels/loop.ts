@@ -6,7 +6,7 @@
 import type { LoopValue } from "../graph/loop.ts";
 import type { StoredLoop } from "../graph/step.ts";
 import { type Columns, isCostly, loopRow, type Position, type Row } from "./body.ts";
-import { rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
+import { rowPointers, storeColumns, targetOf, type V } from "./body.ts";
 import {
   acrossLanes,
   add,
@@ -26,6 +26,7 @@ import {
   rem,
   splat,
   type ValueType,
+  type Vector,
 } from "./language.ts";
 import type { Kernel } from "./kernel.ts";
 
@@ -214,7 +215,7 @@ function emitPass({ k, stored, passes, row, stores, scratch, columns }: PassCont
 
   const combine = (i: number) => {
     const { op } = values[i];
-    return op.kind === "reduce" && op.fn === "max" ? max<"f32x4"> : add<"f32x4">;
+    return op.kind === "reduce" && op.fn === "max" ? max<Vector> : add<Vector>;
   };
   const accumulator = (i: number) => {
     const held = k.variable("f32x4");
@@ -225,11 +226,11 @@ function emitPass({ k, stored, passes, row, stores, scratch, columns }: PassCont
   const single = new Map(columns.ragged ? reductions.map((i) => [i, accumulator(i)]) : []);
 
   const walk = (width: 4 | 1) => (bytes: Expr<"i32">) => {
-    const read = (pointer: Expr<"ptr">): V4 => {
+    const read = (pointer: Expr<"ptr">): V => {
       const at = offset(pointer, bytes);
       return width === 4 ? load("f32x4", at) : splat(load("f32", at));
     };
-    const given = (i: number): V4 | undefined => {
+    const given = (i: number): V | undefined => {
       if (stage[i] >= pass) return undefined;
       if (reloads(stored, i)) return read(stores.get(i)!);
       return kept.has(i) ? read(slot(i)) : undefined;

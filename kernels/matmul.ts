@@ -31,7 +31,7 @@ import {
 } from "./matmul_result.ts";
 import { packPanel, packRows, PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "./products.ts";
-import type { Index, Pointer, V4 } from "./vectors.ts";
+import type { Index, Pointer, V } from "./vectors.ts";
 
 const bytesOf = (elements: number) => elements * 4;
 
@@ -239,7 +239,7 @@ function sumsAt(
 
 function storeSums(
   k: Block,
-  tile: readonly (readonly V4[])[],
+  tile: readonly (readonly V[])[],
   to: Pointer,
   columns: number,
   joins: boolean,

@@ -1,7 +1,7 @@
 /** What becomes of the sums of a matrix product: pointwise work on them, and the store. */
 
 import type { Epilogue } from "../graph/step.ts";
-import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
+import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V } from "./body.ts";
 import type { MatmulShape } from "./kernel.ts";
 import {
   add,
@@ -69,7 +69,7 @@ export function storeRow(
   k: Block,
   { shape: { m, n }, epilogue, args }: ProductTarget,
   { batch, row, column, columns }: RowPart,
-  sum: (vector: number) => V4,
+  sum: (vector: number) => V,
 ): void {
   const bytes = k.let(mul(column, i32(4)));
   for (let j = 0; 4 * j < columns; j++) {
@@ -90,7 +90,7 @@ export function storeRow(
       i === product ? constant("ptr", 0) : pointer(args[`operand${i}`], o)
     );
     const stores = outputs.map((i) => pointer(args[`output${i}`], loop.values[i].address));
-    const emit = (position: Position, given: V4) => {
+    const emit = (position: Position, given: V) => {
       const values = loopRow(k, loop, pointers, { operand: product, value: given }).at(position);
       outputs.forEach((i, at) =>
         storeColumns(k, values.value(i), position, targetOf(loop.values[i], stores[at]))

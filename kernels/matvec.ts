@@ -4,7 +4,7 @@
  */
 
 import type { Epilogue } from "../graph/step.ts";
-import type { V4 } from "./body.ts";
+import type { V } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import {
   add,
@@ -86,8 +86,8 @@ function along(
   args: Readonly<Record<string, Pointer>>,
   column: Index,
   columns: number,
-): V4[] {
-  const dots: V4[][] = Array.from({ length: m }, () => []);
+): V[] {
+  const dots: V[][] = Array.from({ length: m }, () => []);
   const start = k.let(offset(args.b, mul(column, i32(b.nStride * 4))));
   for (let c = 0; c < columns; c += 2) {
     const pair = Math.min(2, columns - c);
@@ -135,11 +135,11 @@ function along(
 }
 
 /** A vector with one value in its first lane and zeros. */
-const firstLane = (value: Expr<"f32">): V4 =>
+const firstLane = (value: Expr<"f32">): V =>
   shuffle(splat(value), constant("f32x4", 0), [0, 4, 4, 4]);
 
 /** Four sums, so that additions do not wait for one another. */
-function zero(k: Block): V4[] {
+function zero(k: Block): V[] {
   return Array.from({ length: 4 }, () => {
     const sum = k.variable("f32x4");
     k.set(sum, constant("f32x4", 0));
@@ -154,7 +154,7 @@ function across(
   args: Readonly<Record<string, Pointer>>,
   column: Index,
   columns: number,
-): V4[] {
+): V[] {
   const start = k.let(offset(args.b, mul(column, i32(4))));
   const sums = Array.from({ length: m }, () => zero(k));
   const step = (count: number) => (x: Index) => {
@@ -175,7 +175,7 @@ function across(
 }
 
 /** Up to four columns of a row; fewer are read one by one. */
-function partOf(from: Pointer, bytes: number, columns: number): V4 {
+function partOf(from: Pointer, bytes: number, columns: number): V {
   if (columns === 4) return load("f32x4", from, bytes);
   const scalar = (c: number) =>
     c < columns ? splat(load("f32", from, bytes + c * 4)) : constant("f32x4", 0);

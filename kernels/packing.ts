@@ -12,13 +12,13 @@ import {
   shuffle,
 } from "./language.ts";
 import { ROWS } from "./products.ts";
-import type { Pointer, V4 } from "./vectors.ts";
+import type { Pointer, V } from "./vectors.ts";
 
 /** Columns of a panel of packed B, which are two vectors. */
 export const PANEL = 8;
 
 /** The 4×4 transpose of four vectors. */
-export function transpose4(k: Block, rows: readonly V4[]): V4[] {
+export function transpose4(k: Block, rows: readonly V[]): V[] {
   const [a, b, c, d] = rows.map((row) => k.let(row));
   const low = [k.let(shuffle(a, b, [0, 4, 1, 5])), k.let(shuffle(c, d, [0, 4, 1, 5]))];
   const high = [k.let(shuffle(a, b, [2, 6, 3, 7])), k.let(shuffle(c, d, [2, 6, 3, 7]))];

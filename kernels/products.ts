@@ -7,7 +7,7 @@ import {
   F32,
   type Index,
   type Pointer,
-  type V4,
+  type V,
   variable,
   VECTOR,
   zeros,
@@ -28,7 +28,7 @@ export interface Product {
 }
 
 /** sums[row][v] += Σₓ A[row, x]·B[x, v]. */
-export function accumulate(k: Block, sums: readonly V4[][], product: Product): void {
+export function accumulate(k: Block, sums: readonly V[][], product: Product): void {
   const { aRow, aStep, bStep, count } = product;
   const [a, b] = [variable(k, product.a), variable(k, product.b)];
   const steps = (places: number) => {
@@ -61,7 +61,7 @@ export function accumulate(k: Block, sums: readonly V4[][], product: Product): v
 }
 
 /** Sums of a tile, all 0. */
-export function tileOf(k: Block, rows: number, vectors = 2): V4[][] {
+export function tileOf(k: Block, rows: number, vectors = 2): V[][] {
   return Array.from({ length: rows }, () => zeros(k, vectors));
 }
 
@@ -72,8 +72,8 @@ export function loadTile(
   vectors: number,
   from: Pointer,
   stride: number,
-  change: (value: V4, v: number, r: number) => V4 = (value) => value,
-): V4[][] {
+  change: (value: V, v: number, r: number) => V = (value) => value,
+): V[][] {
   return Array.from(
     { length: rows },
     (_, r) =>
@@ -85,7 +85,7 @@ export function loadTile(
 }
 
 /** Writes a tile to rows. */
-export function storeTile(k: Block, sums: readonly V4[][], to: Pointer, stride: number): void {
+export function storeTile(k: Block, sums: readonly V[][], to: Pointer, stride: number): void {
   sums.forEach((row, r) => row.forEach((sum, v) => k.store(sum, to, r * stride + v * VECTOR)));
 }
 

@@ -1,9 +1,21 @@
 /** Loops over vectors of four that several kernels share. */
 
 import { axisOffset, type OperandLayout } from "./kernel.ts";
-import { add, type Block, constant, type Expr, i32, mul, offset, shuffle } from "./language.ts";
+import {
+  add,
+  type Block,
+  constant,
+  type Expr,
+  i32,
+  mul,
+  offset,
+  shuffle,
+  type ValueType,
+  type Vector,
+} from "./language.ts";
 
-export type V4 = Expr<"f32x4">;
+/** A value of a vector. */
+export type V = Expr<Vector>;
 export type Pointer = Expr<"ptr">;
 export type Index = Expr<"i32">;
 
@@ -12,7 +24,7 @@ export const F32 = 4;
 export const VECTOR = 16;
 
 /** A new variable with a first value. */
-export function variable<T extends "i32" | "f32" | "f32x4" | "ptr">(
+export function variable<T extends ValueType>(
   k: Block,
   value: Expr<T>,
 ): Expr<T> {
@@ -22,7 +34,7 @@ export function variable<T extends "i32" | "f32" | "f32x4" | "ptr">(
 }
 
 /** So many vector variables, all 0. */
-export function zeros(k: Block, count: number): V4[] {
+export function zeros(k: Block, count: number): V[] {
   return Array.from({ length: count }, () => variable(k, constant("f32x4", 0)));
 }
 
@@ -71,17 +83,17 @@ export function eachPlace(
 }
 
 /** [Σa, Σb, Σc, Σd] over lanes. */
-export function sums(k: Block, a: V4, b: V4, c: V4, d: V4): V4 {
-  const halves = (x: V4, y: V4) =>
+export function sums(k: Block, a: V, b: V, c: V, d: V): V {
+  const halves = (x: V, y: V) =>
     k.let(add(shuffle(x, y, [0, 1, 4, 5]), shuffle(x, y, [2, 3, 6, 7])));
   const [ab, cd] = [halves(a, b), halves(c, d)];
   return k.let(add(shuffle(ab, cd, [0, 2, 4, 6]), shuffle(ab, cd, [1, 3, 5, 7])));
 }
 
 /** A copy of four vectors with rows and columns exchanged. */
-export function transpose(k: Block, [a, b, c, d]: readonly V4[]): V4[] {
-  const low = (x: V4, y: V4) => k.let(shuffle(x, y, [0, 4, 1, 5]));
-  const high = (x: V4, y: V4) => k.let(shuffle(x, y, [2, 6, 3, 7]));
+export function transpose(k: Block, [a, b, c, d]: readonly V[]): V[] {
+  const low = (x: V, y: V) => k.let(shuffle(x, y, [0, 4, 1, 5]));
+  const high = (x: V, y: V) => k.let(shuffle(x, y, [2, 6, 3, 7]));
   const [ac, bd, acHigh, bdHigh] = [low(a, c), low(b, d), high(a, c), high(b, d)];
   return [low(ac, bd), high(ac, bd), low(acHigh, bdHigh), high(acHigh, bdHigh)];
 }

@@ -33,7 +33,7 @@ import {
   type Pointer,
   type Rows,
   sums,
-  type V4,
+  type V,
   variable,
   VECTOR,
   zeros,
@@ -126,7 +126,7 @@ export function decayBlock(
   k.for(0, row, VECTOR, (bytes) => {
     const of = (name: BlockName, token: number) =>
       k.let(load("f32x4", k.let(further(block[name], bytes)), token * row));
-    const put = (value: V4, name: BlockName, token: number) => {
+    const put = (value: V, name: BlockName, token: number) => {
       k.store(value, further(block[name], bytes), token * row);
     };
     const decays = Array.from({ length: TOKENS }, (_, token) => of("w", token));
@@ -136,7 +136,7 @@ export function decayBlock(
       put(mul(of("r", token), decay), "rEarly", token);
     });
     put(decay, "decay", 0);
-    let late: V4 | undefined;
+    let late: V | undefined;
     for (let token = TOKENS - 1; token >= 0; token--) {
       const key = of("k", token);
       put(late === undefined ? key : mul(key, late), "kLate", token);

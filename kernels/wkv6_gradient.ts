@@ -40,7 +40,7 @@ import {
   type Rows,
   sums,
   transpose,
-  type V4,
+  type V,
   variable,
   VECTOR,
   zeros,
@@ -243,7 +243,7 @@ function writeGradients(
     const each = Array.from({ length: vectors }, (_, v) => v);
     const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
     const read = (from: Pointer) => each.map((v) => k.let(load("f32x4", from, v * VECTOR)));
-    const write = (values: readonly V4[], to: Pointer) => {
+    const write = (values: readonly V[], to: Pointer) => {
       values.forEach((value, v) => k.store(value, to, v * VECTOR));
     };
     const target = ({ first, stride }: Rows, token: Index) =>

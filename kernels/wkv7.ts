@@ -39,7 +39,7 @@ import {
   type Index,
   type Pointer,
   sums,
-  type V4,
+  type V,
   variable,
   VECTOR,
   zeros,
@@ -130,7 +130,7 @@ function startRows(
 }
 
 /** The scalars of two rows as vectors. */
-function pairOf(k: Block, from: Pointer, bytes: number): [V4, V4] {
+function pairOf(k: Block, from: Pointer, bytes: number): [V, V] {
   return [
     k.let(splat(load("f32", from, bytes))),
     k.let(splat(load("f32", from, bytes + F32))),
@@ -146,9 +146,9 @@ function stepPair(
   width: number,
   state: Pointer,
   record: Pointer,
-  u: readonly [V4, V4],
-  v: readonly [V4, V4],
-): { u: [V4, V4]; y: [V4, V4] } {
+  u: readonly [V, V],
+  v: readonly [V, V],
+): { u: [V, V]; y: [V, V] } {
   const row = width * F32;
   const [u0, u1, y0, y1] = zeros(k, 4);
   eachPlace(k, width / 4, 8, [[state, VECTOR], [record, PLACE]], ([s, token], [i, place]) => {

@@ -34,7 +34,7 @@ import {
   type Rows,
   sums,
   transpose,
-  type V4,
+  type V,
   variable,
   VECTOR,
   zeros,
@@ -120,17 +120,17 @@ export function decayBlock(k: Block, width: number, block: BlockPointers): void 
   k.for(0, row, VECTOR, (bytes) => {
     const of = (name: BlockName, token: number) =>
       k.let(load("f32x4", further(block[name], bytes), token * row));
-    const put = (value: V4, name: BlockName, token: number) => {
+    const put = (value: V, name: BlockName, token: number) => {
       k.store(value, further(block[name], bytes), token * row);
     };
-    const lanes = (values: readonly V4[], to: Pointer, stride: number, half: number) => {
+    const lanes = (values: readonly V[], to: Pointer, stride: number, half: number) => {
       // Four columns of four tokens become four rows of lanes.
       const out = k.let(at(to, bytes, stride / F32));
       transpose(k, values).forEach((value, i) => k.store(value, out, i * stride + half * VECTOR));
     };
-    let decay: V4 | undefined;
+    let decay: V | undefined;
     for (const half of [0, 1]) {
-      const early: V4[] = [];
+      const early: V[] = [];
       for (let token = 4 * half; token < 4 * half + 4; token++) {
         const kappa = of("kappa", token);
         early.push(decay === undefined ? kappa : k.let(mul(kappa, decay)));
@@ -142,9 +142,9 @@ export function decayBlock(k: Block, width: number, block: BlockPointers): void 
       lanes(early, block.kappaLanes, LANE_ROW, half);
     }
     put(decay!, "decay", 0);
-    let late: V4 = k.let(constant("f32x4", 1));
+    let late: V = k.let(constant("f32x4", 1));
     for (const half of [1, 0]) {
-      const [ks, bs]: V4[][] = [[], []];
+      const [ks, bs]: V[][] = [[], []];
       for (let token = 4 * half + 3; token >= 4 * half; token--) {
         put(late, "late", token);
         ks[token % 4] = k.let(mul(of("k", token), late));
@@ -173,7 +173,7 @@ export function scoreBlock(k: Block, width: number, block: BlockPointers): void 
     const key = variable(k, at(block.k, later, row));
     const b = variable(k, at(block.b, later, row));
     const w = variable(k, at(block.w, later, row));
-    const step = (back: (read: (index: number) => V4) => V4[], moves: readonly Pointer[]) => {
+    const step = (back: (read: (index: number) => V) => V[], moves: readonly Pointer[]) => {
       const dots = zeros(k, 4);
       const all = [...moves, key, b, to.r, to.kappa].map((p) => [p, VECTOR] as const);
       const n = moves.length;

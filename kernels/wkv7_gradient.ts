@@ -44,7 +44,7 @@ import {
   type Index,
   type Pointer,
   type Rows,
-  type V4,
+  type V,
   variable,
   VECTOR,
 } from "./vectors.ts";
@@ -229,10 +229,10 @@ function writeGradients(
       k.let(further(at(first, token, stride), bytes));
     const read = (from: Pointer, by = 0) =>
       each.map((v) => k.let(load("f32x4", from, by + v * VECTOR)));
-    const write = (values: readonly V4[], to: Pointer, by = 0) => {
+    const write = (values: readonly V[], to: Pointer, by = 0) => {
       values.forEach((value, v) => k.store(value, to, by + v * VECTOR));
     };
-    const held = (values: readonly V4[]) => values.map((value) => variable(k, value));
+    const held = (values: readonly V[]) => values.map((value) => variable(k, value));
     const gram = (from: Pointer) =>
       [0, 1, 2, 3].map((i) => k.let(splat(load("f32", from, i * F32))));
 

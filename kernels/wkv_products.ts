@@ -17,7 +17,7 @@ import {
   type Pointer,
   type Rows,
   transpose,
-  type V4,
+  type V,
   VECTOR,
 } from "./vectors.ts";
 
@@ -86,7 +86,7 @@ export function moveState(k: Block, width: number, move: Move): void {
   eachRowTile(k, width, (first, count) => {
     const [rows, out] = [k.let(at(from, first, row)), k.let(at(to, first, row))];
     const a = k.let(at(left, first, F32));
-    const factorsOf = (length: number, value: (index: number) => V4) =>
+    const factorsOf = (length: number, value: (index: number) => V) =>
       Array.from({ length }, (_, i) => k.let(value(i)));
     const ofRows = decayOf === "columns" ? [] : factorsOf(count, (r) => {
       return splat(load("f32", k.let(at(decay, first, F32)), r * F32));
@@ -113,7 +113,7 @@ export function moveState(k: Block, width: number, move: Move): void {
 }
 
 /** Adds to a tile of some of 16 rows at a column, given in bytes. */
-export type AddToRows = (tile: readonly V4[][], firstRow: number, bytes: Index) => void;
+export type AddToRows = (tile: readonly V[][], firstRow: number, bytes: Index) => void;
 
 /** to[x] = left[x]·state for 16 rows, and what `more` adds to them; of the first columns. */
 export function rowsTimesState(

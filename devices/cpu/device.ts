@@ -5,12 +5,14 @@ import type { Tensor } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import { buildProgram, type Program } from "../../kernels/program.ts";
 import { MAX_PAGES, renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import { renderX64, X64_LANES, X64_NAMES, type X64Level } from "../../kernels/render/x64.ts";
 import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
 import { type CpuMemory, piece } from "./memory.ts";
+import { chooseNative, loadCode, type NativeCode } from "./native.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
@@ -22,6 +24,8 @@ export interface CpuOptions {
   readonly threads?: number;
   /** `auto` uses a BLAS where one is found, `none` never, a path that library. */
   readonly blas?: "auto" | "none" | string;
+  /** `auto` makes machine code of kernels where that works, `none` WebAssembly; or for a level. */
+  readonly native?: "auto" | "none" | X64Level;
 }
 
 async function startWorker(start: PlayerOptions): Promise<Worker> {
@@ -42,11 +46,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   const threads = Math.max(1, options.threads ?? navigator.hardwareConcurrency);
   const wanted = options.blas ?? "auto";
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
+  const native = chooseNative(options.native ?? "auto");
   const features = wasmFeatures();
   const memory = new WebAssembly.Memory({ initial: 64, maximum: MAX_PAGES, shared: true });
   const heap = createHeap(memory);
   const words = new Int32Array(new SharedArrayBuffer(4 * WORDS.count));
-  const base = { memory, words, threads, blas };
+  const base = { memory, words, threads, blas, native: native !== undefined };
   const player = createPlayer({ ...base, thread: 0 });
   const workers = await Promise.all(
     Array.from({ length: threads - 1 }, (_, i) => startWorker({ ...base, thread: i + 1 })),
@@ -76,18 +81,30 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   };
 
   const kernels = new Map<string, number>();
+  const codes: NativeCode[] = [];
   const loadKernels = (list: readonly Kernel[]) => {
-    const texts: KernelText[] = [];
-    for (const kernel of list) {
-      if (kernels.has(kernel.key)) continue;
-      const code = renderWasm(kernel.code(), features);
-      const address = heap.allocate(code.length);
-      new Uint8Array(memory.buffer, address, code.length).set(code);
-      kernels.set(kernel.key, kernels.size);
-      texts.push({ id: kernels.get(kernel.key)!, address, bytes: code.length });
+    const added = list.filter(({ key }) => {
+      if (kernels.has(key)) return false;
+      kernels.set(key, kernels.size);
+      return true;
+    });
+    if (added.length === 0) return;
+    const load = (texts: readonly KernelText[]) =>
+      command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+    const ids = added.map(({ key }) => kernels.get(key)!);
+    if (native !== undefined) {
+      const lanes = X64_LANES[native];
+      const loaded = loadCode(added.map(({ code }) => renderX64(code(lanes), native).code));
+      codes.push(loaded);
+      return load(loaded.addresses.map((address, i) => ({ id: ids[i], address, bytes: 0 })));
     }
-    if (texts.length === 0) return;
-    command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+    const texts = added.map(({ code }, i): KernelText => {
+      const module = renderWasm(code(4), features);
+      const address = heap.allocate(module.length);
+      new Uint8Array(memory.buffer, address, module.length).set(module);
+      return { id: ids[i], address, bytes: module.length };
+    });
+    load(texts);
     texts.forEach(({ address }) => heap.free(address));
   };
 
@@ -171,10 +188,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
   const hostBytes = (data: HostArray) =>
     new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const counted = threads === 1 ? "1 thread" : `${threads} threads`;
-  const library = blas === undefined ? "WebAssembly SIMD" : `WebAssembly SIMD, BLAS ${blas}`;
+  const kind = native === undefined
+    ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD`
+    : `${X64_NAMES[native]} kernels`;
   return {
     kind: "cpu",
-    description: `cpu: ${counted}, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
+    description: `cpu: ${counted}, ${kind}${blas === undefined ? "" : `, BLAS ${blas}`}`,
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
     write: (at, data) => {
@@ -203,6 +222,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
       }
       player.close();
       workers.forEach((worker) => worker.terminate());
+      // A thread that failed may still be in them.
+      if (!failed()) codes.forEach((code) => code.free());
       return Promise.resolve();
     },
   };

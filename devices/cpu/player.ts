@@ -2,12 +2,14 @@
 
 import { type Blas, type GemmCall, openBlas } from "./blas.ts";
 import { barrier } from "./control.ts";
+import { memoryBase, type NativeCalls, openCalls } from "./native.ts";
 
 /** A kernel as it is sent to the threads. */
 export interface KernelText {
   readonly id: number;
-  /** Where its WebAssembly module is in device memory. */
+  /** Where its WebAssembly module is in device memory, or its machine code in the process. */
   readonly address: number;
+  /** Of the module. */
   readonly bytes: number;
 }
 
@@ -39,6 +41,8 @@ export interface PlayerOptions {
   readonly threads: number;
   /** Path of a BLAS, if one is used. */
   readonly blas?: string;
+  /** Whether kernels are machine code. */
+  readonly native: boolean;
 }
 
 interface Launch {
@@ -68,6 +72,10 @@ export interface Player {
 export function createPlayer(options: PlayerOptions): Player {
   const { memory, words, threads } = options;
   const kernels = new Map<number, KernelFunction>();
+  const native: NativeCalls | undefined = options.native
+    ? openCalls(memoryBase(memory))
+    : undefined;
+  const natives = new Map<number, number>();
   const programs = new Map<number, { counters: Int32Array; launches: Launch[] }>();
   const blas: Blas | undefined = options.blas === undefined
     ? undefined
@@ -77,6 +85,10 @@ export function createPlayer(options: PlayerOptions): Player {
   const launchOf = ({ kernel, operands, items, grain, waits }: LaunchText): Launch => {
     if (typeof kernel !== "number") {
       const run = (begin: number, end: number) => blas!.gemm(kernel, operands, begin, end);
+      return { run, items, grain, waits };
+    }
+    if (native !== undefined) {
+      const run = native.bind(natives.get(kernel)!, [...operands, scratch]);
       return { run, items, grain, waits };
     }
     const call = kernels.get(kernel)!;
@@ -95,6 +107,10 @@ export function createPlayer(options: PlayerOptions): Player {
     },
     loadKernels: (list) => {
       for (const { id, address, bytes } of list) {
+        if (native !== undefined) {
+          natives.set(id, address);
+          continue;
+        }
         // A copy: modules cannot be compiled from shared memory.
         const code = new Uint8Array(memory.buffer, address, bytes).slice();
         const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
@@ -133,6 +149,9 @@ export function createPlayer(options: PlayerOptions): Player {
     playAlone: (id) => {
       for (const { run, items } of programs.get(id)!.launches) run(0, items);
     },
-    close: () => blas?.close(),
+    close: () => {
+      blas?.close();
+      native?.close();
+    },
   };
 }

@@ -55,9 +55,11 @@ function parts(e: Expr): readonly Expr[] {
     case "unary":
     case "splat":
     case "lane":
+    case "half":
       return [e.a];
     case "binary":
     case "shuffle":
+    case "quads":
       return [e.a, e.b];
     case "fma":
       return [e.a, e.b, e.c];
@@ -70,4 +72,40 @@ function parts(e: Expr): readonly Expr[] {
     default:
       return e satisfies never;
   }
+}
+
+/** The locals that statements set, loop counters included. */
+export function setIn(list: readonly Statement[]): number[] {
+  return list.flatMap((s) => {
+    switch (s.kind) {
+      case "set":
+        return [s.local.index];
+      case "for":
+        return [s.counter.index, ...setIn(s.body)];
+      case "if":
+        return [...setIn(s.then), ...setIn(s.otherwise)];
+      case "store":
+      case "zero":
+      case "copy":
+        return [];
+      default:
+        return s satisfies never;
+    }
+  });
+}
+
+/** How often each local is set; a loop's counter counts as twice. */
+export function countSets(list: readonly Statement[], locals: number): number[] {
+  const counts = new Array<number>(locals).fill(0);
+  for (const index of setIn(list)) counts[index]++;
+  const counters = (inner: readonly Statement[]) => {
+    for (const s of inner) {
+      if (s.kind === "for") {
+        counts[s.counter.index]++;
+        counters(s.body);
+      } else if (s.kind === "if") [s.then, s.otherwise].forEach(counters);
+    }
+  };
+  counters(list);
+  return counts;
 }

@@ -7,6 +7,7 @@
  */
 
 import type { BinaryOp, Expr, KernelCode, Statement, UnaryOp, ValueType } from "../language.ts";
+import { EXP2_SHIFT, HALF_ROOT_BITS } from "./bits.ts";
 import { eachLoopExpression } from "./walk.ts";
 import {
   F32_BINARY,
@@ -29,12 +30,6 @@ export interface WasmFeatures {
 
 /** 4 GiB, the most that 32-bit addresses reach, in pages of 64 KiB. */
 export const MAX_PAGES = 65536;
-
-/** 1.5·2²³ + 127: adding it to a small whole number puts that number + 127 into the last bits. */
-const EXP2_SHIFT = 12583039;
-
-/** The bits of the f32 just above √½. */
-const HALF_ROOT_BITS = 0x3f3504f3;
 
 /** Appends the code of one kernel body. */
 class Writer {
@@ -136,6 +131,9 @@ class Writer {
           ...e.lanes.flatMap((l) => [4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3]),
         );
         return;
+      case "half":
+      case "quads":
+        throw new Error(`wasm: no ${e.kind} of ${e.a.type}: vectors have four lanes`);
       case "offset":
         this.expression(e.base);
         this.expression(e.bytes);

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type Block, type Expr, i32, kernel, load, mul, offset } from "../../kernels/language.ts";
 import { exp, exp2, log, sigmoid, tanh } from "../../kernels/math.ts";
-import { arena, compile } from "../support/wasm.ts";
+import { arena, compile, kernelTest } from "../support/kernels.ts";
 
 type Real = "f32" | "f32x4";
 
@@ -56,7 +56,7 @@ function ulps(found: number, expected: number): number {
 
 for (const test of CASES) {
   for (const type of ["f32", "f32x4"] as const) {
-    Deno.test(`${test.name} of ${type} is within ${test.ulps} ulp everywhere`, () => {
+    kernelTest(`${test.name} of ${type} is within ${test.ulps} ulp everywhere`, () => {
       // Every 1,543rd bit pattern, which passes all exponents, and a dense ordinary range.
       const bits = new Uint32Array(2 ** 32 / 1543 & ~3).map((_, i) => i * 1543);
       const dense = new Float32Array(1 << 20).map((_, i) => (i - (1 << 19)) * (110 / (1 << 19)));
@@ -76,7 +76,7 @@ for (const test of CASES) {
       }
     });
 
-    Deno.test(`${test.name} of ${type} at the ends of its range`, () => {
+    kernelTest(`${test.name} of ${type} at the ends of its range`, () => {
       const values = new Float32Array([Infinity, -Infinity, NaN, 0, -0, 1e30, -1e30, 1e-45]);
       const found = run(values.length, values, test, type);
       assertEquals(found.map((y) => y + 0), values.map((x) => test.exact(x) + 0));
