@@ -1,4 +1,4 @@
-/** Loops over vectors of four that several kernels share. */
+/** Loops over vectors that several kernels share. */
 
 import { axisOffset, type OperandLayout } from "./kernel.ts";
 import {
@@ -6,7 +6,10 @@ import {
   type Block,
   constant,
   type Expr,
+  foldQuads,
+  half,
   i32,
+  type Lanes,
   mul,
   offset,
   shuffle,
@@ -19,9 +22,16 @@ export type V = Expr<Vector>;
 export type Pointer = Expr<"ptr">;
 export type Index = Expr<"i32">;
 
-/** Bytes of an f32, and of a vector of four. */
+/** Bytes of an f32, and of four. */
 export const F32 = 4;
-export const VECTOR = 16;
+export const FOUR = 16;
+/** Bytes of the widest vector, for which there is room in scratch memory. */
+export const WIDEST = 64;
+
+/** The most lanes up to some that divide a width, which is a multiple of 4. */
+export function lanesFor(most: Lanes, width: number): Lanes {
+  return ([16, 8, 4] as const).find((lanes) => lanes <= most && width % lanes === 0) ?? 4;
+}
 
 /** A new variable with a first value. */
 export function variable<T extends ValueType>(
@@ -35,7 +45,7 @@ export function variable<T extends ValueType>(
 
 /** So many vector variables, all 0. */
 export function zeros(k: Block, count: number): V[] {
-  return Array.from({ length: count }, () => variable(k, constant("f32x4", 0)));
+  return Array.from({ length: count }, () => variable(k, constant(k.vector, 0)));
 }
 
 /** base + index · bytes. */
@@ -87,10 +97,18 @@ export function sums(k: Block, a: V, b: V, c: V, d: V): V {
   const halves = (x: V, y: V) =>
     k.let(add(shuffle(x, y, [0, 1, 4, 5]), shuffle(x, y, [2, 3, 6, 7])));
   const [ab, cd] = [halves(a, b), halves(c, d)];
-  return k.let(add(shuffle(ab, cd, [0, 2, 4, 6]), shuffle(ab, cd, [1, 3, 5, 7])));
+  const fours = add(shuffle(ab, cd, [0, 2, 4, 6]), shuffle(ab, cd, [1, 3, 5, 7]));
+  return k.let(foldQuads(fours, k, add));
 }
 
-/** A copy of four vectors with rows and columns exchanged. */
+/** The groups of four lanes of a vector. */
+export function quadsOf(k: Block, value: V): V[] {
+  if (value.type === "f32x4") return [value];
+  const whole = k.let(value);
+  return ([0, 1] as const).flatMap((which) => quadsOf(k, half(whole, which)));
+}
+
+/** A copy of four vectors with rows and columns exchanged, in every group of four lanes. */
 export function transpose(k: Block, [a, b, c, d]: readonly V[]): V[] {
   const low = (x: V, y: V) => k.let(shuffle(x, y, [0, 4, 1, 5]));
   const high = (x: V, y: V) => k.let(shuffle(x, y, [2, 6, 3, 7]));
