@@ -1,4 +1,4 @@
-/** The values of a loop (graph/loop.ts) at one row and four columns of it. */
+/** The values of a loop (graph/loop.ts) at one row and some columns of it. */
 
 import type { Address, Loop, LoopOperand, LoopValue, Source } from "../graph/loop.ts";
 import type { DType, Op } from "../graph/tensor.ts";
@@ -11,8 +11,10 @@ import {
   equalLanes,
   type Expr,
   gather,
+  half,
   i32,
   lane,
+  type Lanes,
   lessThan,
   load,
   max,
@@ -44,8 +46,8 @@ export function isCostly(op: Op): boolean {
 /** Applies a pointwise operation. */
 export function apply(k: Block, op: Op, args: readonly V[]): V {
   const [a, b, c] = args;
-  const one = constant("f32x4", 1);
-  const zero = constant("f32x4", 0);
+  const one = constant(a.type, 1);
+  const zero = constant(a.type, 0);
   switch (op.kind) {
     case "unary":
       switch (op.fn) {
@@ -129,8 +131,8 @@ export function rowPointers(
 export interface Position {
   /** Four times the column. */
   readonly bytes: Expr<"i32">;
-  /** Four columns at once, or one whose value fills all lanes. */
-  readonly width: 4 | 1;
+  /** So many columns at once, or one whose value fills four lanes. */
+  readonly width: Lanes | 1;
   /** Values that need no computing here. */
   readonly given?: (value: number) => V | undefined;
 }
@@ -159,19 +161,38 @@ function columnAddress(
   return stride === 0 ? pointer : offset(pointer, mul(bytes, i32(stride)));
 }
 
-/** Reads an operand at a position. */
+/** The type of a position's values. */
+const typeAt = ({ width }: Position): Vector => width === 1 ? "f32x4" : `f32x${width}`;
+
+/** The first lanes of a value that is the same in all. */
+function narrowed(value: V, type: Vector): V {
+  return value.type === type ? value : narrowed(half(value, 0), type);
+}
+
+/** Reads an operand at a position, as vectors of a type. */
 function readOperand(
   { tensor, columnStride: stride }: LoopOperand,
   pointer: Expr<"ptr">,
   position: Position,
+  type: Vector,
 ): V {
   const at = columnAddress(pointer, position, stride);
   const scalar = (byteOffset: number): Expr<"f32"> =>
     tensor.dtype === "i32" ? toF32(load("i32", at, byteOffset)) : load("f32", at, byteOffset);
-  if (stride === 0 || position.width === 1) return splat(scalar(0));
-  if (stride === 1 && tensor.dtype === "f32") return load("f32x4", at);
+  if (stride === 0 || position.width === 1) return splat(scalar(0), type);
+  if (stride === 1 && tensor.dtype === "f32") return load(type, at);
+  if (position.width !== 4) throw new Error("loop body: scattered columns by more than four");
   const bytes = stride * 4;
   return gather([scalar(0), scalar(bytes), scalar(2 * bytes), scalar(3 * bytes)]);
+}
+
+/** The most lanes up to some by which the columns of a loop can be read. */
+export function loopLanes(most: Lanes, { operands, columns }: Loop): Lanes {
+  const scattered = operands.some(({ tensor, level, columnStride }) =>
+    level === "full" && columnStride !== 0 && (columnStride !== 1 || tensor.dtype !== "f32")
+  );
+  if (scattered) return 4;
+  return ([16, 8] as const).find((lanes) => lanes <= most && lanes <= columns) ?? 4;
 }
 
 /** Where a result goes. */
@@ -185,7 +206,7 @@ export interface Target {
 export function storeColumns(k: Block, value: V, position: Position, target: Target): void {
   const { pointer, stride, dtype } = target;
   const at = columnAddress(pointer, position, stride);
-  if (position.width === 4 && stride === 1 && dtype === "f32") return k.store(value, at);
+  if (position.width !== 1 && stride === 1 && dtype === "f32") return k.store(value, at);
   const held = k.let(value);
   for (let i = 0; i < position.width; i++) {
     const element = lane(held, i);
@@ -200,7 +221,7 @@ export function targetOf({ node, address }: LoopValue, pointer: Expr<"ptr">): Ta
 
 /**
  * The values of a row: `pointers` are the addresses of every operand's first column in it. Row
- * operands are read here, once; one operand may be given instead of read.
+ * operands are read here, once, as vectors of the block; one operand may be given instead of read.
  */
 export function loopRow(
   k: Block,
@@ -213,14 +234,14 @@ export function loopRow(
     i === given?.operand
       ? given.value
       : operand.level === "row"
-      ? k.let(readOperand(operand, pointers[i], start))
+      ? k.let(readOperand(operand, pointers[i], start, k.vector))
       : undefined
   );
   const rowValues = new Map<number, V>();
   const rowSource = (source: Source): V => {
     switch (source.kind) {
       case "constant":
-        return constant("f32x4", source.value);
+        return constant(k.vector, source.value);
       case "operand":
         return rowOperands[source.index]!;
       case "value":
@@ -242,23 +263,25 @@ export function loopRow(
       return value;
     },
     at: (position) => {
+      const type = typeAt(position);
       const operands = new Map<number, V>();
       const values = new Map<number, V>();
       const columns: Columns = {
         source: (source) => {
           if (source.kind === "value") return columns.value(source.index);
           if (source.kind === "column") return columnNumbers(k, position);
-          if (source.kind === "constant") return constant("f32x4", source.value);
-          const held = rowOperands[source.index] ?? operands.get(source.index);
+          if (source.kind === "constant") return constant(type, source.value);
+          const ofRow = rowOperands[source.index];
+          if (ofRow !== undefined) return narrowed(ofRow, type);
+          const held = operands.get(source.index);
           if (held !== undefined) return held;
-          const read = k.let(
-            readOperand(loop.operands[source.index], pointers[source.index], position),
-          );
+          const operand = loop.operands[source.index];
+          const read = k.let(readOperand(operand, pointers[source.index], position, type));
           operands.set(source.index, read);
           return read;
         },
         value: (index) => {
-          if (loop.values[index].level === "row") return row.value(index);
+          if (loop.values[index].level === "row") return narrowed(row.value(index), type);
           const held = values.get(index);
           if (held !== undefined) return held;
           const { op, sources } = loop.values[index];
@@ -273,7 +296,8 @@ export function loopRow(
   return row;
 }
 
-function columnNumbers(k: Block, { bytes, width }: Position): V {
-  const first = splat(toF32(div(bytes, i32(4))));
-  return k.let(width === 1 ? first : add(first, vector("f32x4", (i) => i)));
+function columnNumbers(k: Block, position: Position): V {
+  const type = typeAt(position);
+  const first = splat(toF32(div(position.bytes, i32(4))), type);
+  return k.let(position.width === 1 ? first : add(first, vector(type, (i) => i)));
 }

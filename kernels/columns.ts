@@ -1,7 +1,7 @@
 /** Kernels that fold the rows of a loop column by column: gradients of biases and norms. */
 
 import type { ColumnReduction } from "../graph/fusion.ts";
-import { loopRow, type Position, rowPointers, storeColumns, type V } from "./body.ts";
+import { loopLanes, loopRow, type Position, rowPointers, storeColumns, type V } from "./body.ts";
 import {
   add,
   type Block,
@@ -12,6 +12,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   max,
   min,
   mul,
@@ -21,6 +22,7 @@ import {
 } from "./language.ts";
 import { loopCost, loopKey, loopParameters } from "./loop.ts";
 import type { Kernel } from "./kernel.ts";
+import { variable } from "./vectors.ts";
 
 /** Columns of one work item: a cache line. */
 const GROUP = 16;
@@ -34,7 +36,7 @@ export function columnsKernel(reduction: ColumnReduction): Kernel {
   const cost = loopCost(stored);
   return {
     key: JSON.stringify(["columns", fn, outer, reduced, loopKey(stored)]),
-    code: () => columnsCode(reduction),
+    code: (most) => columnsCode(reduction, loopLanes(most, loop)),
     items: outer * Math.ceil(loop.columns / GROUP),
     scratchBytes: 0,
     flops: cost.flops + outer * reduced * loop.columns,
@@ -42,7 +44,7 @@ export function columnsKernel(reduction: ColumnReduction): Kernel {
   };
 }
 
-function columnsCode(reduction: ColumnReduction): KernelCode {
+function columnsCode(reduction: ColumnReduction, lanes: Lanes): KernelCode {
   const { outer, loop } = reduction;
   const groups = Math.ceil(loop.columns / GROUP);
   const parameters = {
@@ -65,7 +67,7 @@ function columnsCode(reduction: ColumnReduction): KernelCode {
       if (partial === 0) fold(GROUP);
       else k.if(equal(group, i32(groups - 1)), () => fold(partial), () => fold(GROUP));
     });
-  });
+  }, lanes);
 }
 
 interface Group {
@@ -82,19 +84,17 @@ function foldGroup(
   { at, group, columns }: Group,
 ): void {
   const combine = fn === "max" ? max<Vector> : add<Vector>;
-  const neutral = constant("f32x4", fn === "max" ? -Infinity : 0);
   const first = k.let(mul(group, i32(GROUP * 4)));
   const positions: Position[] = [];
   for (let c = 0; c < columns;) {
-    const width = columns - c >= 4 ? 4 : 1;
+    const width = ([16, 8, 4] as const).find((n) => n <= k.lanes && n <= columns - c) ?? 1;
     positions.push({ bytes: k.let(add(first, i32(c * 4))), width });
     c += width;
   }
   const accumulators = () =>
-    positions.map(() => {
-      const held = k.variable("f32x4");
-      k.set(held, neutral);
-      return held;
+    positions.map(({ width }) => {
+      const type: Vector = width === 1 ? "f32x4" : `f32x${width}`;
+      return variable(k, constant(type, fn === "max" ? -Infinity : 0));
     });
   const foldRows = (into: readonly V[], from: Expr<"i32">, to: Expr<"i32">) =>
     k.for(from, to, 1, (row) => {

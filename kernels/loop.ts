@@ -1,11 +1,11 @@
 /**
  * Kernels for loops of pointwise operations and row reductions (graph/loop.ts): one pass over the
- * columns for every level of reductions, each value computed in vectors of four.
+ * columns for every level of reductions, each value computed in vectors.
  */
 
 import type { LoopValue } from "../graph/loop.ts";
 import type { StoredLoop } from "../graph/step.ts";
-import { type Columns, isCostly, loopRow, type Position, type Row } from "./body.ts";
+import { type Columns, isCostly, loopLanes, loopRow, type Position, type Row } from "./body.ts";
 import { rowPointers, storeColumns, targetOf, type V } from "./body.ts";
 import {
   acrossLanes,
@@ -18,6 +18,8 @@ import {
   i32,
   kernel,
   type KernelCode,
+  lane,
+  type Lanes,
   load,
   max,
   min,
@@ -29,6 +31,7 @@ import {
   type Vector,
 } from "./language.ts";
 import type { Kernel } from "./kernel.ts";
+import { variable } from "./vectors.ts";
 
 /** Columns of one work item where nothing is reduced and rows are long. */
 const COLUMN_CHUNK = 2048;
@@ -124,7 +127,7 @@ export function loopKernel(stored: StoredLoop): Kernel {
   const passes = passesOf(stored);
   return {
     key: JSON.stringify(["loop", loopKey(stored)]),
-    code: () => loopCode(stored, passes, chunk),
+    code: (most) => loopCode(stored, passes, chunk, loopLanes(most, loop)),
     items: rows * Math.ceil(loop.columns / chunk),
     scratchBytes: passes.kept.size * chunk * 4,
     ...loopCost(stored),
@@ -140,7 +143,12 @@ export function loopParameters({ loop, outputs }: StoredLoop): Record<string, Va
   return Object.fromEntries(names.map((name) => [name, "ptr" as const]));
 }
 
-function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode {
+function loopCode(
+  stored: StoredLoop,
+  passes: Passes,
+  chunk: number,
+  lanes: Lanes,
+): KernelCode {
   const { loop, outputs } = stored;
   const parameters = {
     ...loopParameters(stored),
@@ -161,7 +169,7 @@ function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode
       const stores = new Map(
         outputs.map((i) => [i, pointer(pointers[`output${i}`], loop.values[i].address)]),
       );
-      const columns = columnRange(k, rem(item, chunks), loop.columns, chunk);
+      const columns = stretches(k, rem(item, chunks), loop.columns, chunk);
       const pass = { k, stored, passes, row, stores, scratch: args.scratch, columns };
       for (let number = 0; number <= passes.count; number++) {
         loop.values.forEach((value, i) => {
@@ -173,25 +181,40 @@ function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode
         if (number < passes.count) emitPass(pass, number);
       }
     });
-  });
+  }, lanes);
 }
 
-/** Four times the first column, the first after the last whole vector, and the end. */
-interface ColumnRange {
+/** A stretch of columns that is walked so many at a time; four times the first, and the end. */
+interface Stretch {
+  readonly width: Lanes | 1;
   readonly begin: Expr<"i32">;
-  readonly vectors: Expr<"i32">;
   readonly end: Expr<"i32">;
-  readonly ragged: boolean;
 }
 
-function columnRange(k: Block, part: Expr<"i32">, total: number, chunk: number): ColumnRange {
-  const ragged = total % 4 !== 0;
-  if (total === chunk) {
-    return { begin: i32(0), vectors: i32((total - total % 4) * 4), end: i32(total * 4), ragged };
+/** The stretches of a part of the columns: whole vectors, then fours, then single ones. */
+function stretches(
+  k: Block,
+  part: Expr<"i32">,
+  total: number,
+  chunk: number,
+): readonly Stretch[] {
+  const whole = total === chunk;
+  let begin = whole ? i32(0) : k.let(mul(part, i32(chunk * 4)));
+  const last = whole ? i32(total * 4) : k.let(min(add(begin, i32(chunk * 4)), i32(total * 4)));
+  const found: Stretch[] = [];
+  let left = total;
+  for (const width of k.lanes === 4 ? [4, 1] as const : [k.lanes, 4, 1] as const) {
+    if (left === 0) break;
+    left %= width;
+    const end = left === 0
+      ? last
+      : whole
+      ? i32((total - left) * 4)
+      : k.let(bitAnd(last, i32(-4 * width)));
+    found.push({ width, begin, end });
+    begin = end;
   }
-  const begin = k.let(mul(part, i32(chunk * 4)));
-  const end = k.let(min(add(begin, i32(chunk * 4)), i32(total * 4)));
-  return { begin, vectors: k.let(bitAnd(end, i32(-16))), end, ragged };
+  return found;
 }
 
 interface PassContext {
@@ -201,7 +224,7 @@ interface PassContext {
   readonly row: Row;
   readonly stores: ReadonlyMap<number, Expr<"ptr">>;
   readonly scratch: Expr<"ptr">;
-  readonly columns: ColumnRange;
+  readonly columns: readonly Stretch[];
 }
 
 /** One walk over the columns: computes, keeps, stores and reduces what belongs to the pass. */
@@ -217,41 +240,42 @@ function emitPass({ k, stored, passes, row, stores, scratch, columns }: PassCont
     const { op } = values[i];
     return op.kind === "reduce" && op.fn === "max" ? max<Vector> : add<Vector>;
   };
-  const accumulator = (i: number) => {
-    const held = k.variable("f32x4");
-    k.set(held, constant("f32x4", combine(i) === max ? -Infinity : 0));
-    return held;
-  };
-  const wide = new Map(reductions.map((i) => [i, accumulator(i)]));
-  const single = new Map(columns.ragged ? reductions.map((i) => [i, accumulator(i)]) : []);
-
-  const walk = (width: 4 | 1) => (bytes: Expr<"i32">) => {
-    const read = (pointer: Expr<"ptr">): V => {
-      const at = offset(pointer, bytes);
-      return width === 4 ? load("f32x4", at) : splat(load("f32", at));
-    };
-    const given = (i: number): V | undefined => {
-      if (stage[i] >= pass) return undefined;
-      if (reloads(stored, i)) return read(stores.get(i)!);
-      return kept.has(i) ? read(slot(i)) : undefined;
-    };
-    const position: Position = { bytes, width, given };
-    const at: Columns = row.at(position);
-    for (const i of saved) {
-      storeColumns(k, at.value(i), position, { pointer: slot(i), stride: 1, dtype: "f32" });
+  const results = new Map<number, V>();
+  for (const { width, begin, end } of columns) {
+    const type: Vector = width === 1 ? "f32x4" : `f32x${width}`;
+    const held = new Map(reductions.map((i) => {
+      const neutral = constant(type, combine(i) === max ? -Infinity : 0);
+      return [i, variable(k, neutral)];
+    }));
+    k.for(begin, end, 4 * width, (bytes) => {
+      const read = (pointer: Expr<"ptr">): V => {
+        const at = offset(pointer, bytes);
+        return width === 1 ? splat(load("f32", at), type) : load(type, at);
+      };
+      const given = (i: number): V | undefined => {
+        if (stage[i] >= pass) return undefined;
+        if (reloads(stored, i)) return read(stores.get(i)!);
+        return kept.has(i) ? read(slot(i)) : undefined;
+      };
+      const position: Position = { bytes, width, given };
+      const at: Columns = row.at(position);
+      for (const i of saved) {
+        storeColumns(k, at.value(i), position, { pointer: slot(i), stride: 1, dtype: "f32" });
+      }
+      for (const i of written) {
+        storeColumns(k, at.value(i), position, targetOf(values[i], stores.get(i)!));
+      }
+      for (const i of reductions) {
+        const own = held.get(i)!;
+        k.set(own, combine(i)(own, at.source(values[i].sources[0])));
+      }
+    });
+    for (const [i, value] of held) {
+      const across = width === 1 ? value : acrossLanes(value, k, combine(i));
+      const own = across.type === k.vector ? across : splat(lane(across, 0), k.vector);
+      const before = results.get(i);
+      results.set(i, k.let(before === undefined ? own : combine(i)(before, own)));
     }
-    for (const i of written) {
-      storeColumns(k, at.value(i), position, targetOf(values[i], stores.get(i)!));
-    }
-    for (const i of reductions) {
-      const held = (width === 4 ? wide : single).get(i)!;
-      k.set(held, combine(i)(held, at.source(values[i].sources[0])));
-    }
-  };
-  k.for(columns.begin, columns.vectors, 16, walk(4));
-  if (columns.ragged) k.for(columns.vectors, columns.end, 4, walk(1));
-  for (const i of reductions) {
-    const across = k.let(acrossLanes(wide.get(i)!, k, combine(i)));
-    row.know(i, columns.ragged ? k.let(combine(i)(across, single.get(i)!)) : across);
   }
+  for (const [i, value] of results) row.know(i, value);
 }
