@@ -68,7 +68,6 @@ export type Expr<T extends ValueType = ValueType> =
     | { readonly kind: "lane"; readonly a: Expr; readonly lane: number }
     | { readonly kind: "half"; readonly a: Expr; readonly half: 0 | 1 }
     | { readonly kind: "shuffle"; readonly a: Expr; readonly b: Expr; readonly lanes: Pick4 }
-    | { readonly kind: "quads"; readonly a: Expr; readonly b: Expr; readonly quads: Quads }
     | { readonly kind: "offset"; readonly base: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   );
 
@@ -77,9 +76,6 @@ export type Load = "value" | "splat";
 
 /** Four lane numbers: 0–3 pick from the first vector, 4–7 from the second. */
 export type Pick4 = readonly [number, number, number, number];
-
-/** Numbers of groups of four lanes: the first half from the first vector, the rest from the second. */
-export type Quads = readonly number[];
 
 /** A statement. */
 export type Statement =
@@ -250,10 +246,6 @@ export const lane = (a: Expr<Vector>, index: number): Expr<"f32"> =>
 /** Lanes picked from two vectors, in every group of four lanes. */
 export const shuffle = <T extends Vector>(a: Expr<T>, b: Expr<T>, lanes: Pick4): Expr<T> =>
   ({ kind: "shuffle", type: a.type, a, b, lanes }) as unknown as Expr<T>;
-
-/** Groups of four lanes picked from two vectors of more than one. */
-export const quads = <T extends Vector>(a: Expr<T>, b: Expr<T>, picked: Quads): Expr<T> =>
-  ({ kind: "quads", type: a.type, a, b, quads: picked }) as unknown as Expr<T>;
 
 /** The lower half (0) or the upper one (1) of a vector of 8 or 16 lanes. */
 export function half(a: Expr<Vector>, which: 0 | 1): Expr<Vector> {

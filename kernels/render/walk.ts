@@ -59,7 +59,6 @@ function parts(e: Expr): readonly Expr[] {
       return [e.a];
     case "binary":
     case "shuffle":
-    case "quads":
       return [e.a, e.b];
     case "fma":
       return [e.a, e.b, e.c];

@@ -132,8 +132,7 @@ class Writer {
         );
         return;
       case "half":
-      case "quads":
-        throw new Error(`wasm: no ${e.kind} of ${e.a.type}: vectors have four lanes`);
+        throw new Error(`wasm: no half of ${e.a.type}: vectors have four lanes`);
       case "offset":
         this.expression(e.base);
         this.expression(e.bytes);

@@ -128,9 +128,6 @@ function lowerInto(c: VectorContext, e: Expr, to: Register): void {
     case "shuffle":
       shuffle(c, e.a, e.b, e.lanes, bits, to);
       return;
-    case "quads":
-      quads(c, e, bits, to);
-      return;
     default:
       throw new Error(`x64: no ${e.kind} of ${e.type}`);
   }
@@ -284,21 +281,4 @@ function shuffle(
   withImmediate(c, "permute", bits, immediateOf(lanes), right, y);
   const chosen = ofSecond.reduce((mask, second, i) => mask | (second ? 0x11 << i : 0), 0);
   withImmediate(c, "blend", bits, bits === 128 ? chosen & 15 : chosen, to, left, right);
-}
-
-/** Groups of four lanes, the first half of them from a, the others from b. */
-function quads(
-  c: VectorContext,
-  { a, b, quads }: Expr & { kind: "quads" },
-  bits: Bits,
-  to: Register,
-): void {
-  const x = lowerVector(c, a);
-  const y = a === b ? x : lowerVector(c, b);
-  if (bits === 512) {
-    return withImmediate(c, "quads512", bits, immediateOf(quads), to, x, y);
-  }
-  const [first, second] = quads;
-  if (c.evex) return withImmediate(c, "quads512", bits, first | second << 1, to, x, y);
-  withImmediate(c, "quads256", bits, first | (2 + second) << 4, to, x, y);
 }

@@ -31,9 +31,6 @@ export const VECTOR_OPCODES = {
   splat: { map: 2, prefix: 1, opcode: 0x18, memory: 4 },
   permute: { map: 3, prefix: 1, opcode: 0x04 },
   blend: { map: 3, prefix: 1, opcode: 0x0c, only: "vex" },
-  /** Groups of four lanes, of two vectors: two of each in 512 bits, any two in 256. */
-  quads512: { map: 3, prefix: 1, opcode: 0x23, only: "evex" },
-  quads256: { map: 3, prefix: 1, opcode: 0x06, only: "vex" },
 } as const satisfies Record<string, VectorOpcode>;
 
 /** A vector instruction's name; the others have a destination that is not their first operand. */
