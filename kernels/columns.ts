@@ -24,8 +24,11 @@ import { loopCost, loopKey, loopParameters } from "./loop.ts";
 import type { Kernel } from "./kernel.ts";
 import { variable } from "./vectors.ts";
 
-/** Columns of one work item: a cache line. */
-const GROUP = 16;
+/** Columns of one work item: a few cache lines where there are items enough, at least one. */
+const GROUPS = [64, 32, 16];
+const ENOUGH_ITEMS = 4;
+const groupOf = (outer: number, columns: number) =>
+  GROUPS.find((size) => outer * columns >= ENOUGH_ITEMS * size) ?? 16;
 /** Rows folded together before they join the total, which keeps the rounding error small. */
 const ROW_BLOCK = 64;
 
@@ -37,7 +40,7 @@ export function columnsKernel(reduction: ColumnReduction): Kernel {
   return {
     key: JSON.stringify(["columns", fn, outer, reduced, loopKey(stored)]),
     code: (most) => columnsCode(reduction, loopLanes(most, loop)),
-    items: outer * Math.ceil(loop.columns / GROUP),
+    items: outer * Math.ceil(loop.columns / groupOf(outer, loop.columns)),
     scratchBytes: 0,
     flops: cost.flops + outer * reduced * loop.columns,
     bytes: cost.bytes + 4 * outer * loop.columns,
@@ -46,7 +49,8 @@ export function columnsKernel(reduction: ColumnReduction): Kernel {
 
 function columnsCode(reduction: ColumnReduction, lanes: Lanes): KernelCode {
   const { outer, loop } = reduction;
-  const groups = Math.ceil(loop.columns / GROUP);
+  const size = groupOf(outer, loop.columns);
+  const groups = Math.ceil(loop.columns / size);
   const parameters = {
     ...loopParameters({ loop, outputs: [] }),
     result: "ptr" as const,
@@ -61,18 +65,22 @@ function columnsCode(reduction: ColumnReduction, lanes: Lanes): KernelCode {
       const at = k.let(outer === 1 ? i32(0) : div(item, i32(groups)));
       const group = k.let(rem(item, i32(groups)));
       const result = k.let(offset(args.result, mul(at, i32(loop.columns * 4))));
-      const partial = loop.columns % GROUP;
+      const partial = loop.columns % size;
       const fold = (columns: number) =>
-        foldGroup(k, reduction, operands, result, { at, group, columns });
-      if (partial === 0) fold(GROUP);
-      else k.if(equal(group, i32(groups - 1)), () => fold(partial), () => fold(GROUP));
+        foldGroup(k, reduction, operands, result, {
+          ...{ at, columns },
+          first: k.let(mul(group, i32(size * 4))),
+        });
+      if (partial === 0) fold(size);
+      else k.if(equal(group, i32(groups - 1)), () => fold(partial), () => fold(size));
     });
   }, lanes);
 }
 
 interface Group {
   readonly at: Expr<"i32">;
-  readonly group: Expr<"i32">;
+  /** Four times the first column. */
+  readonly first: Expr<"i32">;
   readonly columns: number;
 }
 
@@ -81,10 +89,9 @@ function foldGroup(
   { fn, reduced, loop }: ColumnReduction,
   operands: readonly Expr<"ptr">[],
   result: Expr<"ptr">,
-  { at, group, columns }: Group,
+  { at, first, columns }: Group,
 ): void {
   const combine = fn === "max" ? max<Vector> : add<Vector>;
-  const first = k.let(mul(group, i32(GROUP * 4)));
   const positions: Position[] = [];
   for (let c = 0; c < columns;) {
     const width = ([16, 8, 4] as const).find((n) => n <= k.lanes && n <= columns - c) ?? 1;
