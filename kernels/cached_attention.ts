@@ -9,7 +9,7 @@
  */
 
 import { type AttentionShape, checkAttention } from "./attention.ts";
-import { flash, FLASH_QUERIES, flashScratch } from "./flash.ts";
+import { flash, FLASH_QUERIES, flashLanes, flashScratch } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
@@ -20,6 +20,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   laneSum,
   lessThan,
   load,
@@ -83,7 +84,7 @@ export function cachedAttention(shape: CachedAttentionShape): Kernel {
   const group = heads / kvHeads;
   return {
     key: `cached_attention ${JSON.stringify({ ...shape, output })}`,
-    code: () => cachedAttentionCode({ ...shape, output }),
+    code: (most) => cachedAttentionCode({ ...shape, output }, flashLanes(most, time)),
     items: batch * kvHeads,
     scratchBytes: Math.max(
       time === 1 || window === capacity ? decodeScratch(group, width).bytes : 0,
@@ -94,7 +95,10 @@ export function cachedAttention(shape: CachedAttentionShape): Kernel {
   };
 }
 
-function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayout }): KernelCode {
+function cachedAttentionCode(
+  shape: CachedAttentionShape & { output: OperandLayout },
+  lanes: Lanes,
+): KernelCode {
   const { time, heads, kvHeads, width, capacity, scale, window } = shape;
   const ring = window === capacity;
   const group = heads / kvHeads;
@@ -143,7 +147,7 @@ function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayo
           const h = k.let(add(firstHead, member));
           const [queries, out] = [k.let(q.row(b, h)), k.let(output.row(b, h))];
           k.for(0, time, FLASH_QUERIES, (firstQuery) => {
-            flash(k, {
+            flash(k.withLanes(lanes), {
               ...{ width, scale, time, capacity, start, firstQuery, scratch: args.scratch },
               ...{ k: keys, v: values },
               q: { first: queries, stride: q.timeStride },

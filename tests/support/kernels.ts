@@ -8,6 +8,7 @@ import {
   openCalls,
 } from "../../devices/cpu/native.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
+import type { Lanes } from "../../kernels/language.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
 import { renderX64, X64_LANES, type X64Level } from "../../kernels/render/x64.ts";
 
@@ -83,11 +84,14 @@ export function arena(bytes: number): Arena {
 /** A kernel ready to run over a range of its items. */
 export type Runner = (operands: readonly number[], begin?: number, end?: number) => void;
 
+/** Lanes of the widest vectors of the target that is tested. */
+export const targetLanes = (): Lanes => target === "wasm" ? 4 : X64_LANES[target];
+
 /** Compiles a kernel for an arena, and for the target that is tested. */
 export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
   const scratch = room(kernel.scratchBytes / 4 + 4);
   if (target !== "wasm") {
-    const code = loadCode([renderX64(kernel.code(X64_LANES[target]), target).code]);
+    const code = loadCode([renderX64(kernel.code(targetLanes()), target).code]);
     codes.push(code);
     return (operands, begin = 0, end = kernel.items) => {
       const calls = openCalls(memoryBase(memory));
