@@ -9,7 +9,8 @@
 import type { KernelCode, Lanes } from "../language.ts";
 import { constantPool } from "./x64/constants.ts";
 import { emit, type EmittedCode } from "./x64/emission.ts";
-import { Lowering } from "./x64/lowering.ts";
+import { lowerStatements } from "./x64/lowering.ts";
+import { Output } from "./x64/output.ts";
 
 /** Instruction sets that code is made for. */
 export type X64Level = "avx2" | "avx512";
@@ -27,7 +28,9 @@ export const X64_NAMES = { avx2: "AVX2", avx512: "AVX-512" } as const satisfies 
 export function renderX64(code: KernelCode, level: X64Level): EmittedCode {
   const evex = level === "avx512";
   try {
-    return emit(new Lowering(code, constantPool(), evex).run(), evex);
+    const output = new Output(code, constantPool(), evex);
+    lowerStatements(output, code.body);
+    return emit(output.finish(), evex);
   } catch (error) {
     throw new Error(`x64: kernel ${code.name}: ${error instanceof Error ? error.message : error}`, {
       cause: error,

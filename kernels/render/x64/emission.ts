@@ -3,6 +3,7 @@
 import { allocate, type Allocation } from "./allocation.ts";
 import { type Address, Assembler, type Bits, type Place } from "./encoding.ts";
 import type { Instruction, LinearCode, Operand, Register } from "./linear.ts";
+import { OPPOSITE } from "./lowering_integers.ts";
 import { SPECIAL_OPCODES as special, VECTOR_OPCODES } from "./opcodes.ts";
 
 const [RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI] = [0, 1, 2, 3, 4, 5, 6, 7];
@@ -493,8 +494,6 @@ class Emitter {
     this.asm.vector(special.blendMask, to, second, place, { bits, mask: 1 });
   }
 }
-
-const OPPOSITE = { lt: "ge", ge: "lt", eq: "ne", ne: "eq" } as const;
 
 /** Allocates registers and encodes. */
 export function emit(code: LinearCode, evex: boolean): EmittedCode {

@@ -2,26 +2,13 @@
 
 import type { BinaryOp, Expr, UnaryOp } from "../../language.ts";
 import { EXP2_SHIFT, HALF_ROOT_BITS } from "../bits.ts";
-import type { ConstantPool } from "./constants.ts";
+import { memory } from "./addresses.ts";
 import { realBits } from "./constants.ts";
 import type { Bits } from "./encoding.ts";
-import type { Action, MemoryOperand, Operand, Register, RegisterKind } from "./linear.ts";
-import { bitsOf } from "./lowering.ts";
+import type { Operand, Register } from "./linear.ts";
+import { comparison, integer } from "./lowering_integers.ts";
 import type { VectorName } from "./opcodes.ts";
-
-/** What lowering vectors needs of lowering a kernel. */
-export interface VectorContext {
-  /** Whether there is AVX-512, with its masks and broadcasts from memory. */
-  readonly evex: boolean;
-  readonly pool: ConstantPool;
-  register(kind: RegisterKind): Register;
-  emit(action: Action, to: Register | undefined, ...from: readonly Operand[]): void;
-  emitLate(action: Action, to: Register, from: readonly Operand[], late: readonly Register[]): void;
-  local(index: number): Register;
-  memory(at: Expr<"ptr">, offset: number): MemoryOperand;
-  integer(e: Expr): Register;
-  chooseReal(condition: Expr, a: Register, b: Register, to: Register): void;
-}
+import { bitsOf, type Output } from "./output.ts";
 
 const COMMUTATIVE: readonly BinaryOp[] = ["add", "mul"];
 
@@ -29,7 +16,7 @@ const COMMUTATIVE: readonly BinaryOp[] = ["add", "mul"];
 const NEAREST = 8;
 
 /** A value in a register, `to` where one is given. */
-export function lowerVector(c: VectorContext, e: Expr, to?: Register): Register {
+export function lowerVector(c: Output, e: Expr, to?: Register): Register {
   if (e.kind === "local") {
     const held = c.local(e.index);
     if (to === undefined) return held;
@@ -42,7 +29,7 @@ export function lowerVector(c: VectorContext, e: Expr, to?: Register): Register 
 }
 
 function vector(
-  c: VectorContext,
+  c: Output,
   name: VectorName,
   bits: Bits,
   to: Register,
@@ -52,7 +39,7 @@ function vector(
 }
 
 function withImmediate(
-  c: VectorContext,
+  c: Output,
   name: VectorName,
   bits: Bits,
   immediate: number,
@@ -63,22 +50,22 @@ function withImmediate(
 }
 
 /** Whether an instruction can take an expression as its memory operand. */
-function folds(c: VectorContext, e: Expr): boolean {
+function folds(c: Output, e: Expr): boolean {
   if (e.kind === "const") return c.evex && e.value !== 0;
   // A whole vector of memory is one for both forms, an element in all lanes for AVX-512 only.
   return e.kind === "load" && (c.evex || (e.as === "value" && e.type !== "f32"));
 }
 
 /** A value as the last operand of an instruction: memory where that works. */
-function operand(c: VectorContext, e: Expr): Operand {
+function operand(c: Output, e: Expr): Operand {
   if (!folds(c, e)) return lowerVector(c, e);
   if (e.kind === "const") return { constant: c.pool.real(e.value), broadcast: true };
   if (e.kind !== "load") throw new Error("x64: an operand that is no memory");
-  const memory = c.memory(e.at, e.offset);
-  return e.as === "splat" || e.type === "f32" ? { ...memory, broadcast: true } : memory;
+  const place = memory(c, e.at, e.offset);
+  return e.as === "splat" || e.type === "f32" ? { ...place, broadcast: true } : place;
 }
 
-function lowerInto(c: VectorContext, e: Expr, to: Register): void {
+function lowerInto(c: Output, e: Expr, to: Register): void {
   const bits = bitsOf(e.type);
   switch (e.kind) {
     case "const":
@@ -90,7 +77,7 @@ function lowerInto(c: VectorContext, e: Expr, to: Register): void {
       return;
     case "load": {
       const name = e.as === "splat" ? "splat" : e.type === "f32" ? "loadScalar" : "load";
-      vector(c, name, bits, to, c.memory(e.at, e.offset));
+      vector(c, name, bits, to, memory(c, e.at, e.offset));
       return;
     }
     case "unary":
@@ -113,7 +100,7 @@ function lowerInto(c: VectorContext, e: Expr, to: Register): void {
       return;
     case "splat":
       if (e.a.kind === "load") {
-        vector(c, "splat", bits, to, c.memory(e.a.at, e.a.offset));
+        vector(c, "splat", bits, to, memory(c, e.a.at, e.a.offset));
       } else vector(c, "splat", bits, to, lowerVector(c, e.a));
       return;
     case "lane":
@@ -133,7 +120,7 @@ function lowerInto(c: VectorContext, e: Expr, to: Register): void {
   }
 }
 
-function unary(c: VectorContext, op: UnaryOp, a: Expr, bits: Bits, to: Register): void {
+function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void {
   const word = (value: number): Operand => {
     const constant = c.pool.word(value);
     if (c.evex) return { constant, broadcast: true };
@@ -142,7 +129,7 @@ function unary(c: VectorContext, op: UnaryOp, a: Expr, bits: Bits, to: Register)
     return held;
   };
   const temporary = () => c.register("vector");
-  if (op === "to_f32") return c.emit({ op: "toReal" }, to, c.integer(a));
+  if (op === "to_f32") return c.emit({ op: "toReal" }, to, integer(c, a));
   const x = lowerVector(c, a);
   switch (op) {
     case "neg":
@@ -179,7 +166,7 @@ function unary(c: VectorContext, op: UnaryOp, a: Expr, bits: Bits, to: Register)
 }
 
 function binary(
-  c: VectorContext,
+  c: Output,
   { op, a, b }: Expr & { kind: "binary" },
   bits: Bits,
   to: Register,
@@ -206,13 +193,15 @@ function binary(
 }
 
 function select(
-  c: VectorContext,
+  c: Output,
   { mask, a, b }: Expr & { kind: "select" },
   bits: Bits,
   to: Register,
 ): void {
   if (mask.type === "i32") {
-    return c.chooseReal(mask, lowerVector(c, a), lowerVector(c, b), to);
+    const { x, y, test } = comparison(c, mask);
+    const from = [x, y, lowerVector(c, a), lowerVector(c, b)];
+    return c.emit({ op: "choose", condition: test, of: "vector" }, to, ...from);
   }
   if (c.evex && mask.kind === "binary" && (mask.op === "lt" || mask.op === "eq")) {
     const [x, y] = [lowerVector(c, mask.a), operand(c, mask.b)];
@@ -224,7 +213,7 @@ function select(
 }
 
 /** One lane as an f32. */
-function lane(c: VectorContext, a: Expr, index: number, to: Register): void {
+function lane(c: Output, a: Expr, index: number, to: Register): void {
   let from = lowerVector(c, a);
   let bits = bitsOf(a.type);
   let at = index;
@@ -247,7 +236,7 @@ const immediateOf = (lanes: readonly number[]) =>
 
 /** Lanes of two vectors, the same in every group of four. */
 function shuffle(
-  c: VectorContext,
+  c: Output,
   a: Expr,
   b: Expr,
   lanes: readonly number[],
