@@ -5,9 +5,9 @@ import { type CpuDevice, openCpu } from "../devices/cpu/device.ts";
 import type { Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import type { Kernel } from "../kernels/kernel.ts";
-import { add, fma, i32, kernel, type KernelCode, load } from "../kernels/language.ts";
+import { add, fma, i32, kernel, type KernelCode, type Lanes, load } from "../kernels/language.ts";
 import type { OperandMemory, Program } from "../kernels/program.ts";
-import { at, type V4, variable, VECTOR, zeros } from "../kernels/vectors.ts";
+import { at, type V, variable, WIDEST, zeros } from "../kernels/vectors.ts";
 
 /** The peaks of some threads. */
 export interface Peaks {
@@ -38,7 +38,7 @@ export interface PeakOptions {
 
 /** Independent sums, enough to hide the latency of an addition. */
 const SUMS = 12;
-/** Rounds of a work item of the arithmetic. */
+/** Rounds of a work item of the arithmetic with four lanes. */
 const ROUNDS = 1 << 16;
 /** Bytes of a work item of the memory, and of one round in it. */
 const CHUNK = 1 << 16;
@@ -46,25 +46,26 @@ const VECTORS = 8;
 /** Sides of the large products. */
 const PRODUCTS = [[1024, 1024, 1024], [2048, 1024, 512]] as const;
 
-function fmaCode(): KernelCode {
+function fmaCode(lanes: Lanes): KernelCode {
   return kernel(
     "peak_fma",
     { from: "ptr", to: "ptr", scratch: "ptr", begin: "i32", end: "i32" },
     (k, { from, to, begin, end }) => {
-      const x = k.let(load("f32x4", from));
-      const y = k.let(load("f32x4", from, VECTOR));
+      const x = k.let(load(k.vector, from));
+      const y = k.let(load(k.vector, from, k.vectorBytes));
       k.for(begin, end, 1, (item) => {
         const sums = zeros(k, SUMS);
-        k.for(0, ROUNDS, 1, () => sums.forEach((sum) => k.set(sum, fma(x, y, sum))));
-        k.store(total(sums), at(to, item, VECTOR));
+        k.for(0, ROUNDS * 4 / lanes, 1, () => sums.forEach((sum) => k.set(sum, fma(x, y, sum))));
+        k.store(total(sums), at(to, item, WIDEST));
       });
     },
+    lanes,
   );
 }
 
-const total = (sums: readonly V4[]): V4 => sums.reduce((a, b) => add(a, b));
+const total = (sums: readonly V[]): V => sums.reduce((a, b) => add(a, b));
 
-function readCode(): KernelCode {
+function readCode(lanes: Lanes): KernelCode {
   return kernel(
     "peak_read",
     { from: "ptr", to: "ptr", scratch: "ptr", begin: "i32", end: "i32" },
@@ -72,17 +73,18 @@ function readCode(): KernelCode {
       k.for(begin, end, 1, (item) => {
         const sums = zeros(k, VECTORS);
         const source = variable(k, at(from, item, CHUNK));
-        k.for(0, CHUNK, VECTORS * VECTOR, () => {
-          sums.forEach((sum, i) => k.set(sum, add(sum, load("f32x4", source, i * VECTOR))));
-          k.set(source, at(source, i32(1), VECTORS * VECTOR));
+        k.for(0, CHUNK, VECTORS * k.vectorBytes, () => {
+          sums.forEach((sum, i) => k.set(sum, add(sum, load(k.vector, source, i * k.vectorBytes))));
+          k.set(source, at(source, i32(1), VECTORS * k.vectorBytes));
         });
-        k.store(total(sums), at(to, item, VECTOR));
+        k.store(total(sums), at(to, item, WIDEST));
       });
     },
+    lanes,
   );
 }
 
-function copyCode(): KernelCode {
+function copyCode(lanes: Lanes): KernelCode {
   return kernel(
     "peak_copy",
     { from: "ptr", to: "ptr", scratch: "ptr", begin: "i32", end: "i32" },
@@ -90,17 +92,18 @@ function copyCode(): KernelCode {
       k.for(begin, end, 1, (item) => {
         const source = variable(k, at(from, item, CHUNK));
         const target = variable(k, at(to, item, CHUNK));
-        k.for(0, CHUNK, VECTORS * VECTOR, () => {
+        k.for(0, CHUNK, VECTORS * k.vectorBytes, () => {
           const values = Array.from(
             { length: VECTORS },
-            (_, i) => k.let(load("f32x4", source, i * VECTOR)),
+            (_, i) => k.let(load(k.vector, source, i * k.vectorBytes)),
           );
-          values.forEach((value, i) => k.store(value, target, i * VECTOR));
-          k.set(source, at(source, i32(1), VECTORS * VECTOR));
-          k.set(target, at(target, i32(1), VECTORS * VECTOR));
+          values.forEach((value, i) => k.store(value, target, i * k.vectorBytes));
+          k.set(source, at(source, i32(1), VECTORS * k.vectorBytes));
+          k.set(target, at(target, i32(1), VECTORS * k.vectorBytes));
         });
       });
     },
+    lanes,
   );
 }
 
@@ -183,14 +186,14 @@ export async function measurePeaks(options: PeakOptions): Promise<Peaks> {
     const plain = { scratchBytes: 0, bytes: 0 };
     const items = 32 * threads;
     const flops = 2 * 4 * SUMS * ROUNDS * items;
-    const [small, sums] = [device.allocate(2 * VECTOR), device.allocate(VECTOR * items)];
+    const [small, sums] = [device.allocate(2 * WIDEST), device.allocate(WIDEST * items)];
     const fmas: Kernel = { ...plain, key: "peak_fma", code: fmaCode, items, flops };
     const fmaSeconds = timeKernel(device, fmas, small, sums, time);
 
     const whole = device.allocate(bytes);
     device.clear(whole);
     const chunks = bytes / CHUNK;
-    const ends = device.allocate(VECTOR * chunks);
+    const ends = device.allocate(WIDEST * chunks);
     // Work of more operations than a thread does alone.
     const busy = { ...plain, flops: 1e9 };
     const reads: Kernel = { ...busy, key: "peak_read", code: readCode, items: chunks };

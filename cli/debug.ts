@@ -46,7 +46,7 @@ export function compileReport(
     for (const { kernel } of launches) {
       if (shown.has(kernel.key)) continue;
       shown.add(kernel.key);
-      say(kernelText(kernel.code()).trimEnd());
+      say(kernelText(kernel.code(4)).trimEnd());
     }
   };
 }

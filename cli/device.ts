@@ -8,6 +8,8 @@ import { absent, choice, type FlagValues, optional, text, UsageError, whole } fr
 /** Threads at most: far beyond any machine, and few enough to start. */
 const THREAD_LIMIT = 256;
 
+const NATIVE = ["auto", "none"] as const;
+
 /** Flags of every command that computes. */
 export const deviceFlags = {
   device: optional(choice("where to compute", DEVICE_NAMES), "cpu"),
@@ -17,6 +19,10 @@ export const deviceFlags = {
       "auto|none|PATH",
       "BLAS for the matrix products of the CPU: one that is found, none, this",
     ),
+    "auto",
+  ),
+  native: optional(
+    choice("machine code for the kernels of the CPU where it can be made, or none", NATIVE),
     "auto",
   ),
 };
@@ -33,7 +39,7 @@ export interface DeviceUse {
  * @param memory bytes that it may have to hold, 4 GiB by default
  */
 export async function withDevice<T>(
-  { device: name, threads, blas, memory }: FlagValues<typeof deviceFlags> & {
+  { device: name, threads, blas, native, memory }: FlagValues<typeof deviceFlags> & {
     readonly memory?: number;
   },
   say: (line: string) => void,
@@ -43,7 +49,7 @@ export async function withDevice<T>(
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
-  const opened = await openDevice(name, { threads, blas, memory, ...debug });
+  const opened = await openDevice(name, { threads, blas, native, memory, ...debug });
   say(opened.description);
   const device = level < 2 || timed ? opened : await profiledDevice(
     opened,

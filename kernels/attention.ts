@@ -1,12 +1,13 @@
 /** Causal softmax attention with grouped key/value heads (flash.ts says how). */
 
-import { flash, FLASH_QUERIES, flashScratch } from "./flash.ts";
+import { flash, FLASH_QUERIES, flashLanes, flashScratch } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   div,
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   lessThan,
   mul,
   rem,
@@ -61,7 +62,7 @@ export function attention(shape: AttentionShape & { output?: OperandLayout }): K
   const rows = batch * time * width;
   return {
     key: `attention ${JSON.stringify({ ...shape, output })}`,
-    code: () => attentionCode({ ...shape, output }),
+    code: (most) => attentionCode({ ...shape, output }, flashLanes(most, time)),
     items: batch * heads * Math.ceil(time / FLASH_QUERIES),
     scratchBytes: flashScratch(width),
     flops: 4 * batch * heads * seenPairs(time, shape.window) * width,
@@ -69,7 +70,10 @@ export function attention(shape: AttentionShape & { output?: OperandLayout }): K
   };
 }
 
-function attentionCode(shape: AttentionShape & { output: OperandLayout }): KernelCode {
+function attentionCode(
+  shape: AttentionShape & { output: OperandLayout },
+  lanes: Lanes,
+): KernelCode {
   const { time, heads, kvHeads, width, scale, window } = shape;
   const blocks = Math.ceil(time / FLASH_QUERIES);
   const parameters = {
@@ -100,5 +104,5 @@ function attentionCode(shape: AttentionShape & { output: OperandLayout }): Kerne
         logSumExp: k.let(at(args.logSumExp, head, time * F32)),
       });
     });
-  });
+  }, lanes);
 }

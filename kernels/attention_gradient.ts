@@ -8,7 +8,7 @@
  */
 
 import { type AttentionShape, checkAttention, seenPairs } from "./attention.ts";
-import { downTo, eachTile, LANES, packTile, QUERY_LANES, TILE_ROW } from "./attention_tiles.ts";
+import { downTo, eachTile, packTile, queryLanes, tileQueries, tileRow } from "./attention_tiles.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
@@ -19,6 +19,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   lessThan,
   load,
   max,
@@ -46,26 +47,28 @@ import {
 import {
   at,
   F32,
+  FOUR,
   headOperand,
   type Index,
+  lanesFor,
   type Pointer,
   type Rows,
   sums,
-  type V4,
-  VECTOR,
+  type V,
   zeros,
 } from "./vectors.ts";
 
-/** Queries and keys of a block: a multiple of LANES and of ROWS. */
+/** Queries and keys of a block: a multiple of a tile's queries and of ROWS. */
 const BLOCK = 48;
-const TILES = BLOCK / LANES;
+/** The most lanes of which two vectors divide a block. */
+const MOST_LANES = 8;
 
 /** Bytes of a row of p or dscore. */
 const ROW = BLOCK * F32;
 
 /** Where in scratch memory things lie, in bytes. */
 function scratchPlaces(width: number) {
-  const packed = TILES * width * TILE_ROW;
+  const packed = BLOCK * width * F32;
   const norms = 2 * packed;
   const weights = norms + 2 * ROW;
   return {
@@ -86,7 +89,8 @@ export function attentionGradient(shape: AttentionShape & { dOutput?: OperandLay
   const rows = batch * time * width;
   return {
     key: `attention_gradient ${JSON.stringify({ ...shape, dOutput })}`,
-    code: () => attentionGradientCode({ ...shape, dOutput }),
+    code: (most) =>
+      attentionGradientCode({ ...shape, dOutput }, lanesFor(lanesFor(most, MOST_LANES), width)),
     items: batch * kvHeads,
     scratchBytes: scratchPlaces(width).bytes,
     flops: 10 * batch * heads * seenPairs(time, shape.window) * width,
@@ -113,7 +117,10 @@ interface QueryBlock {
   readonly scratch: Readonly<Record<keyof ReturnType<typeof scratchPlaces>, Pointer>>;
 }
 
-function attentionGradientCode(shape: AttentionShape & { dOutput: OperandLayout }): KernelCode {
+function attentionGradientCode(
+  shape: AttentionShape & { dOutput: OperandLayout },
+  lanes: Lanes,
+): KernelCode {
   const { batch, time, heads, kvHeads, width, scale, window } = shape;
   const group = heads / kvHeads;
   const parameters = {
@@ -172,7 +179,7 @@ function attentionGradientCode(shape: AttentionShape & { dOutput: OperandLayout 
         });
       });
     });
-  });
+  }, lanes);
 }
 
 function clearRows(k: Block, rows: Rows, width: number, begin: Index, end: Index): void {
@@ -185,35 +192,37 @@ function clearRows(k: Block, rows: Rows, width: number, begin: Index, end: Index
  */
 function packBlock(k: Block, block: QueryBlock, output: Rows, logSumExp: Pointer): void {
   const { width, time, scale, first, count, scratch } = block;
-  const tiles = k.let(div(add(count, i32(LANES - 1)), i32(LANES)));
+  const [size, tileBytes] = [tileQueries(k), tileRow(k)];
+  const tiles = k.let(div(add(count, i32(size - 1)), i32(size)));
   k.for(0, tiles, 1, (tile) => {
-    const query = k.let(add(first, mul(tile, i32(LANES))));
-    const packed = (base: Pointer) => k.let(at(base, tile, width * TILE_ROW));
+    const query = k.let(add(first, mul(tile, i32(size))));
+    const packed = (base: Pointer) => k.let(at(base, tile, width * tileBytes));
     packTile(k, block.q, width, time, query, packed(scratch.queries), {
       factor: scale * Math.LOG2E,
     });
-    const dots = [zeros(k, 4), zeros(k, 4)];
-    const rows = Array.from({ length: LANES }, (_, i) => {
+    const fours = size / 4;
+    const dots = Array.from({ length: fours }, () => zeros(k.withLanes(4), 4));
+    const rows = Array.from({ length: size }, (_, i) => {
       const row = min(add(query, i32(i)), i32(time - 1));
       return k.let(at(output.first, row, output.stride));
     });
     packTile(k, block.dOutput, width, time, query, packed(scratch.dOutputs), {
-      each: (half, lanes, place) => {
+      each: (four, lanes, place) => {
         lanes.forEach((dOutput, i) => {
-          const o = load("f32x4", at(rows[half * 4 + i], place, F32));
-          k.set(dots[half][i], fma(dOutput, o, dots[half][i]));
+          const o = load("f32x4", at(rows[four * 4 + i], place, F32));
+          k.set(dots[four][i], fma(dOutput, o, dots[four][i]));
         });
       },
     });
-    const to = k.let(at(scratch.dots, tile, TILE_ROW));
-    dots.forEach(([a, b, c, d], half) => k.store(sums(k, a, b, c, d), to, half * VECTOR));
-    for (let i = 0; i < LANES; i++) {
+    const to = k.let(at(scratch.dots, tile, tileBytes));
+    dots.forEach(([a, b, c, d], four) => k.store(sums(k, a, b, c, d), to, four * FOUR));
+    for (let i = 0; i < size; i++) {
       const own = k.let(add(query, i32(i)));
       const exists = lessThan(own, i32(time));
       const norm = load("f32", at(logSumExp, min(own, i32(time - 1)), F32));
       const bits = mul(norm, constant("f32", Math.LOG2E));
       const value = select(exists, bits, constant("f32", Infinity));
-      k.store(value, at(scratch.norms, tile, TILE_ROW), i * F32);
+      k.store(value, at(scratch.norms, tile, tileBytes), i * F32);
     }
   });
 }
@@ -222,6 +231,7 @@ function packBlock(k: Block, block: QueryBlock, output: Rows, logSumExp: Pointer
 function keyBlock(k: Block, block: QueryBlock, firstKey: Index): void {
   const { width, time, window, first, count, scratch } = block;
   const keys = k.let(min(sub(add(first, count), firstKey), i32(BLOCK)));
+  const size = tileQueries(k);
   // The place of the first query among the block's keys.
   const own = k.let(sub(first, firstKey));
   const rowAt = (rows: Rows, row: Index) => at(rows.first, row, rows.stride);
@@ -229,13 +239,13 @@ function keyBlock(k: Block, block: QueryBlock, firstKey: Index): void {
     const key = k.let(add(firstKey, row));
     // Queries before the first key of the tile do not see it.
     const unseen = k.let(max(sub(row, own), i32(0)));
-    const firstTile = k.let(div(unseen, i32(LANES)));
+    const firstTile = k.let(div(unseen, i32(size)));
     // Nor do those from `end` on, a window after the last of them; dq reads up to ROWS − 1 further.
     const end = window === undefined
       ? count
       : k.let(max(min(count, add(sub(row, own), i32(rows - 1 + window))), unseen));
     const weighed = window === undefined ? count : min(count, add(end, i32(ROWS - 1)));
-    const tiles = k.let(div(add(weighed, i32(LANES - 1)), i32(LANES)));
+    const tiles = k.let(div(add(weighed, i32(size - 1)), i32(size)));
     k.for(firstTile, tiles, 1, (tile) => {
       weighTile(k, block, { row, rows, key, tile, own });
     });
@@ -297,20 +307,21 @@ function weighTile(
     readonly own: Index;
   },
 ): void {
-  const place = k.let(add(mul(row, i32(ROW)), mul(tile, i32(TILE_ROW))));
+  const [size, tileBytes] = [tileQueries(k), tileRow(k)];
+  const place = k.let(add(mul(row, i32(ROW)), mul(tile, i32(tileBytes))));
   const [weights, dScores] = [scratch.weights, scratch.dScores].map((base) =>
     k.let(offset(base, place))
   );
-  const product = (rowsOf: Rows, packed: Pointer): V4[][] => {
+  const product = (rowsOf: Rows, packed: Pointer): V[][] => {
     const sums = tileOf(k, rows);
     accumulate(k, sums, {
       ...{ a: k.let(at(rowsOf.first, key, rowsOf.stride)), aRow: rowsOf.stride, aStep: F32 },
-      ...{ b: k.let(at(packed, tile, width * TILE_ROW)), bStep: TILE_ROW, count: width },
+      ...{ b: k.let(at(packed, tile, width * tileBytes)), bStep: tileBytes, count: width },
     });
     return sums;
   };
   const ofTile = (base: Pointer) =>
-    [0, 1].map((v) => k.let(load("f32x4", at(base, tile, TILE_ROW), v * VECTOR)));
+    [0, 1].map((v) => k.let(load(k.vector, at(base, tile, tileBytes), v * k.vectorBytes)));
   const scores = product(keys, scratch.queries);
   const norms = ofTile(scratch.norms);
   storeTile(
@@ -320,14 +331,14 @@ function weighTile(
     ROW,
   );
   // Keys after the query weigh nothing, nor do those before its window.
-  const firstQuery = k.let(add(own, mul(tile, i32(LANES))));
-  const hide = (beyond: number, isHidden: (query: V4, key: V4) => V4) => {
+  const firstQuery = k.let(add(own, mul(tile, i32(size))));
+  const hide = (beyond: number, isHidden: (query: V, key: V) => V) => {
     for (let r = 0; r < rows; r++) {
-      const key = k.let(splat(toF32(sub(add(row, i32(r + beyond)), firstQuery))));
-      QUERY_LANES.forEach((query, v) => {
-        const bytes = r * ROW + v * VECTOR;
-        const seen = load("f32x4", weights, bytes);
-        k.store(select(isHidden(query, key), constant("f32x4", 0), seen), weights, bytes);
+      const key = k.let(splat(toF32(sub(add(row, i32(r + beyond)), firstQuery)), k.vector));
+      queryLanes(k).forEach((query, v) => {
+        const bytes = r * ROW + v * k.vectorBytes;
+        const seen = load(k.vector, weights, bytes);
+        k.store(select(isHidden(query, key), constant(k.vector, 0), seen), weights, bytes);
       });
     }
   };
@@ -335,17 +346,17 @@ function weighTile(
     hide(0, (query, key) => lessThan(query, key));
   });
   if (window !== undefined) {
-    k.if(lessThan(add(row, i32(window)), add(firstQuery, i32(LANES))), () => {
+    k.if(lessThan(add(row, i32(window)), add(firstQuery, i32(size))), () => {
       hide(window - 1, (query, last) => lessThan(last, query));
     });
   }
   const dWeights = product(values, scratch.dOutputs);
   const dots = ofTile(scratch.dots);
-  const factor = constant("f32x4", scale);
+  const factor = constant(k.vector, scale);
   dWeights.forEach((sums, r) =>
     sums.forEach((dWeight, v) => {
-      const weight = mul(load("f32x4", weights, r * ROW + v * VECTOR), factor);
-      k.store(mul(weight, sub(dWeight, dots[v])), dScores, r * ROW + v * VECTOR);
+      const weight = mul(load(k.vector, weights, r * ROW + v * k.vectorBytes), factor);
+      k.store(mul(weight, sub(dWeight, dots[v])), dScores, r * ROW + v * k.vectorBytes);
     })
   );
 }

@@ -16,20 +16,22 @@ import { ROWS } from "./products.ts";
 import {
   at,
   F32,
+  FOUR,
   type Index,
   type Pointer,
   type Rows,
   transpose,
-  type V4,
-  VECTOR,
+  type V,
 } from "./vectors.ts";
 
-/** Queries of a tile: the lanes of two vectors. Bytes of a row of a tile. */
-export const LANES = 8;
-export const TILE_ROW = LANES * F32;
+/** Queries of a tile: the lanes of two vectors. */
+export const tileQueries = (k: Block): number => 2 * k.lanes;
+/** Bytes of a row of a tile. */
+export const tileRow = (k: Block): number => 2 * k.vectorBytes;
 
 /** Lanes that are positions of a tile's queries. */
-export const QUERY_LANES = [vector(0, 1, 2, 3), vector(4, 5, 6, 7)] as const;
+export const queryLanes = (k: Block): V[] =>
+  [0, k.lanes].map((first) => vector(k.vector, (i) => first + i));
 
 /** A whole multiple of a size, at most a count that is not negative. */
 export const downTo = (size: number, count: Index): Index => mul(div(count, i32(size)), i32(size));
@@ -54,8 +56,8 @@ export function eachTile(
 }
 
 /**
- * Writes eight rows, times a factor, transposed: [width][8]. Rows beyond the last repeat it. `each`
- * sees what was read of four rows, before the factor.
+ * Writes a tile's rows, times a factor, transposed: [width][queries]. Rows beyond the last repeat
+ * it. `each` sees what was read of each four rows, before the factor.
  */
 export function packTile(
   k: Block,
@@ -66,21 +68,21 @@ export function packTile(
   to: Pointer,
   { factor, each }: {
     readonly factor?: number;
-    readonly each?: (half: number, lanes: readonly V4[], place: Index) => void;
+    readonly each?: (four: number, lanes: readonly V[], place: Index) => void;
   },
 ): void {
-  for (const half of [0, 1]) {
-    const four = Array.from({ length: 4 }, (_, i) => {
-      const row = min(add(first, i32(half * 4 + i)), i32(time - 1));
+  for (let four = 0; four < tileQueries(k) / 4; four++) {
+    const rowsOfFour = Array.from({ length: 4 }, (_, i) => {
+      const row = min(add(first, i32(four * 4 + i)), i32(time - 1));
       return k.let(at(rows.first, row, rows.stride));
     });
     k.for(0, width, 4, (place) => {
-      const read = four.map((row) => k.let(load("f32x4", at(row, place, F32))));
-      each?.(half, read, place);
-      const out = k.let(at(to, place, TILE_ROW));
+      const read = rowsOfFour.map((row) => k.let(load("f32x4", at(row, place, F32))));
+      each?.(four, read, place);
+      const out = k.let(at(to, place, tileRow(k)));
       transpose(k, read).forEach((lanes, i) => {
         const value = factor === undefined ? lanes : mul(lanes, constant("f32x4", factor));
-        k.store(value, out, i * TILE_ROW + half * VECTOR);
+        k.store(value, out, i * tileRow(k) + four * FOUR);
       });
     });
   }

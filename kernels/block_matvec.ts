@@ -40,7 +40,7 @@ import {
   splat,
 } from "./language.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
-import { at, F32, type Index, type Pointer, sums, type V4, VECTOR, zeros } from "./vectors.ts";
+import { at, F32, FOUR, type Index, type Pointer, sums, type V, zeros } from "./vectors.ts";
 import { quants, SCALE, type WeightMatrix, weightTile } from "./weight_rows.ts";
 import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
@@ -57,7 +57,7 @@ const Q4_ZERO = 8;
 type BlockType = "q8_0" | "q4_0";
 
 /** Bytes that a block of rounded activations takes: 16-bit numbers, and what corrects a sum. */
-const activationBytes = (dtype: BlockType) => 2 * WEIGHT_BLOCK + (dtype === "q4_0" ? VECTOR : 0);
+const activationBytes = (dtype: BlockType) => 2 * WEIGHT_BLOCK + (dtype === "q4_0" ? FOUR : 0);
 
 /** The kernel; operands as those of `matmulKernel`. */
 export function blockMatvecKernel(
@@ -133,7 +133,7 @@ function roundRow(
   k.for(0, blocks, 1, (block) => {
     const source = k.let(at(from, block, WEIGHT_BLOCK * F32));
     const target = k.let(at(to, block, bytes));
-    const values = Array.from({ length: 8 }, (_, i) => k.let(load("f32x4", source, i * VECTOR)));
+    const values = Array.from({ length: 8 }, (_, i) => k.let(load("f32x4", source, i * FOUR)));
     const largest = values.map((v) => abs(v)).reduce((x, y) => k.let(max(x, y)));
     const top = k.let(acrossLanes(largest, k, max));
     // 0 for numbers, NaN for what is none: whole numbers would hide it.
@@ -141,11 +141,13 @@ function roundRow(
     const none = laneSum(values.reduce((sum, v) => k.let(fma(v, zero, sum)), zero), k);
     const scale = add(mul(top, constant("f32x4", 1 / LARGEST)), none);
     const counts = lessThan(constant("f32x4", SMALLEST), top);
-    const inverse = k.let(select(counts, div(constant("f32x4", LARGEST), top), zero));
+    const inverse = k.let(select(counts, div(constant("f32x4", LARGEST), top), zero)) as Expr<
+      "f32x4"
+    >;
     const rounded = [0, 2, 4, 6].map((i) =>
       k.let(narrow(mul(values[i], inverse), mul(values[i + 1], inverse)))
     );
-    rounded.forEach((eight, i) => k.store(eight, target, i * VECTOR));
+    rounded.forEach((eight, i) => k.store(eight, target, i * FOUR));
     if (dtype === "q4_0") {
       const parts = rounded.map((eight) => dot(eight, constant("i16x8", -Q4_ZERO)));
       k.store(parts.reduce(addI32), target, 2 * WEIGHT_BLOCK);
@@ -163,7 +165,7 @@ function tileSums(
   activations: Activations,
   column: Index,
   columns: number,
-): V4[] {
+): V[] {
   const { dtype } = matrix;
   const blocks = length / WEIGHT_BLOCK;
   const blockBytes = weightRowBytes(dtype, WEIGHT_BLOCK);
@@ -186,7 +188,7 @@ function tileSums(
       const eights = quants(k, dtype, offset(source, c * blockBytes));
       totals.forEach((total, row) => {
         const own = row * blocks * bytes;
-        const products = eights.map((eight, i) => dot(eight, loadI16(rounded, own + i * VECTOR)));
+        const products = eights.map((eight, i) => dot(eight, loadI16(rounded, own + i * FOUR)));
         if (dtype === "q4_0") products.push(loadI32(rounded, own + 2 * WEIGHT_BLOCK));
         const sum = products.reduce((x, y) => addI32(x, y));
         const scale = shuffle(both[row], both[row], [c, c, c, c]);
@@ -201,7 +203,7 @@ function tileSums(
 }
 
 /** The scales of a tile of fewer than four rows. */
-function partOfScales(k: Block, scales: Pointer, count: number): V4 {
+function partOfScales(k: Block, scales: Pointer, count: number): V {
   const one = (c: number): Expr<"f32x4"> =>
     c < count ? splat(loadF16("f32", scales, c * SCALE)) : constant("f32x4", 0);
   return k.let(shuffle(shuffle(one(0), one(1), [0, 4, 0, 4]), one(2), [0, 1, 4, 4]));

@@ -1,4 +1,4 @@
-/** The values of a loop (graph/loop.ts) at one row and four columns of it. */
+/** The values of a loop (graph/loop.ts) at one row and some columns of it. */
 
 import type { Address, Loop, LoopOperand, LoopValue, Source } from "../graph/loop.ts";
 import type { DType, Op } from "../graph/tensor.ts";
@@ -11,8 +11,10 @@ import {
   equalLanes,
   type Expr,
   gather,
+  half,
   i32,
   lane,
+  type Lanes,
   lessThan,
   load,
   max,
@@ -27,12 +29,13 @@ import {
   sub,
   toF32,
   toI32,
+  type Vector,
   vector,
 } from "./language.ts";
 import { exp, log, sigmoid, tanh } from "./math.ts";
 
-/** Four columns of a value, or one value in all four lanes. */
-export type V4 = Expr<"f32x4">;
+/** Columns of a value, or one value in all lanes. */
+export type V = Expr<Vector>;
 
 /** Whether an operation is worth keeping its result rather than computing it again. */
 export function isCostly(op: Op): boolean {
@@ -41,10 +44,10 @@ export function isCostly(op: Op): boolean {
 }
 
 /** Applies a pointwise operation. */
-export function apply(k: Block, op: Op, args: readonly V4[]): V4 {
+export function apply(k: Block, op: Op, args: readonly V[]): V {
   const [a, b, c] = args;
-  const one = constant("f32x4", 1);
-  const zero = constant("f32x4", 0);
+  const one = constant(a.type, 1);
+  const zero = constant(a.type, 0);
   switch (op.kind) {
     case "unary":
       switch (op.fn) {
@@ -128,24 +131,24 @@ export function rowPointers(
 export interface Position {
   /** Four times the column. */
   readonly bytes: Expr<"i32">;
-  /** Four columns at once, or one whose value fills all lanes. */
-  readonly width: 4 | 1;
+  /** So many columns at once, or one whose value fills four lanes. */
+  readonly width: Lanes | 1;
   /** Values that need no computing here. */
-  readonly given?: (value: number) => V4 | undefined;
+  readonly given?: (value: number) => V | undefined;
 }
 
 /** The values at a position. */
 export interface Columns {
-  value(index: number): V4;
-  source(source: Source): V4;
+  value(index: number): V;
+  source(source: Source): V;
 }
 
 /** The values of one row. */
 export interface Row {
   /** A row value; computed at the first call, which must not be inside a walk over columns. */
-  value(index: number): V4;
+  value(index: number): V;
   /** Tells the result of a reduction. */
-  know(index: number, value: V4): void;
+  know(index: number, value: V): void;
   at(position: Position): Columns;
 }
 
@@ -158,19 +161,38 @@ function columnAddress(
   return stride === 0 ? pointer : offset(pointer, mul(bytes, i32(stride)));
 }
 
-/** Reads an operand at a position. */
+/** The type of a position's values. */
+const typeAt = ({ width }: Position): Vector => width === 1 ? "f32x4" : `f32x${width}`;
+
+/** The first lanes of a value that is the same in all. */
+function narrowed(value: V, type: Vector): V {
+  return value.type === type ? value : narrowed(half(value, 0), type);
+}
+
+/** Reads an operand at a position, as vectors of a type. */
 function readOperand(
   { tensor, columnStride: stride }: LoopOperand,
   pointer: Expr<"ptr">,
   position: Position,
-): V4 {
+  type: Vector,
+): V {
   const at = columnAddress(pointer, position, stride);
   const scalar = (byteOffset: number): Expr<"f32"> =>
     tensor.dtype === "i32" ? toF32(load("i32", at, byteOffset)) : load("f32", at, byteOffset);
-  if (stride === 0 || position.width === 1) return splat(scalar(0));
-  if (stride === 1 && tensor.dtype === "f32") return load("f32x4", at);
+  if (stride === 0 || position.width === 1) return splat(scalar(0), type);
+  if (stride === 1 && tensor.dtype === "f32") return load(type, at);
+  if (position.width !== 4) throw new Error("loop body: scattered columns by more than four");
   const bytes = stride * 4;
   return gather([scalar(0), scalar(bytes), scalar(2 * bytes), scalar(3 * bytes)]);
+}
+
+/** The most lanes up to some by which the columns of a loop can be read. */
+export function loopLanes(most: Lanes, { operands, columns }: Loop): Lanes {
+  const scattered = operands.some(({ tensor, level, columnStride }) =>
+    level === "full" && columnStride !== 0 && (columnStride !== 1 || tensor.dtype !== "f32")
+  );
+  if (scattered) return 4;
+  return ([16, 8] as const).find((lanes) => lanes <= most && lanes <= columns) ?? 4;
 }
 
 /** Where a result goes. */
@@ -181,10 +203,10 @@ export interface Target {
 }
 
 /** Writes a value of a position. */
-export function storeColumns(k: Block, value: V4, position: Position, target: Target): void {
+export function storeColumns(k: Block, value: V, position: Position, target: Target): void {
   const { pointer, stride, dtype } = target;
   const at = columnAddress(pointer, position, stride);
-  if (position.width === 4 && stride === 1 && dtype === "f32") return k.store(value, at);
+  if (position.width !== 1 && stride === 1 && dtype === "f32") return k.store(value, at);
   const held = k.let(value);
   for (let i = 0; i < position.width; i++) {
     const element = lane(held, i);
@@ -199,27 +221,27 @@ export function targetOf({ node, address }: LoopValue, pointer: Expr<"ptr">): Ta
 
 /**
  * The values of a row: `pointers` are the addresses of every operand's first column in it. Row
- * operands are read here, once; one operand may be given instead of read.
+ * operands are read here, once, as vectors of the block; one operand may be given instead of read.
  */
 export function loopRow(
   k: Block,
   loop: Loop,
   pointers: readonly Expr<"ptr">[],
-  given?: { readonly operand: number; readonly value: V4 },
+  given?: { readonly operand: number; readonly value: V },
 ): Row {
   const start: Position = { bytes: i32(0), width: 1 };
   const rowOperands = loop.operands.map((operand, i) =>
     i === given?.operand
       ? given.value
       : operand.level === "row"
-      ? k.let(readOperand(operand, pointers[i], start))
+      ? k.let(readOperand(operand, pointers[i], start, k.vector))
       : undefined
   );
-  const rowValues = new Map<number, V4>();
-  const rowSource = (source: Source): V4 => {
+  const rowValues = new Map<number, V>();
+  const rowSource = (source: Source): V => {
     switch (source.kind) {
       case "constant":
-        return constant("f32x4", source.value);
+        return constant(k.vector, source.value);
       case "operand":
         return rowOperands[source.index]!;
       case "value":
@@ -241,23 +263,25 @@ export function loopRow(
       return value;
     },
     at: (position) => {
-      const operands = new Map<number, V4>();
-      const values = new Map<number, V4>();
+      const type = typeAt(position);
+      const operands = new Map<number, V>();
+      const values = new Map<number, V>();
       const columns: Columns = {
         source: (source) => {
           if (source.kind === "value") return columns.value(source.index);
           if (source.kind === "column") return columnNumbers(k, position);
-          if (source.kind === "constant") return constant("f32x4", source.value);
-          const held = rowOperands[source.index] ?? operands.get(source.index);
+          if (source.kind === "constant") return constant(type, source.value);
+          const ofRow = rowOperands[source.index];
+          if (ofRow !== undefined) return narrowed(ofRow, type);
+          const held = operands.get(source.index);
           if (held !== undefined) return held;
-          const read = k.let(
-            readOperand(loop.operands[source.index], pointers[source.index], position),
-          );
+          const operand = loop.operands[source.index];
+          const read = k.let(readOperand(operand, pointers[source.index], position, type));
           operands.set(source.index, read);
           return read;
         },
         value: (index) => {
-          if (loop.values[index].level === "row") return row.value(index);
+          if (loop.values[index].level === "row") return narrowed(row.value(index), type);
           const held = values.get(index);
           if (held !== undefined) return held;
           const { op, sources } = loop.values[index];
@@ -272,7 +296,8 @@ export function loopRow(
   return row;
 }
 
-function columnNumbers(k: Block, { bytes, width }: Position): V4 {
-  const first = splat(toF32(div(bytes, i32(4))));
-  return k.let(width === 1 ? first : add(first, vector(0, 1, 2, 3)));
+function columnNumbers(k: Block, position: Position): V {
+  const type = typeAt(position);
+  const first = splat(toF32(div(position.bytes, i32(4))), type);
+  return k.let(position.width === 1 ? first : add(first, vector(type, (i) => i)));
 }

@@ -9,7 +9,7 @@
  */
 
 import { type AttentionShape, checkAttention } from "./attention.ts";
-import { flash, FLASH_QUERIES, flashScratch } from "./flash.ts";
+import { flash, FLASH_QUERIES, flashLanes, flashScratch } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import {
   add,
@@ -20,6 +20,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   laneSum,
   lessThan,
   load,
@@ -39,14 +40,14 @@ import {
   divisor,
   eachPlace,
   F32,
+  FOUR,
   headOperand,
   type Index,
   type Pointer,
   type Rows,
   sums,
-  type V4,
+  type V,
   variable,
-  VECTOR,
   zeros,
 } from "./vectors.ts";
 
@@ -83,7 +84,7 @@ export function cachedAttention(shape: CachedAttentionShape): Kernel {
   const group = heads / kvHeads;
   return {
     key: `cached_attention ${JSON.stringify({ ...shape, output })}`,
-    code: () => cachedAttentionCode({ ...shape, output }),
+    code: (most) => cachedAttentionCode({ ...shape, output }, flashLanes(most, time)),
     items: batch * kvHeads,
     scratchBytes: Math.max(
       time === 1 || window === capacity ? decodeScratch(group, width).bytes : 0,
@@ -94,7 +95,10 @@ export function cachedAttention(shape: CachedAttentionShape): Kernel {
   };
 }
 
-function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayout }): KernelCode {
+function cachedAttentionCode(
+  shape: CachedAttentionShape & { output: OperandLayout },
+  lanes: Lanes,
+): KernelCode {
   const { time, heads, kvHeads, width, capacity, scale, window } = shape;
   const ring = window === capacity;
   const group = heads / kvHeads;
@@ -143,7 +147,7 @@ function cachedAttentionCode(shape: CachedAttentionShape & { output: OperandLayo
           const h = k.let(add(firstHead, member));
           const [queries, out] = [k.let(q.row(b, h)), k.let(output.row(b, h))];
           k.for(0, time, FLASH_QUERIES, (firstQuery) => {
-            flash(k, {
+            flash(k.withLanes(lanes), {
               ...{ width, scale, time, capacity, start, firstQuery, scratch: args.scratch },
               ...{ k: keys, v: values },
               q: { first: queries, stride: q.timeStride },
@@ -181,7 +185,7 @@ interface Decode {
 function decodeScratch(group: number, width: number) {
   const row = width * F32;
   const state = group * row;
-  const outputs = state + group * 3 * VECTOR;
+  const outputs = state + group * 3 * FOUR;
   const scores = outputs + group * row;
   return { queries: 0, state, outputs, scores, bytes: scores + group * SCORES };
 }
@@ -213,14 +217,14 @@ function decode(k: Block, item: Decode): void {
   k.for(0, group, 1, (member) => {
     const [query, to] = [item.query(member), k.let(at(queries, member, row))];
     const out = k.let(at(outputs, member, row));
-    const moves = [[query, VECTOR], [to, VECTOR], [out, VECTOR]] as const;
+    const moves = [[query, FOUR], [to, FOUR], [out, FOUR]] as const;
     eachPlace(k, width / 4, 4, moves, ([from, to, out], [i, j, l]) => {
       k.store(mul(load("f32x4", from, i), constant("f32x4", scale * Math.LOG2E)), to, j);
       k.store(zero, out, l);
     });
-    const own = k.let(at(state, member, 3 * VECTOR));
+    const own = k.let(at(state, member, 3 * FOUR));
     k.store(constant("f32x4", -Infinity), own);
-    k.store(zero, own, VECTOR);
+    k.store(zero, own, FOUR);
   });
 
   k.for(0, count, BLOCK, (firstKey) => {
@@ -244,14 +248,14 @@ function decode(k: Block, item: Decode): void {
       k.for(inBlock, mul(padded, i32(4)), 1, (key) => {
         k.store(constant("f32", -Infinity), at(own, key, F32));
       });
-      weighRow(k, own, padded, k.let(at(state, member, 3 * VECTOR)));
+      weighRow(k, own, padded, k.let(at(state, member, 3 * FOUR)));
     });
     const vectors = divisor(width / 4, group === 1 ? 8 : group === 2 ? 4 : 2);
     for (const [first, members] of shares(group, mostHeads(vectors))) {
       k.for(0, width, vectors * 4, (column) => {
         const out = k.let(offset(at(outputs, column, F32), first * row));
         const totals = Array.from({ length: members }, (_, m) => {
-          const shrink = k.let(load("f32x4", state, ((first + m) * 3 + 2) * VECTOR));
+          const shrink = k.let(load("f32x4", state, ((first + m) * 3 + 2) * FOUR));
           const own = offset(out, m * row);
           return loadTile(k, 1, vectors, own, row, (value) => mul(value, shrink))[0];
         });
@@ -266,9 +270,9 @@ function decode(k: Block, item: Decode): void {
   });
 
   k.for(0, group, 1, (member) => {
-    const sum = laneSum(load("f32x4", at(state, member, 3 * VECTOR), VECTOR), k);
+    const sum = laneSum(load("f32x4", at(state, member, 3 * FOUR), FOUR), k);
     const factor = k.let(div(constant("f32x4", 1), sum));
-    const moves = [[k.let(at(outputs, member, row)), VECTOR], [item.output(member), VECTOR]];
+    const moves = [[k.let(at(outputs, member, row)), FOUR], [item.output(member), FOUR]];
     eachPlace(k, width / 4, 8, moves as [Pointer, number][], ([from, to], [i, j]) => {
       k.store(mul(load("f32x4", from, i), factor), to, j);
     });
@@ -290,7 +294,7 @@ function scoreFour(
 ): void {
   const dots = Array.from({ length: members }, () => zeros(k, 4));
   for (const side of together) {
-    const moves = [...side.map((i) => rows[i]), queries].map((row) => [row, VECTOR] as const);
+    const moves = [...side.map((i) => rows[i]), queries].map((row) => [row, FOUR] as const);
     eachPlace(k, width / 4, 4, moves, (pointers, offsets) => {
       const keys = side.map((_, i) => k.let(load("f32x4", pointers[i], offsets[i])));
       dots.forEach((own, m) => {
@@ -307,18 +311,18 @@ function scoreFour(
 function weighRow(k: Block, scores: Pointer, vectors: Index, state: Pointer): void {
   const before = k.let(load("f32x4", state));
   const lanes = variable(k, before);
-  k.for(0, vectors, 1, (i) => k.set(lanes, max(lanes, load("f32x4", at(scores, i, VECTOR)))));
+  k.for(0, vectors, 1, (i) => k.set(lanes, max(lanes, load("f32x4", at(scores, i, FOUR)))));
   const half = k.let(max(lanes, shuffle(lanes, lanes, [2, 3, 0, 1])));
   const top = k.let(max(half, shuffle(half, half, [1, 0, 3, 2])));
   const shrink = k.let(exp2(k.let(sub(before, top)), k));
   const total = zeros(k, 1)[0];
   k.for(0, vectors, 1, (i) => {
-    const place = k.let(at(scores, i, VECTOR));
-    const weight: V4 = k.let(exp2(k.let(sub(load("f32x4", place), top)), k));
+    const place = k.let(at(scores, i, FOUR));
+    const weight: V = k.let(exp2(k.let(sub(load("f32x4", place), top)), k));
     k.store(weight, place);
     k.set(total, add(total, weight));
   });
   k.store(top, state);
-  k.store(fma(load("f32x4", state, VECTOR), shrink, total), state, VECTOR);
-  k.store(shrink, state, 2 * VECTOR);
+  k.store(fma(load("f32x4", state, FOUR), shrink, total), state, FOUR);
+  k.store(shrink, state, 2 * FOUR);
 }

@@ -1,7 +1,7 @@
 /** Kernels that fold the rows of a loop column by column: gradients of biases and norms. */
 
 import type { ColumnReduction } from "../graph/fusion.ts";
-import { loopRow, type Position, rowPointers, storeColumns, type V4 } from "./body.ts";
+import { loopLanes, loopRow, type Position, rowPointers, storeColumns, type V } from "./body.ts";
 import {
   add,
   type Block,
@@ -12,17 +12,23 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   max,
   min,
   mul,
   offset,
   rem,
+  type Vector,
 } from "./language.ts";
 import { loopCost, loopKey, loopParameters } from "./loop.ts";
 import type { Kernel } from "./kernel.ts";
+import { variable } from "./vectors.ts";
 
-/** Columns of one work item: a cache line. */
-const GROUP = 16;
+/** Columns of one work item: a few cache lines where there are items enough, at least one. */
+const GROUPS = [64, 32, 16];
+const ENOUGH_ITEMS = 4;
+const groupOf = (outer: number, columns: number) =>
+  GROUPS.find((size) => outer * columns >= ENOUGH_ITEMS * size) ?? 16;
 /** Rows folded together before they join the total, which keeps the rounding error small. */
 const ROW_BLOCK = 64;
 
@@ -33,17 +39,18 @@ export function columnsKernel(reduction: ColumnReduction): Kernel {
   const cost = loopCost(stored);
   return {
     key: JSON.stringify(["columns", fn, outer, reduced, loopKey(stored)]),
-    code: () => columnsCode(reduction),
-    items: outer * Math.ceil(loop.columns / GROUP),
+    code: (most) => columnsCode(reduction, loopLanes(most, loop)),
+    items: outer * Math.ceil(loop.columns / groupOf(outer, loop.columns)),
     scratchBytes: 0,
     flops: cost.flops + outer * reduced * loop.columns,
     bytes: cost.bytes + 4 * outer * loop.columns,
   };
 }
 
-function columnsCode(reduction: ColumnReduction): KernelCode {
+function columnsCode(reduction: ColumnReduction, lanes: Lanes): KernelCode {
   const { outer, loop } = reduction;
-  const groups = Math.ceil(loop.columns / GROUP);
+  const size = groupOf(outer, loop.columns);
+  const groups = Math.ceil(loop.columns / size);
   const parameters = {
     ...loopParameters({ loop, outputs: [] }),
     result: "ptr" as const,
@@ -58,18 +65,22 @@ function columnsCode(reduction: ColumnReduction): KernelCode {
       const at = k.let(outer === 1 ? i32(0) : div(item, i32(groups)));
       const group = k.let(rem(item, i32(groups)));
       const result = k.let(offset(args.result, mul(at, i32(loop.columns * 4))));
-      const partial = loop.columns % GROUP;
+      const partial = loop.columns % size;
       const fold = (columns: number) =>
-        foldGroup(k, reduction, operands, result, { at, group, columns });
-      if (partial === 0) fold(GROUP);
-      else k.if(equal(group, i32(groups - 1)), () => fold(partial), () => fold(GROUP));
+        foldGroup(k, reduction, operands, result, {
+          ...{ at, columns },
+          first: k.let(mul(group, i32(size * 4))),
+        });
+      if (partial === 0) fold(size);
+      else k.if(equal(group, i32(groups - 1)), () => fold(partial), () => fold(size));
     });
-  });
+  }, lanes);
 }
 
 interface Group {
   readonly at: Expr<"i32">;
-  readonly group: Expr<"i32">;
+  /** Four times the first column. */
+  readonly first: Expr<"i32">;
   readonly columns: number;
 }
 
@@ -78,24 +89,21 @@ function foldGroup(
   { fn, reduced, loop }: ColumnReduction,
   operands: readonly Expr<"ptr">[],
   result: Expr<"ptr">,
-  { at, group, columns }: Group,
+  { at, first, columns }: Group,
 ): void {
-  const combine = fn === "max" ? max<"f32x4"> : add<"f32x4">;
-  const neutral = constant("f32x4", fn === "max" ? -Infinity : 0);
-  const first = k.let(mul(group, i32(GROUP * 4)));
+  const combine = fn === "max" ? max<Vector> : add<Vector>;
   const positions: Position[] = [];
   for (let c = 0; c < columns;) {
-    const width = columns - c >= 4 ? 4 : 1;
+    const width = ([16, 8, 4] as const).find((n) => n <= k.lanes && n <= columns - c) ?? 1;
     positions.push({ bytes: k.let(add(first, i32(c * 4))), width });
     c += width;
   }
   const accumulators = () =>
-    positions.map(() => {
-      const held = k.variable("f32x4");
-      k.set(held, neutral);
-      return held;
+    positions.map(({ width }) => {
+      const type: Vector = width === 1 ? "f32x4" : `f32x${width}`;
+      return variable(k, constant(type, fn === "max" ? -Infinity : 0));
     });
-  const foldRows = (into: readonly V4[], from: Expr<"i32">, to: Expr<"i32">) =>
+  const foldRows = (into: readonly V[], from: Expr<"i32">, to: Expr<"i32">) =>
     k.for(from, to, 1, (row) => {
       const pointer = rowPointers(k, loop.rows, row);
       const values = loopRow(k, loop, loop.operands.map((o, i) => pointer(operands[i], o)));

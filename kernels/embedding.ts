@@ -19,7 +19,7 @@ import {
   rem,
   sub,
 } from "./language.ts";
-import { at, eachPlace, F32, type Index, type Pointer, VECTOR } from "./vectors.ts";
+import { at, eachPlace, F32, FOUR, type Index, type Pointer } from "./vectors.ts";
 import { anyWeightRow, expandRow } from "./weight_rows.ts";
 
 /** What an embedding kernel is made for: a table [vocabulary, width] and so many ids. */
@@ -126,7 +126,7 @@ function embeddingGradientCode({ vocabulary, width, tokens }: EmbeddingShape): K
 /** to += from, a row of a width. */
 function addRow(k: Block, width: number, from: Pointer, to: Pointer): void {
   const vectors = Math.floor(width / 4);
-  eachPlace(k, vectors, 8, [[from, VECTOR], [to, VECTOR]], ([x, y], [i, j]) => {
+  eachPlace(k, vectors, 8, [[from, FOUR], [to, FOUR]], ([x, y], [i, j]) => {
     k.store(add(load("f32x4", x, i), load("f32x4", y, j)), y, j);
   });
   for (let i = vectors * 4; i < width; i++) {

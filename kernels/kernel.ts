@@ -1,7 +1,7 @@
 /** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
 
 import type { WeightDType } from "../graph/tensor.ts";
-import { add, div, type Expr, i32, type KernelCode, mul, rem } from "./language.ts";
+import { add, div, type Expr, i32, type KernelCode, type Lanes, mul, rem } from "./language.ts";
 
 /** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
 export interface MatmulShape {
@@ -26,8 +26,8 @@ export interface MatmulShape {
 export interface Kernel {
   /** Names the code: two kernels with one key are one kernel. */
   readonly key: string;
-  /** Builds the code. */
-  readonly code: () => KernelCode;
+  /** Builds the code for vectors of so many lanes, or fewer where it has no use for them. */
+  readonly code: (lanes: Lanes) => KernelCode;
   /** Number of work items. */
   readonly items: number;
   /** Scratch memory of one thread, in bytes. */

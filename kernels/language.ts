@@ -1,16 +1,27 @@
 /**
- * The kernel language: a small typed syntax tree of loops over scalars and 4-lane vectors.
+ * The kernel language: a small typed syntax tree of loops over scalars and vectors.
  *
  * Kernels are written once as TypeScript that builds this tree (so that unrolling, tiling and the
  * shapes at hand are ordinary TypeScript), and a renderer turns the tree into code for a target.
  * There is no scheduling here: what a kernel says is what runs.
  *
- * Types: `i32` index, `f32` scalar, `f32x4` vector, `ptr` byte address into device memory; `i16x8`
- * and `i32x4` for products of weights that are stored in a few bits.
+ * Types: `i32` index, `f32` scalar, vectors `f32x4`, `f32x8` and `f32x16`, `ptr` byte address into
+ * device memory; `i16x8` and `i32x4` for products of weights that are stored in a few bits. A kernel
+ * is built for a number of lanes, the most that its target has; a block tells the type of such
+ * vectors, so that kernels need not name it.
  */
 
+/** Numbers of lanes that vectors have. */
+export type Lanes = 4 | 8 | 16;
+
+/** The type of vectors. */
+export type Vector = `f32x${Lanes}`;
+
 /** The type of a value in a kernel. */
-export type ValueType = "i32" | "f32" | "f32x4" | "i16x8" | "i32x4" | "ptr";
+export type ValueType = "i32" | "f32" | Vector | "i16x8" | "i32x4" | "ptr";
+
+/** Lanes of a vector type. */
+export const LANES = { f32x4: 4, f32x8: 8, f32x16: 16 } as const satisfies Record<Vector, Lanes>;
 
 /** Arithmetic on one value. */
 export type UnaryOp =
@@ -28,7 +39,7 @@ export type UnaryOp =
   | "low_half"
   | "high_half";
 
-/** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask (f32x4). */
+/** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask. */
 export type BinaryOp =
   | "add"
   | "sub"
@@ -40,8 +51,6 @@ export type BinaryOp =
   | "lt"
   | "eq"
   | "and"
-  | "shl"
-  | "shr"
   | "dot"
   | "narrow";
 
@@ -50,7 +59,7 @@ export type Expr<T extends ValueType = ValueType> =
   & { readonly type: T }
   & (
     | { readonly kind: "const"; readonly value: number }
-    | { readonly kind: "vector"; readonly values: readonly [number, number, number, number] }
+    | { readonly kind: "vector"; readonly values: readonly number[] }
     | { readonly kind: "local"; readonly index: number }
     | { readonly kind: "unary"; readonly op: UnaryOp; readonly a: Expr }
     | { readonly kind: "binary"; readonly op: BinaryOp; readonly a: Expr; readonly b: Expr }
@@ -64,7 +73,8 @@ export type Expr<T extends ValueType = ValueType> =
     | { readonly kind: "select"; readonly mask: Expr; readonly a: Expr; readonly b: Expr }
     | { readonly kind: "splat"; readonly a: Expr }
     | { readonly kind: "lane"; readonly a: Expr; readonly lane: number }
-    | { readonly kind: "shuffle"; readonly a: Expr; readonly b: Expr; readonly lanes: Lanes }
+    | { readonly kind: "half"; readonly a: Expr; readonly half: 0 | 1 }
+    | { readonly kind: "shuffle"; readonly a: Expr; readonly b: Expr; readonly lanes: Pick4 }
     | { readonly kind: "offset"; readonly base: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   );
 
@@ -75,7 +85,7 @@ export type Expr<T extends ValueType = ValueType> =
 export type Load = "value" | "splat" | "bf16" | "f16" | "i8" | "u8";
 
 /** Four lane numbers: 0–3 pick from the first vector, 4–7 from the second. */
-export type Lanes = readonly [number, number, number, number];
+export type Pick4 = readonly [number, number, number, number];
 
 /** A statement. */
 export type Statement =
@@ -116,17 +126,23 @@ export interface KernelCode {
   readonly body: readonly Statement[];
 }
 
-type Number4 = "f32" | "f32x4";
-type Numeric = "i32" | Number4;
+type Real = "f32" | Vector;
+type Numeric = "i32" | Real;
 
-/** A constant of a type; an f32x4 holds it in every lane. */
+/** Whether a type is one of vectors. */
+export const isVector = (type: ValueType): type is Vector => type in LANES;
+
+/** A constant of a type; a vector holds it in every lane. */
 export function constant<T extends ValueType>(type: T, value: number): Expr<T> {
   return { kind: "const", type, value } as Expr<T>;
 }
 
-/** A vector constant. */
-export const vector = (...values: [number, number, number, number]): Expr<"f32x4"> =>
-  ({ kind: "vector", type: "f32x4", values }) as Expr<"f32x4">;
+/** A vector constant of its lanes. */
+export const vector = (type: Vector, lane: (index: number) => number): Expr<Vector> =>
+  ({
+    ...{ kind: "vector", type },
+    values: Array.from({ length: LANES[type] }, (_, i) => lane(i)),
+  }) as Expr<Vector>;
 
 /** An index constant. */
 export const i32 = (value: number): Expr<"i32"> => constant("i32", value);
@@ -167,14 +183,14 @@ export const min = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binar
 /** a < b ? b : a, so a NaN in `a` is kept. */
 export const max = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binary("max", a, b);
 /** What a comparison gives: a lane mask for vectors, a 0/1 index for scalars. */
-export type Mask<T extends ValueType> = T extends "f32x4" ? Expr<"f32x4"> : Expr<"i32">;
+export type Mask<T extends ValueType> = [T] extends [Vector] ? Expr<T> : Expr<"i32">;
 
 /** A lane mask of where a = b. */
-export const equalLanes = (a: Expr<"f32x4">, b: Expr<"f32x4">): Expr<"f32x4"> => binary("eq", a, b);
+export const equalLanes = <T extends Vector>(a: Expr<T>, b: Expr<T>): Expr<T> => binary("eq", a, b);
 
 /** a < b (i32 signed). */
 export function lessThan<T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> {
-  const type = a.type === "f32x4" ? "f32x4" : "i32";
+  const type = isVector(a.type) ? a.type : "i32";
   return { kind: "binary", type, op: "lt", a, b } as unknown as Mask<T>;
 }
 /** Bits of both. */
@@ -186,13 +202,13 @@ function unary<T extends ValueType>(op: UnaryOp, type: T, a: Expr): Expr<T> {
   return { kind: "unary", type, op, a } as Expr<T>;
 }
 /** −a. */
-export const neg = <T extends Number4>(a: Expr<T>): Expr<T> => unary("neg", a.type, a);
+export const neg = <T extends Real>(a: Expr<T>): Expr<T> => unary("neg", a.type, a);
 /** |a|. */
-export const abs = <T extends Number4>(a: Expr<T>): Expr<T> => unary("abs", a.type, a);
+export const abs = <T extends Real>(a: Expr<T>): Expr<T> => unary("abs", a.type, a);
 /** √a. */
-export const sqrt = <T extends Number4>(a: Expr<T>): Expr<T> => unary("sqrt", a.type, a);
+export const sqrt = <T extends Real>(a: Expr<T>): Expr<T> => unary("sqrt", a.type, a);
 /** a rounded to the nearest integer, ties to even. */
-export const nearest = <T extends Number4>(a: Expr<T>): Expr<T> => unary("nearest", a.type, a);
+export const nearest = <T extends Real>(a: Expr<T>): Expr<T> => unary("nearest", a.type, a);
 /** An index as f32. */
 export const toF32 = (a: Expr<"i32">): Expr<"f32"> => unary("to_f32", "f32", a);
 
@@ -200,7 +216,7 @@ export const toF32 = (a: Expr<"i32">): Expr<"f32"> => unary("to_f32", "f32", a);
 export const toI32 = (a: Expr<"f32">): Expr<"i32"> => unary("to_i32", "i32", a);
 
 /** a · b + c, in one rounding where the target has it for vectors. */
-export function fma<T extends Number4>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {
+export function fma<T extends Real>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {
   return { kind: "fma", type: a.type, a, b, c } as unknown as Expr<T>;
 }
 
@@ -213,50 +229,77 @@ export function select<T extends Numeric>(mask: Mask<T>, a: Expr<T>, b: Expr<T>)
  * 2ⁿ for an integral f32 n in −126 … 127, and 0 for −127: the exponent bits are built directly.
  * The argument must already be rounded.
  */
-export function exp2Integer<T extends Number4>(n: Expr<T>): Expr<T> {
+export function exp2Integer<T extends Real>(n: Expr<T>): Expr<T> {
   return unary("bits_to_f32", n.type, n);
 }
 
 /** e of a = m·2ᵉ, m in [√½, √2), for a positive normal f32; the rest gives any finite value. */
-export const exponent = <T extends Number4>(a: Expr<T>): Expr<T> => unary("exponent", a.type, a);
+export const exponent = <T extends Real>(a: Expr<T>): Expr<T> => unary("exponent", a.type, a);
 /** m of a = m·2ᵉ, m in [√½, √2), for a positive normal f32; the rest gives any finite value. */
-export const mantissa = <T extends Number4>(a: Expr<T>): Expr<T> => unary("mantissa", a.type, a);
+export const mantissa = <T extends Real>(a: Expr<T>): Expr<T> => unary("mantissa", a.type, a);
 
-/** A scalar in all four lanes. */
-export const splat = (a: Expr<"f32">): Expr<"f32x4"> =>
+/** A scalar in all lanes of a vector. */
+export const splat = <T extends Vector = "f32x4">(
+  a: Expr<"f32">,
+  type = "f32x4" as T,
+): Expr<T> =>
   a.kind === "load" && a.as === "value"
-    ? { ...a, type: "f32x4", as: "splat" } as unknown as Expr<"f32x4">
+    ? { ...a, type, as: "splat" } as unknown as Expr<T>
     : a.kind === "const"
-    ? constant("f32x4", a.value)
-    : { kind: "splat", type: "f32x4", a } as Expr<"f32x4">;
+    ? constant(type, a.value)
+    : { kind: "splat", type, a } as unknown as Expr<T>;
 
 /** One lane of a vector. */
-export const lane = (a: Expr<"f32x4">, index: number): Expr<"f32"> =>
+export const lane = (a: Expr<Vector>, index: number): Expr<"f32"> =>
   ({ kind: "lane", type: "f32", a, lane: index }) as Expr<"f32">;
 
-/** Lanes picked from two vectors. */
-export const shuffle = (a: Expr<"f32x4">, b: Expr<"f32x4">, lanes: Lanes): Expr<"f32x4"> =>
-  ({ kind: "shuffle", type: "f32x4", a, b, lanes }) as Expr<"f32x4">;
+/** Lanes picked from two vectors, in every group of four lanes. */
+export const shuffle = <T extends Vector>(a: Expr<T>, b: Expr<T>, lanes: Pick4): Expr<T> =>
+  ({ kind: "shuffle", type: a.type, a, b, lanes }) as unknown as Expr<T>;
 
-/** The four lanes combined, in the order (0∘2)∘(1∘3), in every lane. */
-export function acrossLanes(
-  a: Expr<"f32x4">,
-  k: Block,
-  combine: (a: Expr<"f32x4">, b: Expr<"f32x4">) => Expr<"f32x4">,
-): Expr<"f32x4"> {
-  const x = k.let(a);
-  const half = k.let(combine(x, shuffle(x, x, [2, 3, 0, 1])));
-  return combine(half, shuffle(half, half, [1, 0, 3, 2]));
+/** The lower half (0) or the upper one (1) of a vector of 8 or 16 lanes. */
+export function half(a: Expr<Vector>, which: 0 | 1): Expr<Vector> {
+  const type = a.type === "f32x16" ? "f32x8" : "f32x4";
+  return { kind: "half", type, a, half: which } as unknown as Expr<Vector>;
 }
 
-/** Sum of the four lanes in every lane. */
-export const laneSum = (a: Expr<"f32x4">, k: Block): Expr<"f32x4"> => acrossLanes(a, k, add);
+/** The sum, or what `combine` makes, of each four lanes with those of the other groups of four. */
+export function foldQuads(
+  a: Expr<Vector>,
+  k: Block,
+  combine: (a: Expr<Vector>, b: Expr<Vector>) => Expr<Vector>,
+): Expr<"f32x4"> {
+  let folded = a;
+  while (folded.type !== "f32x4") {
+    const whole = k.let(folded);
+    folded = combine(half(whole, 0), half(whole, 1));
+  }
+  return folded as Expr<"f32x4">;
+}
+
+/**
+ * All lanes combined, in every lane: groups of four first, then in the order (0∘2)∘(1∘3). For two
+ * vectors of four lanes the same.
+ */
+export function acrossLanes(
+  a: Expr<Vector>,
+  k: Block,
+  combine: (a: Expr<Vector>, b: Expr<Vector>) => Expr<Vector>,
+): Expr<Vector> {
+  const x = k.let(foldQuads(a, k, combine));
+  const two = k.let(combine(x, shuffle(x, x, [2, 3, 0, 1])));
+  const one = combine(two, shuffle(two, two, [1, 0, 3, 2]));
+  return a.type === "f32x4" ? one : splat(lane(one, 0), a.type);
+}
+
+/** Sum of the lanes in every lane. */
+export const laneSum = (a: Expr<Vector>, k: Block): Expr<Vector> => acrossLanes(a, k, add);
 
 /** A vector of four scalars. */
 export function gather(
   parts: readonly [Expr<"f32">, Expr<"f32">, Expr<"f32">, Expr<"f32">],
 ): Expr<"f32x4"> {
-  const [a, b, c, d] = parts.map(splat);
+  const [a, b, c, d] = parts.map((part) => splat(part, "f32x4"));
   return shuffle(shuffle(a, b, [0, 4, 0, 4]), shuffle(c, d, [0, 4, 0, 4]), [0, 1, 4, 5]);
 }
 
@@ -268,7 +311,7 @@ export function offset(base: Expr<"ptr">, bytes: Expr<"i32"> | number): Expr<"pt
 }
 
 /** The value at base + byteOffset (a constant). */
-export function load<T extends "f32" | "f32x4" | "i32">(
+export function load<T extends Numeric>(
   type: T,
   at: Expr<"ptr">,
   byteOffset = 0,
@@ -329,6 +372,12 @@ export const lanesToF32 = (a: Expr<"i32x4">): Expr<"f32x4"> => unary("to_f32", "
 
 /** A list of statements under construction. */
 export interface Block {
+  /** Lanes of the vectors that the kernel is built for, their type and their bytes. */
+  readonly lanes: Lanes;
+  readonly vector: Vector;
+  readonly vectorBytes: number;
+  /** The same list, for what is done with vectors of other lanes. */
+  withLanes(lanes: Lanes): Block;
   readonly statements: Statement[];
   /** Binds a value to a new local. */
   let<T extends ValueType>(value: Expr<T>): Expr<T>;
@@ -355,12 +404,13 @@ export interface Block {
 
 /**
  * Builds a kernel. `parameters` names its arguments in order; `write` receives the block and the
- * arguments and emits the body.
+ * arguments and emits the body. `lanes` are those of its vectors.
  */
 export function kernel<P extends Record<string, ValueType>>(
   name: string,
   parameters: P,
   write: (k: Block, args: { [K in keyof P]: Expr<P[K]> }) => void,
+  lanes: Lanes = 4,
 ): KernelCode {
   const locals: ValueType[] = [];
   let statements: Statement[] = [];
@@ -375,7 +425,8 @@ export function kernel<P extends Record<string, ValueType>>(
     return inner;
   };
   const index = (e: Expr<"i32"> | number) => typeof e === "number" ? i32(e) : e;
-  const block: Block = {
+  const ofLanes = (lanes: Lanes): Block => ({
+    ...{ lanes, vector: `f32x${lanes}`, vectorBytes: 4 * lanes, withLanes: ofLanes },
     get statements() {
       return statements;
     },
@@ -416,11 +467,11 @@ export function kernel<P extends Record<string, ValueType>>(
       const no = otherwise === undefined ? [] : nested(otherwise);
       statements.push({ kind: "if", condition, then: yes, otherwise: no });
     },
-  };
+  });
   const types = Object.values(parameters);
   const args = Object.fromEntries(
     Object.entries(parameters).map(([key, type]) => [key, local(type)]),
   ) as { [K in keyof P]: Expr<P[K]> };
-  write(block, args);
+  write(ofLanes(lanes), args);
   return { name, parameters: types, locals: locals.slice(types.length), body: statements };
 }

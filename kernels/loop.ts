@@ -1,12 +1,12 @@
 /**
  * Kernels for loops of pointwise operations and row reductions (graph/loop.ts): one pass over the
- * columns for every level of reductions, each value computed in vectors of four.
+ * columns for every level of reductions, each value computed in vectors.
  */
 
 import type { LoopValue } from "../graph/loop.ts";
 import type { StoredLoop } from "../graph/step.ts";
-import { type Columns, isCostly, loopRow, type Position, type Row } from "./body.ts";
-import { rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
+import { type Columns, isCostly, loopLanes, loopRow, type Position, type Row } from "./body.ts";
+import { rowPointers, storeColumns, targetOf, type V } from "./body.ts";
 import {
   acrossLanes,
   add,
@@ -19,6 +19,7 @@ import {
   kernel,
   type KernelCode,
   lane,
+  type Lanes,
   load,
   max,
   min,
@@ -27,8 +28,10 @@ import {
   rem,
   splat,
   type ValueType,
+  type Vector,
 } from "./language.ts";
 import type { Kernel } from "./kernel.ts";
+import { variable } from "./vectors.ts";
 
 /** Columns of one work item where nothing is reduced and rows are long. */
 const COLUMN_CHUNK = 2048;
@@ -137,7 +140,7 @@ export function loopKernel(stored: StoredLoop): Kernel {
   const passes = passesOf(stored);
   return {
     key: JSON.stringify(["loop", loopKey(stored)]),
-    code: () => loopCode(stored, passes, chunk),
+    code: (most) => loopCode(stored, passes, chunk, loopLanes(most, loop)),
     items: rows / block * Math.ceil(loop.columns / chunk),
     scratchBytes: passes.kept.size * chunk * 4,
     ...loopCost(stored),
@@ -156,7 +159,12 @@ export function loopParameters(
   return Object.fromEntries(names.map((name) => [name, "ptr" as const]));
 }
 
-function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode {
+function loopCode(
+  stored: StoredLoop,
+  passes: Passes,
+  chunk: number,
+  lanes: Lanes,
+): KernelCode {
   const { loop, folds, block = 1 } = stored;
   const parameters = {
     ...loopParameters(stored),
@@ -174,7 +182,7 @@ function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode
           return sum;
         });
         const first = k.let(mul(item, i32(block)));
-        const columns = columnRange(k, i32(0), loop.columns, chunk);
+        const columns = stretches(k, i32(0), loop.columns, chunk);
         k.for(
           first,
           add(first, i32(block)),
@@ -185,10 +193,10 @@ function loopCode(stored: StoredLoop, passes: Passes, chunk: number): KernelCode
       }
       const chunks = i32(Math.ceil(loop.columns / chunk));
       const row = k.let(div(item, chunks));
-      const columns = columnRange(k, rem(item, chunks), loop.columns, chunk);
+      const columns = stretches(k, rem(item, chunks), loop.columns, chunk);
       emitRow({ k, stored, passes, pointers, columns }, row, []);
     });
-  });
+  }, lanes);
 }
 
 /** Sets the sums of a block to 0. */
@@ -204,7 +212,7 @@ interface RowContext {
   readonly stored: StoredLoop;
   readonly passes: Passes;
   readonly pointers: Readonly<Record<string, Expr<"ptr">>>;
-  readonly columns: ColumnRange;
+  readonly columns: readonly Stretch[];
 }
 
 /** All passes over one row, of whose block `sums` are the sums. */
@@ -229,22 +237,37 @@ function emitRow(context: RowContext, number: Expr<"i32">, sums: readonly Expr<"
   }
 }
 
-/** Four times the first column, the first after the last whole vector, and the end. */
-interface ColumnRange {
+/** A stretch of columns that is walked so many at a time; four times the first, and the end. */
+interface Stretch {
+  readonly width: Lanes | 1;
   readonly begin: Expr<"i32">;
-  readonly vectors: Expr<"i32">;
   readonly end: Expr<"i32">;
-  readonly ragged: boolean;
 }
 
-function columnRange(k: Block, part: Expr<"i32">, total: number, chunk: number): ColumnRange {
-  const ragged = total % 4 !== 0;
-  if (total === chunk) {
-    return { begin: i32(0), vectors: i32((total - total % 4) * 4), end: i32(total * 4), ragged };
+/** The stretches of a part of the columns: whole vectors, then fours, then single ones. */
+function stretches(
+  k: Block,
+  part: Expr<"i32">,
+  total: number,
+  chunk: number,
+): readonly Stretch[] {
+  const whole = total === chunk;
+  let begin = whole ? i32(0) : k.let(mul(part, i32(chunk * 4)));
+  const last = whole ? i32(total * 4) : k.let(min(add(begin, i32(chunk * 4)), i32(total * 4)));
+  const found: Stretch[] = [];
+  let left = total;
+  for (const width of k.lanes === 4 ? [4, 1] as const : [k.lanes, 4, 1] as const) {
+    if (left === 0) break;
+    left %= width;
+    const end = left === 0
+      ? last
+      : whole
+      ? i32((total - left) * 4)
+      : k.let(bitAnd(last, i32(-4 * width)));
+    found.push({ width, begin, end });
+    begin = end;
   }
-  const begin = k.let(mul(part, i32(chunk * 4)));
-  const end = k.let(min(add(begin, i32(chunk * 4)), i32(total * 4)));
-  return { begin, vectors: k.let(bitAnd(end, i32(-16))), end, ragged };
+  return found;
 }
 
 interface PassContext {
@@ -256,7 +279,7 @@ interface PassContext {
   /** Where the row is added to the sums of its block. */
   readonly targets: readonly Expr<"ptr">[];
   readonly scratch: Expr<"ptr">;
-  readonly columns: ColumnRange;
+  readonly columns: readonly Stretch[];
 }
 
 /** One walk over the columns: computes, keeps, stores and reduces what belongs to the pass. */
@@ -271,48 +294,49 @@ function emitPass(context: PassContext, pass: number): void {
 
   const combine = (i: number) => {
     const { op } = values[i];
-    return op.kind === "reduce" && op.fn === "max" ? max<"f32x4"> : add<"f32x4">;
+    return op.kind === "reduce" && op.fn === "max" ? max<Vector> : add<Vector>;
   };
-  const accumulator = (i: number) => {
-    const held = k.variable("f32x4");
-    k.set(held, constant("f32x4", combine(i) === max ? -Infinity : 0));
-    return held;
-  };
-  const wide = new Map(reductions.map((i) => [i, accumulator(i)]));
-  const single = new Map(columns.ragged ? reductions.map((i) => [i, accumulator(i)]) : []);
-
-  const walk = (width: 4 | 1) => (bytes: Expr<"i32">) => {
-    const read = (pointer: Expr<"ptr">): V4 => {
-      const at = offset(pointer, bytes);
-      return width === 4 ? load("f32x4", at) : splat(load("f32", at));
-    };
-    const given = (i: number): V4 | undefined => {
-      if (stage[i] >= pass) return undefined;
-      if (reloads(stored, i)) return read(stores.get(i)!);
-      return kept.has(i) ? read(slot(i)) : undefined;
-    };
-    const position: Position = { bytes, width, given };
-    const at: Columns = row.at(position);
-    for (const i of saved) {
-      storeColumns(k, at.value(i), position, { pointer: slot(i), stride: 1, dtype: "f32" });
-    }
-    for (const i of written) {
-      storeColumns(k, at.value(i), position, targetOf(values[i], stores.get(i)!));
-    }
-    folds.forEach(({ value }, f) => {
-      if (stage[value] !== pass) return;
-      const target = { pointer: targets[f], stride: 1, dtype: "f32" } as const;
-      storeColumns(k, add(read(targets[f]), at.value(value)), position, target);
+  const results = new Map<number, V>();
+  for (const { width, begin, end } of columns) {
+    const type: Vector = width === 1 ? "f32x4" : `f32x${width}`;
+    const held = new Map(reductions.map((i) => {
+      const neutral = constant(type, combine(i) === max ? -Infinity : 0);
+      return [i, variable(k, neutral)];
+    }));
+    k.for(begin, end, 4 * width, (bytes) => {
+      const read = (pointer: Expr<"ptr">): V => {
+        const at = offset(pointer, bytes);
+        return width === 1 ? splat(load("f32", at), type) : load(type, at);
+      };
+      const given = (i: number): V | undefined => {
+        if (stage[i] >= pass) return undefined;
+        if (reloads(stored, i)) return read(stores.get(i)!);
+        return kept.has(i) ? read(slot(i)) : undefined;
+      };
+      const position: Position = { bytes, width, given };
+      const at: Columns = row.at(position);
+      for (const i of saved) {
+        storeColumns(k, at.value(i), position, { pointer: slot(i), stride: 1, dtype: "f32" });
+      }
+      for (const i of written) {
+        storeColumns(k, at.value(i), position, targetOf(values[i], stores.get(i)!));
+      }
+      folds.forEach(({ value }, f) => {
+        if (stage[value] !== pass) return;
+        const target = { pointer: targets[f], stride: 1, dtype: "f32" } as const;
+        storeColumns(k, add<Vector>(read(targets[f]), at.value(value)), position, target);
+      });
+      for (const i of reductions) {
+        const own = held.get(i)!;
+        k.set(own, combine(i)(own, at.source(values[i].sources[0])));
+      }
     });
-    for (const i of reductions) {
-      const held = (width === 4 ? wide : single).get(i)!;
-      k.set(held, combine(i)(held, at.source(values[i].sources[0])));
+    for (const [i, value] of held) {
+      const across = width === 1 ? value : acrossLanes(value, k, combine(i));
+      const own = across.type === k.vector ? across : splat(lane(across, 0), k.vector);
+      const before = results.get(i);
+      results.set(i, k.let(before === undefined ? own : combine(i)(before, own)));
     }
-  };
-  k.for(columns.begin, columns.vectors, 16, walk(4));
-  if (columns.ragged) k.for(columns.vectors, columns.end, 4, walk(1));
-  for (const i of reductions) {
-    const across = k.let(acrossLanes(wide.get(i)!, k, combine(i)));
-    row.know(i, columns.ragged ? k.let(combine(i)(across, single.get(i)!)) : across);
   }
+  for (const [i, value] of results) row.know(i, value);
 }

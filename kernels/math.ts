@@ -25,9 +25,10 @@ import {
   neg,
   select,
   sub,
+  type Vector,
 } from "./language.ts";
 
-type Real = "f32" | "f32x4";
+type Real = "f32" | Vector;
 
 /** c₀ + c₁x + c₂x² + …. */
 function polynomial<T extends Real>(x: Expr<T>, coefficients: readonly number[]): Expr<T> {

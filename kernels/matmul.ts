@@ -12,6 +12,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   lessThan,
   load,
   min,
@@ -20,6 +21,7 @@ import {
   rem,
   sub,
 } from "./language.ts";
+import { loopLanes } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import { type Blocking, blockingOf, expandedColumns } from "./matmul_shape.ts";
 import {
@@ -29,9 +31,9 @@ import {
   type ProductTarget,
   storeRow,
 } from "./matmul_result.ts";
-import { packPanel, packRows, PANEL } from "./packing.ts";
+import { packPanel, packRows, panelColumns, WIDEST_PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "./products.ts";
-import type { Index, Pointer, V4 } from "./vectors.ts";
+import type { Index, Pointer, V } from "./vectors.ts";
 import { expandRow, expansionKernel, weightRow } from "./weight_rows.ts";
 
 const bytesOf = (elements: number) => elements * 4;
@@ -51,12 +53,12 @@ export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epi
       blocking,
       epilogueKey(epilogue),
     ]),
-    code: () => matmulCode(shape, blocking, epilogue),
+    code: (most) => matmulCode(shape, blocking, matmulLanes(most, shape, epilogue), epilogue),
     items: shape.batch * blocking.columnBlocks * blocking.rowBlocks,
     scratchBytes: Math.max(
       bytesOf(
         columns * length + sums + (packsA ? blocking.rows * length : 0) +
-          (shape.weight === undefined ? 0 : PANEL * length),
+          (shape.weight === undefined ? 0 : WIDEST_PANEL * length),
       ),
       shape.weight === undefined ? 0 : bytesOf(expandedColumns(shape, threads) * shape.k),
     ),
@@ -79,7 +81,18 @@ interface Context extends ProductTarget {
   readonly expanded: Pointer;
 }
 
-function matmulCode(shape: MatmulShape, blocking: Blocking, epilogue?: Epilogue): KernelCode {
+/** The most lanes up to some that the columns of a product, and its epilogue, have use for. */
+function matmulLanes(most: Lanes, { n }: MatmulShape, epilogue?: Epilogue): Lanes {
+  const fits = epilogue === undefined ? most : loopLanes(most, epilogue.loop);
+  return ([16, 8] as const).find((lanes) => lanes <= fits && lanes < n) ?? 4;
+}
+
+function matmulCode(
+  shape: MatmulShape,
+  blocking: Blocking,
+  lanes: Lanes,
+  epilogue?: Epilogue,
+): KernelCode {
   const parameters = productParameters(epilogue);
   return kernel("matmul", parameters, (k, all) => {
     const args = all as unknown as Record<string, Pointer>;
@@ -117,7 +130,7 @@ function matmulCode(shape: MatmulShape, blocking: Blocking, epilogue?: Epilogue)
         finishBlock(context, block);
       }
     });
-  });
+  }, lanes);
 }
 
 interface ResultBlock {
@@ -128,17 +141,18 @@ interface ResultBlock {
   readonly firstColumn: Index;
 }
 
-/** Runs `whole` for every full panel of a block's columns and `rest` for a partial last one. */
+/** Runs `body` for every full panel of a block's columns and for a partial last one. */
 function forPanels(
   { k, shape: { n }, blocking }: Context,
   { firstColumn }: ResultBlock,
-  panel: (column: Index, columns: number) => void,
+  body: (column: Index, columns: number) => void,
 ): void {
-  const whole = n - n % PANEL;
+  const panel = panelColumns(k);
+  const whole = n - n % panel;
   const end = k.let(add(firstColumn, i32(blocking.columns)));
-  k.for(firstColumn, min(end, i32(whole)), PANEL, (column) => panel(column, PANEL));
+  k.for(firstColumn, min(end, i32(whole)), panel, (column) => body(column, panel));
   if (whole === n) return;
-  k.if(lessThan(i32(whole), end), () => panel(k.let(i32(whole)), n - whole));
+  k.if(lessThan(i32(whole), end), () => body(k.let(i32(whole)), n - whole));
 }
 
 /** Runs `tile` for every full tile of a block's rows and for a partial last one. */
@@ -213,14 +227,14 @@ function multiply(
       offset(packedB, mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length)))),
     );
     forTiles(context, block, (row, rows) => {
-      const vectors = Math.ceil(columns / 4);
+      const vectors = Math.ceil(columns / k.lanes);
       const tile = tileOf(k, rows, vectors);
       accumulate(k, tile, {
         a: blocking.packsA ? packedRows(row) : rowOf(row),
         aRow: blocking.packsA ? 4 : bytesOf(a.mStride),
         aStep: blocking.packsA ? ROWS * 4 : 4,
         b: panel,
-        bStep: PANEL * 4,
+        bStep: panelColumns(k) * 4,
         count,
       });
       if (blocking.lengthBlocks === 1) {
@@ -264,15 +278,15 @@ function sumsAt(
 
 function storeSums(
   k: Block,
-  tile: readonly (readonly V4[])[],
+  tile: readonly (readonly V[])[],
   to: Pointer,
   columns: number,
   joins: boolean,
 ): void {
   tile.forEach((row, r) =>
     row.forEach((sum, j) => {
-      const at = bytesOf(r * columns) + j * 16;
-      k.store(joins ? add(load("f32x4", to, at), sum) : sum, to, at);
+      const at = bytesOf(r * columns) + j * k.vectorBytes;
+      k.store(joins ? add(load(k.vector, to, at), sum) : sum, to, at);
     })
   );
 }
@@ -288,7 +302,7 @@ function finishBlock(context: Context, block: ResultBlock): void {
         k,
         context,
         { batch: block.batch, row, column, columns },
-        (j) => load("f32x4", from, j * 16),
+        (j) => load(k.vector, from, j * k.vectorBytes),
       );
     });
   });

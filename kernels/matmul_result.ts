@@ -2,7 +2,7 @@
 
 import type { Epilogue } from "../graph/step.ts";
 import { tensorBytes } from "../graph/tensor.ts";
-import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V4 } from "./body.ts";
+import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V } from "./body.ts";
 import type { MatmulShape } from "./kernel.ts";
 import {
   add,
@@ -16,7 +16,7 @@ import {
   type ValueType,
 } from "./language.ts";
 import { loopCost, loopKey } from "./loop.ts";
-import type { Index, Pointer } from "./vectors.ts";
+import { F32, type Index, type Pointer, quadsOf } from "./vectors.ts";
 
 /** Where the rows of a product go. */
 export interface ProductTarget {
@@ -25,7 +25,7 @@ export interface ProductTarget {
   readonly args: Readonly<Record<string, Pointer>>;
 }
 
-/** Neighbouring columns of one row of a product; at most eight. */
+/** Neighbouring columns of one row of a product. */
 export interface RowPart {
   readonly batch: Index;
   readonly row: Index;
@@ -65,44 +65,88 @@ export function productParameters(epilogue?: Epilogue) {
   };
 }
 
-/** Stores up to eight columns of one row of the product, through the epilogue if there is one. */
+/** Stores columns of one row of the product, through the epilogue if there is one. */
 export function storeRow(
   k: Block,
-  { shape: { m, n }, epilogue, args }: ProductTarget,
+  target: ProductTarget,
   { batch, row, column, columns }: RowPart,
-  sum: (vector: number) => V4,
+  sum: (vector: number) => V,
 ): void {
   const bytes = k.let(mul(column, i32(4)));
-  for (let j = 0; 4 * j < columns; j++) {
+  for (let j = 0; k.lanes * j < columns; j++) {
     const value = k.let(sum(j));
-    const width = Math.min(4, columns - 4 * j);
-    if (epilogue === undefined) {
-      const index = add(mul(batch, i32(m)), row);
-      const to = offset(args.product, add(mul(index, i32(4 * n)), bytes));
-      if (width === 4) k.store(value, to, j * 16);
-      else {
-        for (let l = 0; l < width; l++) k.store(lane(value, l), to, j * 16 + l * 4);
-      }
-      continue;
-    }
-    const { loop, outputs, product } = epilogue;
-    const pointer = rowPointers(k, loop.rows, row);
-    const pointers = loop.operands.map((o, i) =>
-      i === product ? constant("ptr", 0) : pointer(args[`operand${i}`], o)
-    );
-    const stores = outputs.map((i) => pointer(args[`output${i}`], loop.values[i].address));
-    const emit = (position: Position, given: V4) => {
-      const values = loopRow(k, loop, pointers, { operand: product, value: given }).at(position);
-      outputs.forEach((i, at) =>
-        storeColumns(k, values.value(i), position, targetOf(loop.values[i], stores[at]))
-      );
-    };
-    if (width === 4) emit({ bytes: k.let(add(bytes, i32(j * 16))), width: 4 }, value);
+    const left = columns - k.lanes * j;
+    const part = { batch, row, bytes, first: k.lanes * j };
+    if (left >= k.lanes) storeVector(k, target, part, value);
     else {
-      for (let l = 0; l < width; l++) {
-        const one = splat(lane(value, l));
-        emit({ bytes: k.let(add(bytes, i32(j * 16 + l * 4))), width: 1 }, one);
-      }
+      quadsOf(k, value).forEach((four, quad) => {
+        const first = part.first + 4 * quad;
+        const width = Math.min(4, left - 4 * quad);
+        if (width === 4) storeVector(k.withLanes(4), target, { ...part, first }, k.let(four));
+        else if (width > 0) {
+          storeSingles(k.withLanes(4), target, { ...part, first }, k.let(four), width);
+        }
+      });
     }
   }
+}
+
+/** Where in the product some columns of a row begin: bytes of a column, and columns after it. */
+interface Columns {
+  readonly batch: Index;
+  readonly row: Index;
+  readonly bytes: Index;
+  readonly first: number;
+}
+
+/** The place of columns in a product without an epilogue. */
+function plainPlace({ shape: { m, n }, args }: ProductTarget, part: Columns): Pointer {
+  const index = add(mul(part.batch, i32(m)), part.row);
+  return offset(args.product, add(mul(index, i32(4 * n)), part.bytes));
+}
+
+function storeVector(k: Block, target: ProductTarget, part: Columns, value: V): void {
+  const at = part.first * F32;
+  if (target.epilogue === undefined) return k.store(value, plainPlace(target, part), at);
+  const bytes = k.let(add(part.bytes, i32(at)));
+  emitEpilogue(k, target, target.epilogue, part.row, { bytes, width: k.lanes }, value);
+}
+
+/** Stores less than four columns, one by one. */
+function storeSingles(
+  k: Block,
+  target: ProductTarget,
+  part: Columns,
+  value: V,
+  count: number,
+): void {
+  for (let i = 0; i < count; i++) {
+    const at = (part.first + i) * F32;
+    if (target.epilogue === undefined) {
+      k.store(lane(value, i), plainPlace(target, part), at);
+      continue;
+    }
+    const bytes = k.let(add(part.bytes, i32(at)));
+    const one = splat(lane(value, i), k.vector);
+    emitEpilogue(k, target, target.epilogue, part.row, { bytes, width: 1 }, one);
+  }
+}
+
+function emitEpilogue(
+  k: Block,
+  { args }: ProductTarget,
+  { loop, outputs, product }: Epilogue,
+  row: Index,
+  position: Position,
+  value: V,
+): void {
+  const pointer = rowPointers(k, loop.rows, row);
+  const pointers = loop.operands.map((o, i) =>
+    i === product ? constant("ptr", 0) : pointer(args[`operand${i}`], o)
+  );
+  const stores = outputs.map((i) => pointer(args[`output${i}`], loop.values[i].address));
+  const values = loopRow(k, loop, pointers, { operand: product, value }).at(position);
+  outputs.forEach((i, at) =>
+    storeColumns(k, values.value(i), position, targetOf(loop.values[i], stores[at]))
+  );
 }

@@ -3,7 +3,7 @@
 import { type DType, isBlocked, isWeight, WEIGHT_BLOCK } from "../graph/tensor.ts";
 import type { View } from "../graph/view.ts";
 import type { MatmulShape } from "./kernel.ts";
-import { PANEL } from "./packing.ts";
+import { WIDEST_PANEL } from "./packing.ts";
 import { ROWS } from "./products.ts";
 
 /** Products summed before a block's sums go back to memory. */
@@ -94,9 +94,9 @@ export function blockingOf(
   let best: Blocking | undefined;
   let least = Infinity;
   for (const rows of parts(m, ROWS, 4 * ROWS)) {
-    for (const columns of parts(n, PANEL, 4 * PANEL)) {
+    for (const columns of parts(n, WIDEST_PANEL, WIDEST_PANEL)) {
       if (4 * rows * length > BLOCK_BYTES && rows > ROWS) continue;
-      if (4 * columns * length > BLOCK_BYTES && columns > PANEL) continue;
+      if (4 * columns * length > BLOCK_BYTES && columns > WIDEST_PANEL) continue;
       const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
       const items = batch * rowBlocks * columnBlocks;
       // One stretch of k: threads pack a block of columns once for all its rows.

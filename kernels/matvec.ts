@@ -6,7 +6,7 @@
 import type { Epilogue } from "../graph/step.ts";
 import { isBlocked } from "../graph/tensor.ts";
 import { blockMatvecKernel } from "./block_matvec.ts";
-import type { V4 } from "./body.ts";
+import type { V } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import {
   add,
@@ -91,11 +91,11 @@ function along(
   args: Readonly<Record<string, Pointer>>,
   column: Index,
   columns: number,
-): V4[] {
+): V[] {
   const read = weight === "bf16"
     ? { vector: loadBf16<"f32x4">, scalar: loadBf16<"f32">, bytes: 2 }
     : { vector: load<"f32x4">, scalar: load<"f32">, bytes: F32 };
-  const dots: V4[][] = Array.from({ length: m }, () => []);
+  const dots: V[][] = Array.from({ length: m }, () => []);
   const start = k.let(at(args.b, column, b.nStride * read.bytes));
   for (let c = 0; c < columns; c += 2) {
     const pair = Math.min(2, columns - c);
@@ -143,11 +143,11 @@ function along(
 }
 
 /** A vector with one value in its first lane and zeros. */
-const firstLane = (value: Expr<"f32">): V4 =>
+const firstLane = (value: Expr<"f32">): V =>
   shuffle(splat(value), constant("f32x4", 0), [0, 4, 4, 4]);
 
 /** Four sums, so that additions do not wait for one another. */
-function zero(k: Block): V4[] {
+function zero(k: Block): V[] {
   return Array.from({ length: 4 }, () => {
     const sum = k.variable("f32x4");
     k.set(sum, constant("f32x4", 0));
@@ -162,7 +162,7 @@ function across(
   args: Readonly<Record<string, Pointer>>,
   column: Index,
   columns: number,
-): V4[] {
+): V[] {
   const start = k.let(offset(args.b, mul(column, i32(4))));
   const sums = Array.from({ length: m }, () => zero(k));
   const step = (count: number) => (x: Index) => {
@@ -183,7 +183,7 @@ function across(
 }
 
 /** Up to four columns of a row; fewer are read one by one. */
-function partOf(from: Pointer, bytes: number, columns: number): V4 {
+function partOf(from: Pointer, bytes: number, columns: number): V {
   if (columns === 4) return load("f32x4", from, bytes);
   const scalar = (c: number) =>
     c < columns ? splat(load("f32", from, bytes + c * 4)) : constant("f32x4", 0);

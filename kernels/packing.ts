@@ -12,13 +12,15 @@ import {
   shuffle,
 } from "./language.ts";
 import { ROWS } from "./products.ts";
-import type { Pointer, V4 } from "./vectors.ts";
+import type { Pointer, V } from "./vectors.ts";
 
 /** Columns of a panel of packed B, which are two vectors. */
-export const PANEL = 8;
+export const panelColumns = (k: Block): number => 2 * k.lanes;
+/** Columns of the widest panel: blocks of columns are multiples of it. */
+export const WIDEST_PANEL = 32;
 
 /** The 4×4 transpose of four vectors. */
-export function transpose4(k: Block, rows: readonly V4[]): V4[] {
+export function transpose4(k: Block, rows: readonly V[]): V[] {
   const [a, b, c, d] = rows.map((row) => k.let(row));
   const low = [k.let(shuffle(a, b, [0, 4, 1, 5])), k.let(shuffle(c, d, [0, 4, 1, 5]))];
   const high = [k.let(shuffle(a, b, [2, 6, 3, 7])), k.let(shuffle(c, d, [2, 6, 3, 7]))];
@@ -35,7 +37,7 @@ export interface MatrixLayout {
 }
 
 /**
- * Packs `columns` (at most eight) columns of B, k rows of them, into a panel padded with zeros.
+ * Packs `columns` (at most a panel's) columns of B, k rows of them, into a panel padded with zeros.
  */
 export function packPanel(
   k: Block,
@@ -45,18 +47,22 @@ export function packPanel(
   columns: number,
   length: Expr<"i32">,
 ): void {
-  const zero = constant("f32x4", 0);
+  const zero = constant(k.vector, 0);
+  const panel = panelColumns(k);
   const scalarStep = (row: Expr<"i32">) => {
     const source = k.let(offset(from, mul(row, i32(kStride * 4))));
-    const target = k.let(offset(to, mul(row, i32(PANEL * 4))));
-    if (nStride === 1 && columns === PANEL) {
-      for (let j = 0; j < 2; j++) k.store(load("f32x4", source, j * 16), target, j * 16);
+    const target = k.let(offset(to, mul(row, i32(panel * 4))));
+    const both = [0, k.vectorBytes];
+    if (nStride === 1 && columns === panel) {
+      for (const part of both) k.store(load(k.vector, source, part), target, part);
       return;
     }
-    if (columns < PANEL) { for (let j = 0; j < 2; j++) k.store(zero, target, j * 16); }
-    for (let j = 0; j < columns; j++) {
-      k.store(load("f32", source, j * nStride * 4), target, j * 4);
+    if (columns < panel) { for (const part of both) k.store(zero, target, part); }
+    let j = 0;
+    for (; nStride === 1 && j + 4 <= columns; j += 4) {
+      k.store(load("f32x4", source, j * 4), target, j * 4);
     }
+    for (; j < columns; j++) k.store(load("f32", source, j * nStride * 4), target, j * 4);
   };
   if (kStride !== 1) {
     k.for(0, length, 1, scalarStep);
@@ -65,13 +71,13 @@ export function packPanel(
   const whole = k.let(bitAnd(length, i32(-4)));
   k.for(0, whole, 4, (row) => {
     const source = k.let(offset(from, mul(row, i32(4))));
-    const target = k.let(offset(to, mul(row, i32(PANEL * 4))));
-    for (let half = 0; half < 2; half++) {
+    const target = k.let(offset(to, mul(row, i32(panel * 4))));
+    for (let four = 0; four < panel; four += 4) {
       const rows = Array.from({ length: 4 }, (_, j) => {
-        const n = half * 4 + j;
-        return n < columns ? load("f32x4", source, n * nStride * 4) : zero;
+        const n = four + j;
+        return n < columns ? load("f32x4", source, n * nStride * 4) : constant("f32x4", 0);
       });
-      transpose4(k, rows).forEach((v, step) => k.store(v, target, step * PANEL * 4 + half * 16));
+      transpose4(k, rows).forEach((v, step) => k.store(v, target, (step * panel + four) * 4));
     }
   });
   k.for(whole, length, 1, scalarStep);

@@ -1,20 +1,12 @@
 /** Matrix products by tiles that stay in registers: rows of splats times vectors. */
 
 import { type Block, fma, i32, load, rem, splat, sub } from "./language.ts";
-import {
-  advance,
-  at,
-  F32,
-  type Index,
-  type Pointer,
-  type V4,
-  variable,
-  VECTOR,
-  zeros,
-} from "./vectors.ts";
+import { advance, at, F32, type Index, type Pointer, type V, variable, zeros } from "./vectors.ts";
 
 /** Rows of a tile. With 2 vectors a row, 12 sums leave registers for 2 vectors and a splat. */
 export const ROWS = 6;
+/** Rows of a tile with 1 vector a row, where the other factor may stay in memory. */
+export const NARROW_ROWS = 12;
 
 /** A product A·B of which a tile is computed. Strides are in bytes. */
 export interface Product {
@@ -28,16 +20,20 @@ export interface Product {
 }
 
 /** sums[row][v] += Σₓ A[row, x]·B[x, v]. */
-export function accumulate(k: Block, sums: readonly V4[][], product: Product): void {
+export function accumulate(k: Block, sums: readonly V[][], product: Product): void {
   const { aRow, aStep, bStep, count } = product;
   const [a, b] = [variable(k, product.a), variable(k, product.b)];
   const steps = (places: number) => {
     for (let place = 0; place < places; place++) {
-      const left = (r: number) => k.let(splat(load("f32", a, r * aRow + place * aStep)));
-      const right = (v: number) => k.let(load("f32x4", b, place * bStep + v * VECTOR));
+      const left = (r: number) => {
+        const value = splat(load("f32", a, r * aRow + place * aStep), k.vector);
+        // What is used once may stay in memory.
+        return sums[r].length === 1 ? value : k.let(value);
+      };
+      const right = (v: number) => k.let(load(k.vector, b, place * bStep + v * k.vectorBytes));
       // The shorter side stays in registers while the longer one passes.
       if (sums.length < sums[0].length) {
-        const held = sums.map((_, r) => left(r));
+        const held = sums.map((_, r) => k.let(left(r)));
         sums[0].forEach((_, v) => {
           const passing = right(v);
           sums.forEach((row, r) => k.set(row[v], fma(held[r], passing, row[v])));
@@ -61,7 +57,7 @@ export function accumulate(k: Block, sums: readonly V4[][], product: Product): v
 }
 
 /** Sums of a tile, all 0. */
-export function tileOf(k: Block, rows: number, vectors = 2): V4[][] {
+export function tileOf(k: Block, rows: number, vectors = 2): V[][] {
   return Array.from({ length: rows }, () => zeros(k, vectors));
 }
 
@@ -72,21 +68,23 @@ export function loadTile(
   vectors: number,
   from: Pointer,
   stride: number,
-  change: (value: V4, v: number, r: number) => V4 = (value) => value,
-): V4[][] {
+  change: (value: V, v: number, r: number) => V = (value) => value,
+): V[][] {
   return Array.from(
     { length: rows },
     (_, r) =>
       Array.from(
         { length: vectors },
-        (_, v) => variable(k, change(load("f32x4", from, r * stride + v * VECTOR), v, r)),
+        (_, v) => variable(k, change(load(k.vector, from, r * stride + v * k.vectorBytes), v, r)),
       ),
   );
 }
 
 /** Writes a tile to rows. */
-export function storeTile(k: Block, sums: readonly V4[][], to: Pointer, stride: number): void {
-  sums.forEach((row, r) => row.forEach((sum, v) => k.store(sum, to, r * stride + v * VECTOR)));
+export function storeTile(k: Block, sums: readonly V[][], to: Pointer, stride: number): void {
+  sums.forEach((row, r) =>
+    row.forEach((sum, v) => k.store(sum, to, r * stride + v * k.vectorBytes))
+  );
 }
 
 /** Runs `body` for tiles of the rows 0 … count−1; the last has what is left. */
@@ -94,9 +92,10 @@ export function eachRowTile(
   k: Block,
   count: number,
   body: (row: Index, rows: number) => void,
+  rows = ROWS,
 ): void {
-  const whole = count - count % ROWS;
-  k.for(0, whole, ROWS, (row) => body(row, ROWS));
+  const whole = count - count % rows;
+  k.for(0, whole, rows, (row) => body(row, rows));
   if (count !== whole) body(i32(whole), count - whole);
 }
 
@@ -106,8 +105,8 @@ export function eachColumns(
   width: number,
   body: (bytes: Index, vectors: number) => void,
 ): void {
-  const whole = width - width % 8;
-  k.for(0, whole * F32, 2 * VECTOR, (bytes) => body(bytes, 2));
+  const whole = width - width % (2 * k.lanes);
+  k.for(0, whole * F32, 2 * k.vectorBytes, (bytes) => body(bytes, 2));
   if (whole !== width) body(i32(whole * F32), 1);
 }
 

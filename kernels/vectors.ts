@@ -1,18 +1,40 @@
-/** Loops over vectors of four that several kernels share. */
+/** Loops over vectors that several kernels share. */
 
 import { axisOffset, type OperandLayout } from "./kernel.ts";
-import { add, type Block, constant, type Expr, i32, mul, offset, shuffle } from "./language.ts";
+import {
+  add,
+  type Block,
+  constant,
+  type Expr,
+  foldQuads,
+  half,
+  i32,
+  type Lanes,
+  mul,
+  offset,
+  shuffle,
+  type ValueType,
+  type Vector,
+} from "./language.ts";
 
-export type V4 = Expr<"f32x4">;
+/** A value of a vector. */
+export type V = Expr<Vector>;
 export type Pointer = Expr<"ptr">;
 export type Index = Expr<"i32">;
 
-/** Bytes of an f32, and of a vector of four. */
+/** Bytes of an f32, and of four. */
 export const F32 = 4;
-export const VECTOR = 16;
+export const FOUR = 16;
+/** Bytes of the widest vector, for which there is room in scratch memory. */
+export const WIDEST = 64;
+
+/** The most lanes up to some that divide a width, which is a multiple of 4. */
+export function lanesFor(most: Lanes, width: number): Lanes {
+  return ([16, 8, 4] as const).find((lanes) => lanes <= most && width % lanes === 0) ?? 4;
+}
 
 /** A new variable with a first value. */
-export function variable<T extends "i32" | "f32" | "f32x4" | "ptr">(
+export function variable<T extends ValueType>(
   k: Block,
   value: Expr<T>,
 ): Expr<T> {
@@ -22,8 +44,8 @@ export function variable<T extends "i32" | "f32" | "f32x4" | "ptr">(
 }
 
 /** So many vector variables, all 0. */
-export function zeros(k: Block, count: number): V4[] {
-  return Array.from({ length: count }, () => variable(k, constant("f32x4", 0)));
+export function zeros(k: Block, count: number): V[] {
+  return Array.from({ length: count }, () => variable(k, constant(k.vector, 0)));
 }
 
 /** base + index · bytes. */
@@ -71,17 +93,25 @@ export function eachPlace(
 }
 
 /** [Σa, Σb, Σc, Σd] over lanes. */
-export function sums(k: Block, a: V4, b: V4, c: V4, d: V4): V4 {
-  const halves = (x: V4, y: V4) =>
+export function sums(k: Block, a: V, b: V, c: V, d: V): V {
+  const halves = (x: V, y: V) =>
     k.let(add(shuffle(x, y, [0, 1, 4, 5]), shuffle(x, y, [2, 3, 6, 7])));
   const [ab, cd] = [halves(a, b), halves(c, d)];
-  return k.let(add(shuffle(ab, cd, [0, 2, 4, 6]), shuffle(ab, cd, [1, 3, 5, 7])));
+  const fours = add(shuffle(ab, cd, [0, 2, 4, 6]), shuffle(ab, cd, [1, 3, 5, 7]));
+  return k.let(foldQuads(fours, k, add));
 }
 
-/** A copy of four vectors with rows and columns exchanged. */
-export function transpose(k: Block, [a, b, c, d]: readonly V4[]): V4[] {
-  const low = (x: V4, y: V4) => k.let(shuffle(x, y, [0, 4, 1, 5]));
-  const high = (x: V4, y: V4) => k.let(shuffle(x, y, [2, 6, 3, 7]));
+/** The groups of four lanes of a vector. */
+export function quadsOf(k: Block, value: V): V[] {
+  if (value.type === "f32x4") return [value];
+  const whole = k.let(value);
+  return ([0, 1] as const).flatMap((which) => quadsOf(k, half(whole, which)));
+}
+
+/** A copy of four vectors with rows and columns exchanged, in every group of four lanes. */
+export function transpose(k: Block, [a, b, c, d]: readonly V[]): V[] {
+  const low = (x: V, y: V) => k.let(shuffle(x, y, [0, 4, 1, 5]));
+  const high = (x: V, y: V) => k.let(shuffle(x, y, [2, 6, 3, 7]));
   const [ac, bd, acHigh, bdHigh] = [low(a, c), low(b, d), high(a, c), high(b, d)];
   return [low(ac, bd), high(ac, bd), low(acHigh, bdHigh), high(acHigh, bdHigh)];
 }

@@ -26,7 +26,7 @@ import {
   splat,
   sub,
 } from "./language.ts";
-import { at, F32, type Index, type Pointer, VECTOR } from "./vectors.ts";
+import { at, F32, FOUR, type Index, type Pointer } from "./vectors.ts";
 import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
 /** Bytes of a scale. */
@@ -145,8 +145,8 @@ export function expandRow(
       const [low, high] = [lowHalf(eight), highHalf(eight)].map((four) =>
         dtype === "q4_0" ? sub(four, constant("f32x4", 8)) : four
       );
-      k.store(mul(low, scale), target, 2 * i * VECTOR);
-      k.store(mul(high, scale), target, (2 * i + 1) * VECTOR);
+      k.store(mul(low, scale), target, 2 * i * FOUR);
+      k.store(mul(high, scale), target, (2 * i + 1) * FOUR);
     });
   });
 }

@@ -16,6 +16,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   load,
   mul,
   offset,
@@ -32,10 +33,10 @@ import {
   type HeadOperand,
   headOperand,
   type Index,
+  lanesFor,
   type Pointer,
   type Rows,
   variable,
-  VECTOR,
   zeros,
 } from "./vectors.ts";
 import { checkWidth, chunkTokens, headOperands, partsOf } from "./wkv.ts";
@@ -107,7 +108,7 @@ export function wkv6In(form: Form, shape: Wkv6Forward): Kernel {
   const chunks = Math.ceil(time / WKV_CHUNK);
   return {
     key: `wkv6 ${form} ${JSON.stringify([batch, time, heads, width, inputs, keepStates, y])}`,
-    code: () => wkv6Code(form, plan),
+    code: (most) => wkv6Code(form, plan, lanesFor(most, width / parts)),
     items: batch * heads * parts,
     scratchBytes: form === "recurrent" ? 0 : scratchPlaces(width).bytes,
     // Of the recurrence itself, token by token.
@@ -126,7 +127,7 @@ interface Part {
   readonly kept?: Pointer;
 }
 
-function wkv6Code(form: Form, plan: Plan): KernelCode {
+function wkv6Code(form: Form, plan: Plan, lanes: Lanes): KernelCode {
   const { time, heads, width, inputs, keepStates, parts } = plan;
   const matrix = width * width * F32;
   const chunks = Math.ceil(time / WKV_CHUNK);
@@ -158,7 +159,7 @@ function wkv6Code(form: Form, plan: Plan): KernelCode {
         ...(keepStates ? { kept: variable(k, ofHead(args.kept, chunks * matrix)) } : {}),
       });
     });
-  });
+  }, lanes);
 }
 
 /** Copies the columns of a part of a state. */
@@ -181,7 +182,7 @@ type Write = (
 const recurrent: Write = (k, { time, width, parts }, operands, output) => (part) => {
   const row = width * F32;
   const columns = width / parts;
-  const vectors = divisor(columns / 4, 4);
+  const vectors = divisor(columns / k.lanes, 4);
   const { tokens, y, after, kept } = part;
   const from = variable(k, part.before);
   k.for(0, time, 1, (token) => {
@@ -191,28 +192,30 @@ const recurrent: Write = (k, { time, width, parts }, operands, output) => (part)
         advance(k, [[kept, width * row]]);
       });
     }
-    k.for(0, columns * F32, vectors * VECTOR, (bytes) => {
+    k.for(0, columns * F32, vectors * k.vectorBytes, (bytes) => {
       const values = Array.from(
         { length: vectors },
-        (_, n) => k.let(load("f32x4", k.let(further(tokens.v, bytes)), n * VECTOR)),
+        (_, n) => k.let(load(k.vector, k.let(further(tokens.v, bytes)), n * k.vectorBytes)),
       );
       const totals = zeros(k, vectors);
       const [old, next] = [from, after].map((state) => variable(k, further(state, bytes)));
       const scalars = [tokens.w, tokens.k, tokens.r].map((pointer) => variable(k, pointer));
       k.for(0, width, 2, () => {
         for (const i of [0, 1]) {
-          const [w, key, r] = scalars.map((from) => k.let(splat(load("f32", from, i * F32))));
+          const [w, key, r] = scalars.map((from) =>
+            k.let(splat(load("f32", from, i * F32), k.vector))
+          );
           values.forEach((v, n) => {
-            const decayed = mul(load("f32x4", old, i * row + n * VECTOR), w);
+            const decayed = mul(load(k.vector, old, i * row + n * k.vectorBytes), w);
             const state = k.let(fma(key, v, decayed));
-            k.store(state, next, i * row + n * VECTOR);
+            k.store(state, next, i * row + n * k.vectorBytes);
             k.set(totals[n], fma(r, state, totals[n]));
           });
         }
         const moves = scalars.map((pointer) => [pointer, 2 * F32] as const);
         advance(k, [[old, 2 * row], [next, 2 * row], ...moves]);
       });
-      totals.forEach((total, n) => k.store(total, further(y, bytes), n * VECTOR));
+      totals.forEach((total, n) => k.store(total, further(y, bytes), n * k.vectorBytes));
     });
     k.set(from, after);
     advance(k, [

@@ -29,13 +29,13 @@ import {
   at,
   eachPlace,
   F32,
+  FOUR,
   type Index,
   type Pointer,
   type Rows,
   sums,
-  type V4,
+  type V,
   variable,
-  VECTOR,
   zeros,
 } from "./vectors.ts";
 import type { AddToRows } from "./wkv_products.ts";
@@ -123,10 +123,10 @@ export function decayBlock(
   keepLate: boolean,
 ): void {
   const row = width * F32;
-  k.for(0, row, VECTOR, (bytes) => {
+  k.for(0, row, k.vectorBytes, (bytes) => {
     const of = (name: BlockName, token: number) =>
-      k.let(load("f32x4", k.let(further(block[name], bytes)), token * row));
-    const put = (value: V4, name: BlockName, token: number) => {
+      k.let(load(k.vector, k.let(further(block[name], bytes)), token * row));
+    const put = (value: V, name: BlockName, token: number) => {
       k.store(value, further(block[name], bytes), token * row);
     };
     const decays = Array.from({ length: TOKENS }, (_, token) => of("w", token));
@@ -136,11 +136,11 @@ export function decayBlock(
       put(mul(of("r", token), decay), "rEarly", token);
     });
     put(decay, "decay", 0);
-    let late: V4 | undefined;
+    let late: V | undefined;
     for (let token = TOKENS - 1; token >= 0; token--) {
       const key = of("k", token);
       put(late === undefined ? key : mul(key, late), "kLate", token);
-      if (keepLate) put(late ?? constant("f32x4", 1), "late", token);
+      if (keepLate) put(late ?? constant(k.vector, 1), "late", token);
       late = late === undefined ? decays[token] : k.let(mul(late, decays[token]));
     }
   });
@@ -157,17 +157,17 @@ export function scoreBlock(k: Block, width: number, block: BlockPointers): void 
     const score = variable(k, own);
     k.for(0, add(later, i32(1)), GROUP, () => {
       const dots = zeros(k, GROUP);
-      const moves = [block.back, key, w].map((pointer) => [pointer, VECTOR] as const);
-      eachPlace(k, width / 4, 4, moves, ([back, keys, decays], [i, j, l]) => {
-        let r = k.let(load("f32x4", back, i));
+      const moves = [block.back, key, w].map((pointer) => [pointer, k.vectorBytes] as const);
+      eachPlace(k, width / k.lanes, 4, moves, ([back, keys, decays], [i, j, l]) => {
+        let r = k.let(load(k.vector, back, i));
         for (let n = GROUP - 1; n >= 0; n--) {
-          k.set(dots[n], fma(r, load("f32x4", keys, j + n * row), dots[n]));
-          r = k.let(mul(r, load("f32x4", decays, l + n * row)));
+          k.set(dots[n], fma(r, load(k.vector, keys, j + n * row), dots[n]));
+          r = k.let(mul(r, load(k.vector, decays, l + n * row)));
         }
         k.store(r, back, i);
       });
       k.store(sums(k, dots[0], dots[1], dots[2], dots[3]), score);
-      advance(k, [[key, -GROUP * row], [w, -GROUP * row], [score, -VECTOR]]);
+      advance(k, [[key, -GROUP * row], [w, -GROUP * row], [score, -FOUR]]);
     });
   });
 }
@@ -176,7 +176,7 @@ export function scoreBlock(k: Block, width: number, block: BlockPointers): void 
 export function scoresTimes(k: Block, width: number, block: BlockPointers, v: Pointer): AddToRows {
   return (tile, first, bytes) =>
     accumulate(k, tile, {
-      ...{ a: offset(block.scores, first * SCORE_ROW + VECTOR), aRow: SCORE_ROW, aStep: F32 },
+      ...{ a: offset(block.scores, first * SCORE_ROW + FOUR), aRow: SCORE_ROW, aStep: F32 },
       ...{ b: k.let(further(v, bytes)), bStep: width * F32, count: first + tile.length },
     });
 }
@@ -191,7 +191,7 @@ export function scoresTransposedTimes(
   const row = width * F32;
   return (tile, first, bytes) =>
     accumulate(k, tile, {
-      ...{ a: offset(block.scores, first * (SCORE_ROW + F32) + VECTOR), aRow: F32 },
+      ...{ a: offset(block.scores, first * (SCORE_ROW + F32) + FOUR), aRow: F32 },
       ...{ aStep: SCORE_ROW, b: k.let(further(offset(dy, first * row), bytes)) },
       ...{ bStep: row, count: TOKENS - first },
     });

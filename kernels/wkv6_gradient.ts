@@ -20,6 +20,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   load,
   mul,
   offset,
@@ -36,13 +37,15 @@ import {
   F32,
   headOperand,
   type Index,
+  lanesFor,
   type Pointer,
+  quadsOf,
   type Rows,
   sums,
   transpose,
-  type V4,
+  type V,
   variable,
-  VECTOR,
+  WIDEST,
   zeros,
 } from "./vectors.ts";
 import { checkWidth, chunkTokens, headOperands } from "./wkv.ts";
@@ -65,8 +68,9 @@ type Name = typeof GRADIENTS[number];
 
 /** Bytes of a row of lanes, one a token. */
 const LANE_ROW = TOKENS * F32;
-/** Bytes of what is kept of a token for a pair of vectors. */
-const PAIR = 2 * VECTOR;
+/** Vectors that are kept of a token for a pair of vectors, and bytes of the widest. */
+const PAIR = 2;
+const WIDEST_PAIR = PAIR * WIDEST;
 
 /**
  * Operands r, w, k, v, chunk states, dy, dstate → dr, dw, dk, dv, dstate. The two dstates may be one
@@ -80,7 +84,7 @@ export function wkv6Gradient(shape: Wkv6Shape & { dy?: OperandLayout }): Kernel 
   const tokens = batch * time * heads * width;
   return {
     key: `wkv6_gradient ${JSON.stringify([batch, time, heads, width, inputs, dy])}`,
-    code: () => wkv6GradientCode({ ...shape, dy }),
+    code: (most) => wkv6GradientCode({ ...shape, dy }, lanesFor(most, width)),
     items: batch * heads,
     scratchBytes: scratchPlaces(width).bytes,
     // Of the recurrence itself and its reverse, token by token.
@@ -105,8 +109,8 @@ function scratchPlaces(width: number) {
     /** S·dy before the chunk, dS·v after it, and Σ over values of S⊙dS. */
     ...{ asked: take(TOKENS * row), given: take(TOKENS * row), dots: take(row) },
     /** For a pair of vectors: Q of every token before every token, r on its way back, dw so far. */
-    ...{ pairs: take((TOKENS + 1) * TOKENS * PAIR), back: take(TOKENS * PAIR) },
-    kept: take(TOKENS * PAIR),
+    ...{ pairs: take((TOKENS + 1) * TOKENS * WIDEST_PAIR), back: take(TOKENS * WIDEST_PAIR) },
+    kept: take(TOKENS * WIDEST_PAIR),
     get bytes() {
       return end;
     },
@@ -115,7 +119,10 @@ function scratchPlaces(width: number) {
 
 type Scratch = Readonly<Record<Exclude<keyof ReturnType<typeof scratchPlaces>, "bytes">, Pointer>>;
 
-function wkv6GradientCode(shape: Wkv6Shape & { dy: OperandLayout }): KernelCode {
+function wkv6GradientCode(
+  shape: Wkv6Shape & { dy: OperandLayout },
+  lanes: Lanes,
+): KernelCode {
   const { batch, time, heads, width, inputs } = shape;
   const row = width * F32;
   const chunks = Math.ceil(time / WKV_CHUNK);
@@ -164,7 +171,8 @@ function wkv6GradientCode(shape: Wkv6Shape & { dy: OperandLayout }): KernelCode 
         gramBlock(k, width, block.v, scratch.dyLanes, scratch.grams);
         const ofLanes = (matrix: Pointer, lanes: Pointer, to: Pointer) => {
           const rows = { first: lanes, stride: LANE_ROW };
-          stateTimesLanes(k, width, TOKENS, matrix, rows, to, scratch.lanes);
+          const target = (four: number) => offset(to, four * row);
+          stateTimesLanes(k, width, TOKENS, matrix, rows, target, scratch.lanes);
         };
         ofLanes(state, scratch.dyLanes, scratch.asked);
         ofLanes(gradient, scratch.vLanes, scratch.given);
@@ -182,33 +190,39 @@ function wkv6GradientCode(shape: Wkv6Shape & { dy: OperandLayout }): KernelCode 
         writeGradients(k, width, tokens, block, scratch, out);
       });
     });
-  });
+  }, lanes);
 }
 
 /** Rows [token][width] as lanes [width][token]. */
 function toLanes(k: Block, width: number, rows: Pointer, lanes: Pointer): void {
   const row = width * F32;
-  k.for(0, row, VECTOR, (bytes) => {
+  k.for(0, row, k.vectorBytes, (bytes) => {
     const [from, to] = [k.let(further(rows, bytes)), k.let(at(lanes, bytes, LANE_ROW / F32))];
     for (let four = 0; four < TOKENS; four += 4) {
-      const square = [0, 1, 2, 3].map((i) => k.let(load("f32x4", from, (four + i) * row)));
-      transpose(k, square).forEach((value, i) => k.store(value, to, i * LANE_ROW + four * F32));
+      const square = [0, 1, 2, 3].map((i) => k.let(load(k.vector, from, (four + i) * row)));
+      transpose(k, square).forEach((value, i) => {
+        quadsOf(k, value).forEach((part, quad) => {
+          k.store(part, to, (4 * quad + i) * LANE_ROW + four * F32);
+        });
+      });
     }
   });
 }
 
-/** to[t][τ] = v of t times dy of τ, by rows of eight tokens. */
+/** to[t][τ] = v of t times dy of τ, by rows of at least eight tokens. */
 function gramBlock(k: Block, width: number, v: Pointer, dyLanes: Pointer, to: Pointer): void {
   const row = width * F32;
+  const vectors = Math.min(2, TOKENS / k.lanes);
   for (let first = 0; first < TOKENS; first += 4) {
     // Tokens before the first of a tile ask nothing of it.
-    for (let half = first < 8 ? 0 : VECTOR * 2; half < LANE_ROW; half += 2 * VECTOR) {
-      const tile = tileOf(k, 4);
+    for (let part = 0; part < LANE_ROW; part += vectors * k.vectorBytes) {
+      if (part + vectors * k.vectorBytes <= first * F32) continue;
+      const tile = tileOf(k, 4, vectors);
       accumulate(k, tile, {
         ...{ a: offset(v, first * row), aRow: row, aStep: F32 },
-        ...{ b: offset(dyLanes, half), bStep: LANE_ROW, count: width },
+        ...{ b: offset(dyLanes, part), bStep: LANE_ROW, count: width },
       });
-      storeTile(k, tile, offset(to, first * LANE_ROW + half), LANE_ROW);
+      storeTile(k, tile, offset(to, first * LANE_ROW + part), LANE_ROW);
     }
   }
 }
@@ -218,11 +232,11 @@ function rowDots(k: Block, width: number, a: Pointer, b: Pointer, to: Pointer): 
   const row = width * F32;
   k.for(0, width, 4, (first) => {
     const dots = zeros(k, 4);
-    const moves = [a, b].map((matrix) => [k.let(at(matrix, first, row)), VECTOR] as const);
-    eachPlace(k, width / 4, 4, moves, ([x, y], [i, j]) => {
+    const moves = [a, b].map((matrix) => [k.let(at(matrix, first, row)), k.vectorBytes] as const);
+    eachPlace(k, width / k.lanes, 4, moves, ([x, y], [i, j]) => {
       dots.forEach((dot, n) => {
-        const product = load("f32x4", y, j + n * row);
-        k.set(dot, fma(load("f32x4", x, i + n * row), product, dot));
+        const product = load(k.vector, y, j + n * row);
+        k.set(dot, fma(load(k.vector, x, i + n * row), product, dot));
       });
     });
     k.store(sums(k, dots[0], dots[1], dots[2], dots[3]), at(to, first, F32));
@@ -239,23 +253,24 @@ function writeGradients(
   out: Readonly<Record<Name, Rows>>,
 ): void {
   const row = width * F32;
+  const pairBytes = PAIR * k.vectorBytes;
   eachColumns(k, width, (bytes, vectors) => {
     const each = Array.from({ length: vectors }, (_, v) => v);
     const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
-    const read = (from: Pointer) => each.map((v) => k.let(load("f32x4", from, v * VECTOR)));
-    const write = (values: readonly V4[], to: Pointer) => {
-      values.forEach((value, v) => k.store(value, to, v * VECTOR));
+    const read = (from: Pointer) => each.map((v) => k.let(load(k.vector, from, v * k.vectorBytes)));
+    const write = (values: readonly V[], to: Pointer) => {
+      values.forEach((value, v) => k.store(value, to, v * k.vectorBytes));
     };
     const target = ({ first, stride }: Rows, token: Index) =>
       k.let(further(at(first, token, stride), bytes));
     const pairAt = (token: Index, later: Index) =>
-      at(scratch.pairs, add(mul(token, i32(TOKENS)), later), PAIR);
+      at(scratch.pairs, add(mul(token, i32(TOKENS)), later), pairBytes);
     const gramAt = (token: Index, later: Index) =>
       at(at(scratch.grams, token, LANE_ROW), later, F32);
 
     k.for(0, tokens, 1, (token) => {
       write(read(column(scratch.asked, token)), k.let(pairAt(i32(0), token)));
-      write(read(column(block.r, token)), k.let(at(scratch.back, token, PAIR)));
+      write(read(column(block.r, token)), k.let(at(scratch.back, token, pairBytes)));
     });
 
     // Forward: Q of every later token, and Σ over values of S⊙dS.
@@ -264,17 +279,17 @@ function writeGradients(
       const [w, key, late, given] = [block.w, block.k, block.late, scratch.given].map((rows) =>
         read(column(rows, token))
       );
-      write(dots.map((dot, v) => mul(dot, late[v])), k.let(at(scratch.kept, token, PAIR)));
+      write(dots.map((dot, v) => mul(dot, late[v])), k.let(at(scratch.kept, token, pairBytes)));
       each.forEach((v) => k.set(dots[v], fma(key[v], given[v], mul(dots[v], w[v]))));
       const pair = variable(k, pairAt(token, token));
       const gram = variable(k, gramAt(token, token));
       k.for(token, tokens, 1, () => {
-        const product = k.let(splat(load("f32", gram)));
+        const product = k.let(splat(load("f32", gram), k.vector));
         each.forEach((v) => {
-          const decayed = mul(load("f32x4", pair, v * VECTOR), w[v]);
-          k.store(fma(product, key[v], decayed), pair, TOKENS * PAIR + v * VECTOR);
+          const decayed = mul(load(k.vector, pair, v * k.vectorBytes), w[v]);
+          k.store(fma(product, key[v], decayed), pair, TOKENS * pairBytes + v * k.vectorBytes);
         });
-        advance(k, [[pair, PAIR], [gram, F32]]);
+        advance(k, [[pair, pairBytes], [gram, F32]]);
       });
       write(read(k.let(pairAt(add(token, i32(1)), token))), target(out.r, token));
     });
@@ -286,20 +301,20 @@ function writeGradients(
         read(column(rows, token))
       );
       const dk = each.map((v) => variable(k, mul(given[v], late[v])));
-      const kept = read(k.let(at(scratch.kept, token, PAIR)));
+      const kept = read(k.let(at(scratch.kept, token, pairBytes)));
       const dw = kept.map((value) => variable(k, value));
       const pair = variable(k, pairAt(token, token));
-      const back = variable(k, at(scratch.back, token, PAIR));
+      const back = variable(k, at(scratch.back, token, pairBytes));
       const gram = variable(k, gramAt(token, token));
       k.for(token, tokens, 1, () => {
-        const product = k.let(splat(load("f32", gram)));
+        const product = k.let(splat(load("f32", gram), k.vector));
         each.forEach((v) => {
-          const r = k.let(load("f32x4", back, v * VECTOR));
+          const r = k.let(load(k.vector, back, v * k.vectorBytes));
           k.set(dk[v], fma(product, r, dk[v]));
-          k.set(dw[v], fma(load("f32x4", pair, v * VECTOR), r, dw[v]));
-          k.store(mul(r, w[v]), back, v * VECTOR);
+          k.set(dw[v], fma(load(k.vector, pair, v * k.vectorBytes), r, dw[v]));
+          k.store(mul(r, w[v]), back, v * k.vectorBytes);
         });
-        advance(k, [[pair, PAIR], [back, PAIR], [gram, F32]]);
+        advance(k, [[pair, pairBytes], [back, pairBytes], [gram, F32]]);
       });
       write(dk, target(out.k, token));
       write(dw, target(out.w, token));

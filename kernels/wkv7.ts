@@ -19,6 +19,7 @@ import {
   kernel,
   type KernelCode,
   lane,
+  type Lanes,
   load,
   min,
   mul,
@@ -37,11 +38,11 @@ import {
   type HeadOperand,
   headOperand,
   type Index,
+  lanesFor,
   type Pointer,
   sums,
-  type V4,
+  type V,
   variable,
-  VECTOR,
   zeros,
 } from "./vectors.ts";
 import { checkWidth, chunkTokens, headOperands, partsOf } from "./wkv.ts";
@@ -68,11 +69,10 @@ const FEWEST_ROWS = 16;
  * A chunk's tokens in scratch memory: for every token, and every vector of the width, five vectors
  * w, −a⊙κ, k, κ, r one after another.
  */
-const FIELDS = { w: 0, b: VECTOR, k: 2 * VECTOR, kappa: 3 * VECTOR, r: 4 * VECTOR };
+const FIELDS = { w: 0, b: 1, k: 2, kappa: 3, r: 4 };
 
-/** Bytes of a vector's fields and of a token's record. */
-const PLACE = 5 * VECTOR;
-const recordBytes = (width: number) => width / 4 * PLACE;
+/** Bytes of a token's record. */
+const recordBytes = (width: number) => 5 * width * F32;
 
 /** Writes the records of tokens 0 … count−1, given pointers to the first one's rows. */
 function writeRecords(
@@ -87,17 +87,19 @@ function writeRecords(
   const tokens = names.map((name) => variable(k, rows[name]));
   const record = variable(k, records);
   k.for(0, count, 1, () => {
-    const moves = tokens.map((token) => [token, VECTOR] as const);
-    eachPlace(k, width / 4, 4, [...moves, [record, PLACE]], (pointers, offsets) => {
+    const moves = tokens.map((token) => [token, k.vectorBytes] as const);
+    const places = [...moves, [record, 5 * k.vectorBytes]] as const;
+    eachPlace(k, width / k.lanes, 4, places, (pointers, offsets) => {
       const [w, key, kappa, r, a] = names.map((_, i) =>
-        k.let(load("f32x4", pointers[i], offsets[i]))
+        k.let(load(k.vector, pointers[i], offsets[i]))
       );
-      const [to, place] = [pointers[5], offsets[5]];
-      k.store(w, to, place + FIELDS.w);
-      k.store(neg(mul(a, kappa)), to, place + FIELDS.b);
-      k.store(key, to, place + FIELDS.k);
-      k.store(kappa, to, place + FIELDS.kappa);
-      k.store(r, to, place + FIELDS.r);
+      const put = (value: V, field: keyof typeof FIELDS) =>
+        k.store(value, pointers[5], offsets[5] + FIELDS[field] * k.vectorBytes);
+      put(w, "w");
+      put(neg(mul(a, kappa)), "b");
+      put(key, "k");
+      put(kappa, "kappa");
+      put(r, "r");
     });
     advance(k, [
       ...names.map((name, i) => [tokens[i], operands[name].timeStride] as const),
@@ -117,11 +119,12 @@ function startRows(
 ): void {
   const row = width * F32;
   const dots = zeros(k, GROUP);
-  const moves = [[from, VECTOR], [to, VECTOR], [record, PLACE]] as const;
-  eachPlace(k, width / 4, 4, moves, ([x, y, token], [i, j, place]) => {
-    const kappa = k.let(load("f32x4", token, place + FIELDS.kappa));
+  const bytes = k.vectorBytes;
+  const moves = [[from, bytes], [to, bytes], [record, 5 * bytes]] as const;
+  eachPlace(k, width / k.lanes, 4, moves, ([x, y, token], [i, j, place]) => {
+    const kappa = k.let(load(k.vector, token, place + FIELDS.kappa * bytes));
     dots.forEach((dot, n) => {
-      const state = k.let(load("f32x4", x, i + n * row));
+      const state = k.let(load(k.vector, x, i + n * row));
       k.store(state, y, j + n * row);
       k.set(dot, fma(state, kappa, dot));
     });
@@ -130,10 +133,10 @@ function startRows(
 }
 
 /** The scalars of two rows as vectors. */
-function pairOf(k: Block, from: Pointer, bytes: number): [V4, V4] {
+function pairOf(k: Block, from: Pointer, bytes: number): [V, V] {
   return [
-    k.let(splat(load("f32", from, bytes))),
-    k.let(splat(load("f32", from, bytes + F32))),
+    k.let(splat(load("f32", from, bytes), k.vector)),
+    k.let(splat(load("f32", from, bytes + F32), k.vector)),
   ];
 }
 
@@ -146,24 +149,26 @@ function stepPair(
   width: number,
   state: Pointer,
   record: Pointer,
-  u: readonly [V4, V4],
-  v: readonly [V4, V4],
-): { u: [V4, V4]; y: [V4, V4] } {
+  u: readonly [V, V],
+  v: readonly [V, V],
+): { u: [V, V]; y: [V, V] } {
   const row = width * F32;
   const [u0, u1, y0, y1] = zeros(k, 4);
-  eachPlace(k, width / 4, 8, [[state, VECTOR], [record, PLACE]], ([s, token], [i, place]) => {
-    const field = (bytes: number) => k.let(load("f32x4", token, place + bytes));
-    const [w, b, key] = [field(FIELDS.w), field(FIELDS.b), field(FIELDS.k)];
+  const moves = [[state, k.vectorBytes], [record, 5 * k.vectorBytes]] as const;
+  eachPlace(k, width / k.lanes, 8, moves, ([s, token], [i, place]) => {
+    const field = (name: keyof typeof FIELDS, later = 0) =>
+      k.let(load(k.vector, token, later + place + FIELDS[name] * k.vectorBytes));
+    const [w, b, key] = [field("w"), field("b"), field("k")];
     const next = [0, 1].map((n) => {
-      const decayed = mul(load("f32x4", s, i + n * row), w);
+      const decayed = mul(load(k.vector, s, i + n * row), w);
       const value = k.let(fma(v[n], key, fma(u[n], b, decayed)));
       k.store(value, s, i + n * row);
       return value;
     });
-    const r = field(FIELDS.r);
+    const r = field("r");
     k.set(y0, fma(next[0], r, y0));
     k.set(y1, fma(next[1], r, y1));
-    const kappa = field(recordBytes(width) + FIELDS.kappa);
+    const kappa = field("kappa", recordBytes(width));
     k.set(u0, fma(next[0], kappa, u0));
     k.set(u1, fma(next[1], kappa, u1));
   });
@@ -184,7 +189,7 @@ export function wkv7(shape: Wkv7Shape & { keepStates: boolean; y?: OperandLayout
   const chunks = Math.ceil(time / WKV_CHUNK);
   return {
     key: `wkv7 ${JSON.stringify([batch, time, heads, width, inputs, keepStates, yLayout])}`,
-    code: () => wkv7Code({ ...shape, y: yLayout, parts }),
+    code: (most) => wkv7Code({ ...shape, y: yLayout, parts }, lanesFor(most, width)),
     items: batch * heads * parts,
     scratchBytes: (WKV_CHUNK + 1) * recordBytes(width) + width * F32,
     flops: 9 * elements * time,
@@ -194,6 +199,7 @@ export function wkv7(shape: Wkv7Shape & { keepStates: boolean; y?: OperandLayout
 
 function wkv7Code(
   shape: Wkv7Shape & { keepStates: boolean; y: OperandLayout; parts: number },
+  lanes: Lanes,
 ): KernelCode {
   const { time, heads, width, inputs, keepStates, parts } = shape;
   const chunks = Math.ceil(time / WKV_CHUNK);
@@ -272,5 +278,5 @@ function wkv7Code(
         }
       });
     });
-  });
+  }, lanes);
 }

@@ -29,18 +29,19 @@ import {
   at,
   eachPlace,
   F32,
+  FOUR,
   type Index,
   type Pointer,
+  quadsOf,
   type Rows,
   sums,
   transpose,
-  type V4,
+  type V,
   variable,
-  VECTOR,
   zeros,
 } from "./vectors.ts";
 
-/** Tokens of a block: the lanes of two vectors. */
+/** Tokens of a block. */
 export const TOKENS = 8;
 /** Bytes of a row of lanes. */
 export const LANE_ROW = TOKENS * F32;
@@ -64,7 +65,7 @@ export function blockPlaces(width: number) {
     /** κ early as [width][8], b and k late as [width][16]. */
     ...{ kappaLanes: take(width * LANE_ROW), bkLanes: take(2 * width * LANE_ROW) },
     /** For tokens τ and t ≤ τ: k·r, b·r, k·κ and b·κ, with the decay between. */
-    scores: take(TOKENS * TOKENS * VECTOR),
+    scores: take(TOKENS * TOKENS * FOUR),
     /** For τ and t: r and κ of τ decayed back to t. */
     ...{ rBack: take(TOKENS * TOKENS * row), kappaBack: take(TOKENS * TOKENS * row) },
     get bytes() {
@@ -101,8 +102,9 @@ export function readBlock(
     const from = (name: keyof BlockInputs) => at(inputs[name].first, token, inputs[name].stride);
     for (const name of copied) k.copy(from(name), at(block[name], token, row), row);
     const moves = [k.let(from("kappa")), k.let(from("a")), k.let(at(block.b, token, row))];
-    eachPlace(k, width / 4, 8, moves.map((p) => [p, VECTOR]), ([kappa, a, b], [i, j, l]) => {
-      k.store(neg(mul(load("f32x4", kappa, i), load("f32x4", a, j))), b, l);
+    const places = moves.map((p) => [p, k.vectorBytes] as const);
+    eachPlace(k, width / k.lanes, 8, places, ([kappa, a, b], [i, j, l]) => {
+      k.store(neg(mul(load(k.vector, kappa, i), load(k.vector, a, j))), b, l);
     });
   });
   k.if(lessThan(count, i32(TOKENS)), () => {
@@ -117,20 +119,24 @@ export function readBlock(
 /** Decays k, b, r and κ to the ends of the block. */
 export function decayBlock(k: Block, width: number, block: BlockPointers): void {
   const row = width * F32;
-  k.for(0, row, VECTOR, (bytes) => {
+  k.for(0, row, k.vectorBytes, (bytes) => {
     const of = (name: BlockName, token: number) =>
-      k.let(load("f32x4", further(block[name], bytes), token * row));
-    const put = (value: V4, name: BlockName, token: number) => {
+      k.let(load(k.vector, further(block[name], bytes), token * row));
+    const put = (value: V, name: BlockName, token: number) => {
       k.store(value, further(block[name], bytes), token * row);
     };
-    const lanes = (values: readonly V4[], to: Pointer, stride: number, half: number) => {
-      // Four columns of four tokens become four rows of lanes.
+    const lanes = (values: readonly V[], to: Pointer, stride: number, half: number) => {
+      // Of each four columns, four tokens become four rows of lanes.
       const out = k.let(at(to, bytes, stride / F32));
-      transpose(k, values).forEach((value, i) => k.store(value, out, i * stride + half * VECTOR));
+      transpose(k, values).forEach((value, i) => {
+        quadsOf(k, value).forEach((four, quad) => {
+          k.store(four, out, (4 * quad + i) * stride + half * FOUR);
+        });
+      });
     };
-    let decay: V4 | undefined;
+    let decay: V | undefined;
     for (const half of [0, 1]) {
-      const early: V4[] = [];
+      const early: V[] = [];
       for (let token = 4 * half; token < 4 * half + 4; token++) {
         const kappa = of("kappa", token);
         early.push(decay === undefined ? kappa : k.let(mul(kappa, decay)));
@@ -142,9 +148,9 @@ export function decayBlock(k: Block, width: number, block: BlockPointers): void 
       lanes(early, block.kappaLanes, LANE_ROW, half);
     }
     put(decay!, "decay", 0);
-    let late: V4 = k.let(constant("f32x4", 1));
+    let late: V = k.let(constant(k.vector, 1));
     for (const half of [1, 0]) {
-      const [ks, bs]: V4[][] = [[], []];
+      const [ks, bs]: V[][] = [[], []];
       for (let token = 4 * half + 3; token >= 4 * half; token--) {
         put(late, "late", token);
         ks[token % 4] = k.let(mul(of("k", token), late));
@@ -168,32 +174,32 @@ export function scoreBlock(k: Block, width: number, block: BlockPointers): void 
     const to = {
       r: variable(k, at(block.rBack, pair, row)),
       kappa: variable(k, at(block.kappaBack, pair, row)),
-      score: variable(k, at(block.scores, pair, VECTOR)),
+      score: variable(k, at(block.scores, pair, FOUR)),
     };
     const key = variable(k, at(block.k, later, row));
     const b = variable(k, at(block.b, later, row));
     const w = variable(k, at(block.w, later, row));
-    const step = (back: (read: (index: number) => V4) => V4[], moves: readonly Pointer[]) => {
+    const step = (back: (read: (index: number) => V) => V[], moves: readonly Pointer[]) => {
       const dots = zeros(k, 4);
-      const all = [...moves, key, b, to.r, to.kappa].map((p) => [p, VECTOR] as const);
+      const all = [...moves, key, b, to.r, to.kappa].map((p) => [p, k.vectorBytes] as const);
       const n = moves.length;
-      eachPlace(k, width / 4, 4, all, (p, i) => {
-        const [rBack, kappaBack] = back((x) => k.let(load("f32x4", p[x], i[x]))).map((value) =>
+      eachPlace(k, width / k.lanes, 4, all, (p, i) => {
+        const [rBack, kappaBack] = back((x) => k.let(load(k.vector, p[x], i[x]))).map((value) =>
           k.let(value)
         );
         k.store(rBack, p[n + 2], i[n + 2]);
         k.store(kappaBack, p[n + 3], i[n + 3]);
-        const [keys, bs] = [0, 1].map((x) => k.let(load("f32x4", p[n + x], i[n + x])));
+        const [keys, bs] = [0, 1].map((x) => k.let(load(k.vector, p[n + x], i[n + x])));
         k.set(dots[0], fma(keys, rBack, dots[0]));
         k.set(dots[1], fma(bs, rBack, dots[1]));
         k.set(dots[2], fma(keys, kappaBack, dots[2]));
         k.set(dots[3], fma(bs, kappaBack, dots[3]));
       });
       k.store(sums(k, dots[0], dots[1], dots[2], dots[3]), to.score);
-      advance(k, [[to.r, -row], [to.kappa, -row], [to.score, -VECTOR], [key, -row], [b, -row]]);
+      advance(k, [[to.r, -row], [to.kappa, -row], [to.score, -FOUR], [key, -row], [b, -row]]);
     };
     // κ takes part from the token before on, r from its own.
-    step((read) => [read(0), constant("f32x4", 0)], [r]);
+    step((read) => [read(0), constant(k.vector, 0)], [r]);
     k.if(lessThan(i32(0), later), () => {
       step((read) => [mul(read(0), read(1)), read(2)], [r, w, kappa]);
       k.for(1, later, 1, () => {

@@ -23,6 +23,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   lessThan,
   load,
   min,
@@ -39,14 +40,16 @@ import {
   advance,
   at,
   F32,
+  FOUR,
   type HeadOperand,
   headOperand,
   type Index,
+  lanesFor,
   type Pointer,
   type Rows,
-  type V4,
+  type V,
   variable,
-  VECTOR,
+  WIDEST,
 } from "./vectors.ts";
 import { checkWidth, chunkTokens, headOperands } from "./wkv.ts";
 import { moveState, rowsTimesState } from "./wkv_products.ts";
@@ -70,8 +73,8 @@ type Name = typeof GRADIENTS[number];
 /** Blocks of a chunk. */
 const BLOCKS = WKV_CHUNK / TOKENS;
 
-/** Bytes of what a pair of tokens keeps for a pair of vectors: Q and R. */
-const PAIR = 4 * VECTOR;
+/** Vectors that a pair of tokens keeps for a pair of vectors: Q and R. */
+const PAIR = 4;
 
 /**
  * Operands r, w, k, v, kappa, a, chunk states, dy, dstate → dr, dw, dk, dv, dkappa, da, dstate. The
@@ -85,7 +88,7 @@ export function wkv7Gradient(shape: Wkv7Shape & { dy?: OperandLayout }): Kernel 
   const tokens = batch * time * heads * width;
   return {
     key: `wkv7_gradient ${JSON.stringify([batch, time, heads, width, inputs, dy])}`,
-    code: () => wkv7GradientCode({ ...shape, dy }),
+    code: (most) => wkv7GradientCode({ ...shape, dy }, lanesFor(most, width)),
     items: batch * heads,
     scratchBytes: scratchPlaces(width).bytes,
     // Of the recurrence itself and its reverse, token by token.
@@ -103,14 +106,14 @@ function scratchPlaces(width: number) {
     blocks: take(BLOCKS * blockPlaces(width).bytes),
     /** The state between the blocks of a chunk. */
     state: take((BLOCKS - 1) * width * row),
-    lanes: take(width * TOKENS * F32),
+    lanes: take(2 * width * TOKENS * F32),
     dv: take(TOKENS * row),
-    grams: take(TOKENS * TOKENS * VECTOR),
+    grams: take(TOKENS * TOKENS * FOUR),
     /** dy·S and du·S before the block, then v·dS and u·dS after it, and Σ S⊙dS. */
     asked: take(2 * TOKENS * row),
     given: take(2 * TOKENS * row),
     columns: take(row),
-    pairs: take(TOKENS * TOKENS * PAIR),
+    pairs: take(TOKENS * TOKENS * PAIR * WIDEST),
     get bytes() {
       return end;
     },
@@ -119,7 +122,10 @@ function scratchPlaces(width: number) {
 
 type Scratch = Readonly<Record<Exclude<keyof ReturnType<typeof scratchPlaces>, "bytes">, Pointer>>;
 
-function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode {
+function wkv7GradientCode(
+  shape: Wkv7Shape & { dy: OperandLayout },
+  lanes: Lanes,
+): KernelCode {
   const { batch, time, heads, width, inputs } = shape;
   const chunks = Math.ceil(time / WKV_CHUNK);
   const matrix = width * width * F32;
@@ -208,7 +214,7 @@ function wkv7GradientCode(shape: Wkv7Shape & { dy: OperandLayout }): KernelCode 
         });
       });
     });
-  });
+  }, lanes);
 }
 
 /** Gathers and writes all gradients of a block but dv, a pair of vectors at a time. */
@@ -222,39 +228,40 @@ function writeGradients(
   out: Readonly<Record<Name, Rows>>,
 ): void {
   const row = width * F32;
+  const pairBytes = PAIR * k.vectorBytes;
   eachColumns(k, width, (bytes, vectors) => {
     const each = Array.from({ length: vectors }, (_, v) => v);
     const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
     const target = ({ first, stride }: Rows, token: Index) =>
       k.let(further(at(first, token, stride), bytes));
     const read = (from: Pointer, by = 0) =>
-      each.map((v) => k.let(load("f32x4", from, by + v * VECTOR)));
-    const write = (values: readonly V4[], to: Pointer, by = 0) => {
-      values.forEach((value, v) => k.store(value, to, by + v * VECTOR));
+      each.map((v) => k.let(load(k.vector, from, by + v * k.vectorBytes)));
+    const write = (values: readonly V[], to: Pointer, by = 0) => {
+      values.forEach((value, v) => k.store(value, to, by + v * k.vectorBytes));
     };
-    const held = (values: readonly V4[]) => values.map((value) => variable(k, value));
+    const held = (values: readonly V[]) => values.map((value) => variable(k, value));
     const gram = (from: Pointer) =>
-      [0, 1, 2, 3].map((i) => k.let(splat(load("f32", from, i * F32))));
+      [0, 1, 2, 3].map((i) => k.let(splat(load("f32", from, i * F32), k.vector)));
 
     // Q and R of every token before every token that it asks of.
     k.for(0, tokens, 1, (later) => {
       const q = held(read(column(scratch.asked, later)));
       const r = held(read(column(scratch.asked, add(later, i32(TOKENS)))));
-      const pair = variable(k, at(scratch.pairs, mul(later, i32(TOKENS)), PAIR));
-      const scalars = variable(k, at(scratch.grams, mul(later, i32(TOKENS)), VECTOR));
+      const pair = variable(k, at(scratch.pairs, mul(later, i32(TOKENS)), pairBytes));
+      const scalars = variable(k, at(scratch.grams, mul(later, i32(TOKENS)), FOUR));
       const [w, key, b] = [block.w, block.k, block.b].map((rows) =>
         variable(k, further(rows, bytes))
       );
       k.for(0, add(later, i32(1)), 1, () => {
         write(q, pair);
-        write(r, pair, 2 * VECTOR);
+        write(r, pair, 2 * k.vectorBytes);
         const [yv, yu, dv, du] = gram(scalars);
         const [ws, ks, bs] = [w, key, b].map((from) => read(from));
         for (const v of each) {
           k.set(q[v], fma(yu, bs[v], fma(yv, ks[v], mul(q[v], ws[v]))));
           k.set(r[v], fma(du, bs[v], fma(dv, ks[v], mul(r[v], ws[v]))));
         }
-        advance(k, [[pair, PAIR], [scalars, VECTOR], [w, row], [key, row], [b, row]]);
+        advance(k, [[pair, pairBytes], [scalars, FOUR], [w, row], [key, row], [b, row]]);
       });
       write(q, target(out.r, later));
     });
@@ -269,23 +276,23 @@ function writeGradients(
       const db = held(each.map((v) => mul(givenU[v], late[v])));
       const dw = held(each.map((v) => mul(columns[v], late[v])));
       const own = mul(token, i32(TOKENS + 1));
-      const pair = variable(k, at(scratch.pairs, own, PAIR));
-      const scalars = variable(k, at(scratch.grams, own, VECTOR));
+      const pair = variable(k, at(scratch.pairs, own, pairBytes));
+      const scalars = variable(k, at(scratch.grams, own, FOUR));
       const [r, kappa] = [block.rBack, block.kappaBack].map((rows) =>
         variable(k, column(rows, own))
       );
-      const kappaAsked = read(pair, 2 * VECTOR);
+      const kappaAsked = read(pair, 2 * k.vectorBytes);
       k.for(token, tokens, 1, () => {
         const [yv, yu, dv, du] = gram(scalars);
         for (const v of each) {
-          const [rs, ks] = [r, kappa].map((from) => k.let(load("f32x4", from, v * VECTOR)));
+          const [rs, ks] = [r, kappa].map((from) => k.let(load(k.vector, from, v * k.vectorBytes)));
           k.set(dk[v], fma(dv, ks, fma(yv, rs, dk[v])));
           k.set(db[v], fma(du, ks, fma(yu, rs, db[v])));
-          const [q, asked] = [0, 2].map((at) => load("f32x4", pair, (at + v) * VECTOR));
+          const [q, asked] = [0, 2].map((at) => load(k.vector, pair, (at + v) * k.vectorBytes));
           k.set(dw[v], fma(asked, ks, fma(q, rs, dw[v])));
         }
         advance(k, [
-          ...[[pair, TOKENS * PAIR], [scalars, TOKENS * VECTOR]] as const,
+          ...[[pair, TOKENS * pairBytes], [scalars, TOKENS * FOUR]] as const,
           ...[[r, TOKENS * row], [kappa, TOKENS * row]] as const,
         ]);
       });

@@ -7,18 +7,21 @@ import {
   eachRowTile,
   further,
   loadTile,
+  NARROW_ROWS,
+  ROWS,
   storeTile,
   tileOf,
 } from "./products.ts";
 import {
   at,
   F32,
+  FOUR,
   type Index,
+  lanesFor,
   type Pointer,
   type Rows,
   transpose,
-  type V4,
-  VECTOR,
+  type V,
 } from "./vectors.ts";
 
 /** Tokens of the products with rows. */
@@ -28,7 +31,8 @@ const ROW_TILES: readonly (readonly [first: number, rows: number])[] = [[0, 6], 
 
 /**
  * rows[token] = S·laneᵗᵒᵏᵉⁿ, the products of a state's rows with `tokens` vectors (a multiple of 8)
- * that lie as lanes, [width][tokens]. Scratch memory has room for [width][tokens].
+ * that lie as lanes, [width][tokens]. Token t's rows begin at the pointer of its four. Scratch memory
+ * has room for [width][tokens].
  */
 export function stateTimesLanes(
   k: Block,
@@ -36,29 +40,33 @@ export function stateTimesLanes(
   tokens: number,
   state: Pointer,
   lanes: Rows,
-  rows: Pointer,
+  rows: (four: number) => Pointer,
   scratch: Pointer,
 ): void {
   const row = width * F32;
   const laneRow = tokens * F32;
-  k.for(0, laneRow, 2 * VECTOR, (eight) => {
-    const b = k.let(further(lanes.first, eight));
-    const to = k.let(further(scratch, eight));
+  // As vectors of all tokens, if there are such, else by pairs of vectors.
+  const narrow = lanesFor(k.lanes, tokens);
+  const vectors = Math.min(2, tokens / narrow);
+  const n = k.withLanes(narrow);
+  k.for(0, laneRow, vectors * n.vectorBytes, (part) => {
+    const b = k.let(further(lanes.first, part));
+    const to = k.let(further(scratch, part));
     eachRowTile(k, width, (first, count) => {
-      const tile = tileOf(k, count);
-      accumulate(k, tile, {
+      const tile = tileOf(n, count, vectors);
+      accumulate(n, tile, {
         ...{ a: k.let(at(state, first, row)), aRow: row, aStep: F32 },
         ...{ b, bStep: lanes.stride, count: width },
       });
-      storeTile(k, tile, k.let(at(to, first, laneRow)), laneRow);
-    });
+      storeTile(n, tile, k.let(at(to, first, laneRow)), laneRow);
+    }, vectors === 1 ? NARROW_ROWS : ROWS);
   });
-  k.for(0, row, VECTOR, (bytes) => {
+  k.for(0, row, FOUR, (bytes) => {
     const from = k.let(at(scratch, bytes, laneRow / F32));
     for (let four = 0; four < tokens; four += 4) {
       const square = [0, 1, 2, 3].map((i) => k.let(load("f32x4", from, i * laneRow + four * F32)));
       transpose(k, square).forEach((value, i) => {
-        k.store(value, further(rows, bytes), (four + i) * row);
+        k.store(value, further(rows(four), bytes), i * row);
       });
     }
   });
@@ -86,14 +94,14 @@ export function moveState(k: Block, width: number, move: Move): void {
   eachRowTile(k, width, (first, count) => {
     const [rows, out] = [k.let(at(from, first, row)), k.let(at(to, first, row))];
     const a = k.let(at(left, first, F32));
-    const factorsOf = (length: number, value: (index: number) => V4) =>
+    const factorsOf = (length: number, value: (index: number) => V) =>
       Array.from({ length }, (_, i) => k.let(value(i)));
     const ofRows = decayOf === "columns" ? [] : factorsOf(count, (r) => {
-      return splat(load("f32", k.let(at(decay, first, F32)), r * F32));
+      return splat(load("f32", k.let(at(decay, first, F32)), r * F32), k.vector);
     });
     eachColumns(k, columns, (bytes, vectors) => {
       const ofColumns = decayOf === "rows" ? [] : factorsOf(vectors, (v) => {
-        return load("f32x4", further(decay, bytes), v * VECTOR);
+        return load(k.vector, further(decay, bytes), v * k.vectorBytes);
       });
       const tile = loadTile(
         k,
@@ -113,7 +121,7 @@ export function moveState(k: Block, width: number, move: Move): void {
 }
 
 /** Adds to a tile of some of 16 rows at a column, given in bytes. */
-export type AddToRows = (tile: readonly V4[][], firstRow: number, bytes: Index) => void;
+export type AddToRows = (tile: readonly V[][], firstRow: number, bytes: Index) => void;
 
 /** to[x] = left[x]·state for 16 rows, and what `more` adds to them; of the first columns. */
 export function rowsTimesState(

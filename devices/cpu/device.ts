@@ -6,6 +6,13 @@ import type { Tensor } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import { buildProgram, type Program } from "../../kernels/program.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import {
+  hasX64,
+  renderX64,
+  X64_LANES,
+  X64_NAMES,
+  type X64Level,
+} from "../../kernels/render/x64.ts";
 import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
@@ -13,6 +20,7 @@ import { chooseCore, coreOf } from "./blas_core.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
 import { linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
+import { chooseNative, loadCode, type NativeCode } from "./native.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
@@ -29,6 +37,8 @@ export interface CpuOptions {
    * bits, and reach 16 GiB.
    */
   readonly memory?: number;
+  /** `auto` makes machine code of kernels where that works, `none` WebAssembly; or for a level. */
+  readonly native?: "auto" | "none" | X64Level;
   /** Told of everything that is compiled, for DEBUG. */
   readonly onCompile?: (compiled: Compiled) => void;
 }
@@ -67,13 +77,14 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const wanted = options.blas ?? "auto";
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
   if (blas !== undefined) chooseCore(blas);
+  const native = chooseNative(options.native ?? "auto");
   const features = wasmFeatures();
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
   const { memory } = shared;
   const heap = createHeap(shared);
   const words = new Int32Array(new SharedArrayBuffer(4 * WORDS.count));
-  const base = { ...shared, words, threads, blas };
+  const base = { ...shared, words, threads, blas, native: native !== undefined };
   const player = createPlayer({ ...base, thread: 0 });
   const workers = await Promise.all(
     Array.from({ length: threads - 1 }, (_, i) => startWorker({ ...base, thread: i + 1 })),
@@ -103,19 +114,38 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   };
 
   const kernels = new Map<string, number>();
+  const codes: NativeCode[] = [];
   const loadKernels = (list: readonly Kernel[]) => {
-    const texts: KernelText[] = [];
-    for (const kernel of list) {
-      if (kernels.has(kernel.key)) continue;
-      const code = renderWasm(kernel.code(), features, addresses);
-      const address = heap.allocate(code.length);
-      new Uint8Array(memory.buffer, address, code.length).set(code);
-      kernels.set(kernel.key, kernels.size);
-      texts.push({ id: kernels.get(kernel.key)!, address, bytes: code.length });
+    const added = list.filter(({ key }) => {
+      if (kernels.has(key)) return false;
+      kernels.set(key, kernels.size);
+      return true;
+    });
+    if (added.length === 0) return;
+    const modules: number[] = [];
+    const machineCode: { readonly id: number; readonly code: Uint8Array }[] = [];
+    const texts = added.flatMap(({ key, code }): KernelText[] => {
+      const id = kernels.get(key)!;
+      const own = native && code(X64_LANES[native]);
+      if (own !== undefined && hasX64(own)) {
+        machineCode.push({ id, code: renderX64(own, native!).code });
+        return [];
+      }
+      const module = renderWasm(code(4), features, addresses);
+      const address = heap.allocate(module.length);
+      new Uint8Array(memory.buffer, address, module.length).set(module);
+      modules.push(address);
+      return [{ id, address, bytes: module.length }];
+    });
+    if (machineCode.length > 0) {
+      const loaded = loadCode(machineCode.map(({ code }) => code));
+      codes.push(loaded);
+      machineCode.forEach(({ id }, i) =>
+        texts.push({ id, address: loaded.addresses[i], bytes: 0 })
+      );
     }
-    if (texts.length === 0) return;
     command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
-    texts.forEach(({ address }) => heap.free(address));
+    modules.forEach((address) => heap.free(address));
   };
 
   // Programs run one at a time, so they share one arena and every thread one scratch.
@@ -217,11 +247,14 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const counted = threads === 1 ? "1 thread" : `${threads} threads`;
   const core = blas === undefined ? undefined : coreOf(blas);
   const library = blas === undefined
-    ? "WebAssembly SIMD"
-    : `WebAssembly SIMD, BLAS ${blas}${core === undefined ? "" : ` (${core})`}`;
+    ? ""
+    : `, BLAS ${blas}${core === undefined ? "" : ` (${core})`}`;
+  const kind = native === undefined
+    ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD`
+    : `${X64_NAMES[native]} kernels`;
   return {
     kind: "cpu",
-    description: `cpu: ${counted}, ${features.relaxedSimd ? "relaxed " : ""}${library}`,
+    description: `cpu: ${counted}, ${kind}${library}`,
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
     memoryUse: heap.use,
@@ -265,6 +298,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       }
       player.close();
       workers.forEach((worker) => worker.terminate());
+      // A thread that failed may still be in them.
+      if (!failed()) codes.forEach((code) => code.free());
       return Promise.resolve();
     },
   };

@@ -4,12 +4,14 @@ import { EXPANDED_ROWS } from "../../kernels/weight_rows.ts";
 import { type Blas, type ExpandedGemm, type GemmCall, openBlas } from "./blas.ts";
 import { barrier } from "./control.ts";
 import type { SharedMemory } from "./memory.ts";
+import { memoryBase, type NativeCalls, openCalls } from "./native.ts";
 
 /** A kernel as it is sent to the threads. */
 export interface KernelText {
   readonly id: number;
-  /** Where its WebAssembly module is in device memory. */
+  /** Where its WebAssembly module is in device memory, or its machine code in the process. */
   readonly address: number;
+  /** Of the module; 0 for machine code. */
   readonly bytes: number;
 }
 
@@ -42,6 +44,8 @@ export interface PlayerOptions extends SharedMemory {
   readonly threads: number;
   /** Path of a BLAS, if one is used. */
   readonly blas?: string;
+  /** Whether kernels can be machine code. */
+  readonly native: boolean;
 }
 
 interface Launch {
@@ -72,6 +76,10 @@ export interface Player {
 export function createPlayer(options: PlayerOptions): Player {
   const { memory, addresses, words, thread, threads } = options;
   const kernels = new Map<number, KernelFunction>();
+  const native: NativeCalls | undefined = options.native
+    ? openCalls(memoryBase(memory))
+    : undefined;
+  const natives = new Map<number, number>();
   const programs = new Map<number, { counters: Int32Array; launches: Launch[] }>();
   const blas: Blas | undefined = options.blas === undefined
     ? undefined
@@ -104,6 +112,8 @@ export function createPlayer(options: PlayerOptions): Player {
       const run = (begin: number, end: number) => blas!.gemm(kernel, operands, begin, end);
       return { run, ...rest };
     }
+    const code = natives.get(kernel);
+    if (code !== undefined) return { run: native!.bind(code, [...operands, scratch]), ...rest };
     const call = kernels.get(kernel)!;
     const args = [...pointers([...operands, scratch]), 0, 0];
     const run = (begin: number, end: number) => {
@@ -135,6 +145,10 @@ export function createPlayer(options: PlayerOptions): Player {
     },
     loadKernels: (list) => {
       for (const { id, address, bytes } of list) {
+        if (bytes === 0) {
+          natives.set(id, address);
+          continue;
+        }
         // A copy: modules cannot be compiled from shared memory.
         const code = new Uint8Array(memory.buffer, address, bytes).slice();
         const instance = new WebAssembly.Instance(new WebAssembly.Module(code), {
@@ -174,6 +188,9 @@ export function createPlayer(options: PlayerOptions): Player {
         if (seconds !== undefined) seconds[i] += (performance.now() - start) / 1000;
       }
     },
-    close: () => blas?.close(),
+    close: () => {
+      blas?.close();
+      native?.close();
+    },
   };
 }

@@ -11,8 +11,6 @@ const SIGNS: Readonly<Record<string, string>> = {
   lt: "<",
   eq: "==",
   and: "&",
-  shl: "<<",
-  shr: ">>",
 };
 
 /** What a memory access is at. */
@@ -52,6 +50,8 @@ export function exprText(e: Expr): string {
       return `splat(${exprText(e.a)})`;
     case "lane":
       return `${inner(e.a)}.${e.lane}`;
+    case "half":
+      return `${inner(e.a)}.half${e.half}`;
     case "shuffle":
       return `shuffle(${exprText(e.a)}, ${exprText(e.b)}, ${e.lanes.join(" ")})`;
     case "offset":

@@ -2,6 +2,16 @@
 
 import type { Expr, Statement } from "../language.ts";
 
+/** Whether some expression of these statements is as asked for. */
+export function someExpression(
+  list: readonly Statement[],
+  is: (e: Expr) => boolean,
+): boolean {
+  let found = false;
+  eachLoopExpression(list, true, (e) => found ||= is(e));
+  return found;
+}
+
 /** Calls `visit` with every expression inside loops. */
 export function eachLoopExpression(
   list: readonly Statement[],
@@ -55,6 +65,7 @@ function parts(e: Expr): readonly Expr[] {
     case "unary":
     case "splat":
     case "lane":
+    case "half":
       return [e.a];
     case "binary":
     case "shuffle":
@@ -70,4 +81,40 @@ function parts(e: Expr): readonly Expr[] {
     default:
       return e satisfies never;
   }
+}
+
+/** The locals that statements set, loop counters included. */
+export function setIn(list: readonly Statement[]): number[] {
+  return list.flatMap((s) => {
+    switch (s.kind) {
+      case "set":
+        return [s.local.index];
+      case "for":
+        return [s.counter.index, ...setIn(s.body)];
+      case "if":
+        return [...setIn(s.then), ...setIn(s.otherwise)];
+      case "store":
+      case "zero":
+      case "copy":
+        return [];
+      default:
+        return s satisfies never;
+    }
+  });
+}
+
+/** How often each local is set; a loop's counter counts as twice. */
+export function countSets(list: readonly Statement[], locals: number): number[] {
+  const counts = new Array<number>(locals).fill(0);
+  for (const index of setIn(list)) counts[index]++;
+  const counters = (inner: readonly Statement[]) => {
+    for (const s of inner) {
+      if (s.kind === "for") {
+        counts[s.counter.index]++;
+        counters(s.body);
+      } else if (s.kind === "if") [s.then, s.otherwise].forEach(counters);
+    }
+  };
+  counters(list);
+  return counts;
 }

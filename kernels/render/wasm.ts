@@ -16,6 +16,7 @@ import type {
   UnaryOp,
   ValueType,
 } from "../language.ts";
+import { EXP2_SHIFT, HALF_ROOT_BITS } from "./bits.ts";
 import { eachLoopExpression } from "./walk.ts";
 import {
   F32_BINARY,
@@ -47,14 +48,8 @@ export type AddressType = "i32" | "i64";
  */
 export const MAX_PAGES: Readonly<Record<AddressType, number>> = { i32: 65536, i64: 262144 };
 
-/** 1.5·2²³ + 127: adding it to a small whole number puts that number + 127 into the last bits. */
-const EXP2_SHIFT = 12583039;
-
 /** What the exponent of an f32 counts less than that of an f16, as a factor: 2^(127 − 15). */
 const F16_BIAS = 2 ** 112;
-
-/** The bits of the f32 just above √½. */
-const HALF_ROOT_BITS = 0x3f3504f3;
 
 /** Appends the code of one kernel body. */
 class Writer {
@@ -157,6 +152,8 @@ class Writer {
           ...e.lanes.flatMap((l) => [4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3]),
         );
         return;
+      case "half":
+        throw new Error(`wasm: no half of ${e.a.type}: vectors have four lanes`);
       case "offset":
         this.expression(e.base);
         this.#bytes(e.bytes);

@@ -21,7 +21,9 @@ for (const [name, words] of Object.entries(COMMANDS)) {
     ]);
     assertEquals({ code: help.code, stderr: help.stderr }, { code: 0, stderr: "" });
     assert(help.stdout.startsWith(`${name}: `));
-    for (const word of [...words, "--device", "--threads", "--blas", "--json", "--help"]) {
+    for (
+      const word of [...words, "--device", "--threads", "--blas", "--native", "--json", "--help"]
+    ) {
       assert(help.stdout.includes(`  ${word} `), `${help.stdout} lacks ${word}`);
     }
     assertEquals({ code: wrong.code, stdout: wrong.stdout }, { code: 2, stdout: "" });

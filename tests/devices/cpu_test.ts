@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import * as g from "../../graph/build.ts";
 import { assertCases, runCase, TOLERANCE } from "../support/device_case.ts";
-import { withCpu } from "../support/devices.ts";
+import { eachCpuTest, withCpu } from "../support/devices.ts";
 import { type OpCase, opCase, real, withGradients } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
 import { randomGraph } from "../support/random_graph.ts";
@@ -9,15 +9,18 @@ import { randomGraph } from "../support/random_graph.ts";
 /** Head widths have kernels where vectors divide them; the reference has all. */
 const hasKernel = ({ name }: OpCase) => !/^attention \[.*, 10\]/.test(name);
 
-Deno.test("cpu: every operation is what the reference says", async () => {
-  await withCpu({ threads: 2 }, (device) => assertCases(device, opCases.filter(hasKernel)));
+eachCpuTest("every operation is what the reference says", async (native) => {
+  await withCpu({ threads: 2, native }, (device) => assertCases(device, opCases.filter(hasKernel)));
 });
 
-Deno.test("cpu: gradients of every operation are what the reference says", async () => {
-  await withCpu({ threads: 2 }, (device) => assertCases(device, gradientCases.filter(hasKernel)));
+eachCpuTest("gradients of every operation are what the reference says", async (native) => {
+  await withCpu(
+    { threads: 2, native },
+    (device) => assertCases(device, gradientCases.filter(hasKernel)),
+  );
 });
 
-Deno.test("cpu: random graphs, fused and scheduled, are what the reference says", async () => {
+eachCpuTest("random graphs, fused and scheduled, are what the reference says", async (native) => {
   const seeds = Array.from({ length: 100 }, (_, seed) => seed);
   const graphs = seeds.map((seed) => randomGraph(seed, { steps: 12 + seed % 30 }));
   const smooth = seeds.map((seed) =>
@@ -25,12 +28,15 @@ Deno.test("cpu: random graphs, fused and scheduled, are what the reference says"
   );
   // Forty steps, one after another, add up what each of them rounds.
   const tolerance = 5 * TOLERANCE;
-  await withCpu({ threads: 2 }, (device) => assertCases(device, [...graphs, ...smooth], tolerance));
+  await withCpu(
+    { threads: 2, native },
+    (device) => assertCases(device, [...graphs, ...smooth], tolerance),
+  );
 });
 
 for (const [bytes, memory] of [[2 ** 31, undefined], [5 * 2 ** 30, 2 ** 33]] as const) {
-  Deno.test(`cpu: memory beyond ${bytes / 2 ** 30} GiB is as good as any`, async () => {
-    await withCpu({ threads: 2, memory }, async (device) => {
+  eachCpuTest(`memory beyond ${bytes / 2 ** 30} GiB is as good as any`, async (native) => {
+    await withCpu({ threads: 2, memory, native }, async (device) => {
       // Never touched, so the system gives no pages for it.
       device.allocate(bytes);
       await assertCases(device, [...opCases, ...gradientCases].filter(hasKernel));
@@ -43,13 +49,13 @@ for (const [bytes, memory] of [[2 ** 31, undefined], [5 * 2 ** 30, 2 ** 33]] as 
   });
 }
 
-Deno.test("cpu: the same bits with 1, 2 and 3 threads, and with 64-bit addresses", async () => {
+eachCpuTest("the same bits with 1, 2 and 3 threads, and with 64-bit addresses", async (native) => {
   const some = [...opCases, ...gradientCases].filter(hasKernel).filter((_, i) => i % 4 === 0);
   const graphs = Array.from({ length: 20 }, (_, seed) => randomGraph(1000 + seed));
   const all: Float32Array[][][] = [];
   for (const [threads, memory] of [[1, 0], [2, 0], [3, 0], [2, 2 ** 33]]) {
     all.push(
-      await withCpu({ threads, memory }, async (device) => {
+      await withCpu({ threads, memory, native }, async (device) => {
         const results: Float32Array[][] = [];
         for (const each of [...some, ...graphs]) results.push(await runCase(device, each));
         return results;

@@ -114,7 +114,8 @@ function runAstray(device: Device, elements: number): { ran: () => void; free: (
 for (const [threads, elements] of [[1, 1 << 16], [2, 1 << 16], [2, 1 << 21], [3, 1 << 21]]) {
   const name = `threads ${threads}, elements ${elements}`;
   Deno.test(`cpu: a failure ends all work and hides nothing, ${name}`, async () => {
-    await withCpu({ threads }, (device) => {
+    // WebAssembly sees what leaves the memory; machine code is the same but for that.
+    await withCpu({ threads, native: "none" }, (device) => {
       const y = device.allocate(4);
       const other = device.compile([g.add(g.constant(1), 1)], { inputs: {}, results: [y] });
       other.run();

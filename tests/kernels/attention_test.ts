@@ -10,7 +10,7 @@ import { gather, headLayouts, reach } from "../support/layouts.ts";
 import { random } from "../support/random.ts";
 import { readTensors } from "../support/safetensors.ts";
 import { sharedPath } from "../support/shared.ts";
-import { arena, compile } from "../support/wasm.ts";
+import { arena, compile, kernelTest } from "../support/kernels.ts";
 
 /** Rounding of an f32 in sums of up to 200 products and weights. */
 const TOLERANCE = 4e-6;
@@ -129,7 +129,7 @@ const SIZES: readonly Size[] = [
 ];
 
 for (const size of SIZES) {
-  Deno.test(`attention [${size}] and its gradient agree with f64 loops`, () => {
+  kernelTest(`attention [${size}] and its gradient agree with f64 loops`, () => {
     check(problem(size));
   });
 }
@@ -150,12 +150,15 @@ for (
     [[1, 20, 2, 2, 8], 500],
   ] as ReadonlyArray<readonly [Size, number]>
 ) {
-  Deno.test(`attention [${size}] of window ${window} and its gradient agree with f64 loops`, () => {
-    check(problem(size, 0, 1, window));
-  });
+  kernelTest(
+    `attention [${size}] of window ${window} and its gradient agree with f64 loops`,
+    () => {
+      check(problem(size, 0, 1, window));
+    },
+  );
 }
 
-Deno.test("attention with a window over everything is the one without, to the bit", () => {
+kernelTest("attention with a window over everything is the one without, to the bit", () => {
   const p = problem([1, 70, 2, 1, 12]);
   const all = problem([1, 70, 2, 1, 12], 0, 1, 70);
   const [output, norms] = forward(p);
@@ -164,7 +167,7 @@ Deno.test("attention with a window over everything is the one without, to the bi
   assertEquals(backward(all, given, p.shape.q), backward(p, given, p.shape.q));
 });
 
-Deno.test("attention with a window costs the pairs that it sees", () => {
+kernelTest("attention with a window costs the pairs that it sees", () => {
   const { shape } = problem([1, 100, 2, 1, 8]);
   const pairs = 100 * 101 / 2;
   assertEquals(attention(shape).flops, 4 * 2 * 8 * pairs);
@@ -176,12 +179,12 @@ Deno.test("attention with a window costs the pairs that it sees", () => {
 });
 
 for (const layout of [1, 2]) {
-  Deno.test(`attention of layout ${layout} and its gradient`, () => {
+  kernelTest(`attention of layout ${layout} and its gradient`, () => {
     check(problem([2, 19, 4, 2, 12], layout));
   });
 }
 
-Deno.test("attention with scores of hundreds neither overflows nor loses its largest", () => {
+kernelTest("attention with scores of hundreds neither overflows nor loses its largest", () => {
   const p = problem([1, 60, 2, 1, 16], 0, 30);
   const [output, norms] = reference.attention(...values(p), p.shape);
   const found = forward(p);
@@ -190,7 +193,7 @@ Deno.test("attention with scores of hundreds neither overflows nor loses its lar
   assertClose("log-sum-exp", found[1], norms, 1e-6);
 });
 
-Deno.test("attention gives the same bits however its items are divided", () => {
+kernelTest("attention gives the same bits however its items are divided", () => {
   const p = problem([2, 70, 4, 2, 12]);
   const [output, norms] = forward(p);
   assertEquals(forward(p, 1), [output, norms]);
@@ -199,7 +202,7 @@ Deno.test("attention gives the same bits however its items are divided", () => {
   assertEquals(backward(p, given, p.shape.q, 1), backward(p, given, p.shape.q));
 });
 
-Deno.test("attention's gradient is the slope of its output", () => {
+kernelTest("attention's gradient is the slope of its output", () => {
   const p = problem([1, 7, 2, 1, 8]);
   const given = values(p);
   const source = random(9);
@@ -285,7 +288,7 @@ const CACHED: readonly Cached[] = [
 
 for (const { size, capacity, starts, window } of CACHED) {
   const what = window === undefined ? "" : `, window ${window}`;
-  Deno.test(`cached attention [${size}] from ${starts} in ${capacity}${what}`, () => {
+  kernelTest(`cached attention [${size}] from ${starts} in ${capacity}${what}`, () => {
     const p = problem(size, 0, 1, window);
     const { keys, values: cachedValues } = caches(p, capacity, starts);
     const [batch, , , kvHeads, width] = size;
@@ -304,7 +307,7 @@ for (const { size, capacity, starts, window } of CACHED) {
   });
 }
 
-Deno.test("cached attention of layout 2", () => {
+kernelTest("cached attention of layout 2", () => {
   const p = problem([2, 9, 4, 2, 8], 2);
   const { keys, values: cachedValues } = caches(p, 40, [31, 2]);
   const cacheShape = [2, 2, 40, 8];
@@ -317,7 +320,7 @@ Deno.test("cached attention of layout 2", () => {
   assertClose("output", cached(p, 40, [31, 2])[0], expected, TOLERANCE);
 });
 
-Deno.test("cached attention does not write outside its cache", () => {
+kernelTest("cached attention does not write outside its cache", () => {
   const p = problem([1, 2, 1, 1, 8]);
   for (const start of [-5, 7, 2 ** 30, -(2 ** 31)]) {
     // Moved to where there is room: row 0, or the last two of 8.
@@ -327,7 +330,7 @@ Deno.test("cached attention does not write outside its cache", () => {
   }
 });
 
-Deno.test("attention gives the golden attention's inner products", async () => {
+kernelTest("attention gives the golden attention's inner products", async () => {
   const golden = await readTensors(sharedPath("golden", "qwen2_attention.safetensors"));
   const [batch, time, channels] = golden["in.x"].shape;
   const [heads, kvHeads, width] = [4, 2, 8];
@@ -362,7 +365,7 @@ Deno.test("attention gives the golden attention's inner products", async () => {
   assertClose("y", linear("o_proj", output, heads * width), golden["out.y"].data, 2e-6);
 });
 
-Deno.test("attention says what it cannot take", () => {
+kernelTest("attention says what it cannot take", () => {
   const { shape } = problem([1, 2, 2, 2, 8]);
   assertThrows(() => attention({ ...shape, width: 6 }), Error, "found 6, 2 and 2");
   assertThrows(() => attentionGradient({ ...shape, heads: 3 }), Error, "found 8, 3 and 2");

@@ -3,7 +3,7 @@ import { embedding, embeddingGradient } from "../../kernels/embedding.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import * as reference from "../../kernels/reference/matmul.ts";
 import { random } from "../support/random.ts";
-import { arena, compile } from "../support/wasm.ts";
+import { arena, compile, kernelTest } from "../support/kernels.ts";
 
 const SHAPES = [
   { vocabulary: 1, width: 4, tokens: 1 },
@@ -40,7 +40,7 @@ for (const shape of SHAPES) {
   const ids = Array.from({ length: tokens }, () => source.below(vocabulary));
   const name = `${tokens} of ${vocabulary} rows of ${width}`;
 
-  Deno.test(`embedding of ${name}`, () => {
+  kernelTest(`embedding of ${name}`, () => {
     const table = numbers(vocabulary * width);
     const expected = reference.embedding(
       { shape: [vocabulary, width], data: Float64Array.from(table) },
@@ -51,7 +51,7 @@ for (const shape of SHAPES) {
     assertEquals(run(embedding(shape), table, ids, tokens * width, 2), found);
   });
 
-  Deno.test(`embedding gradient of ${name}`, () => {
+  kernelTest(`embedding gradient of ${name}`, () => {
     const gradient = numbers(tokens * width);
     const expected = reference.embeddingGradient(
       { shape: [tokens, width], data: Float64Array.from(gradient) },
@@ -67,7 +67,7 @@ for (const shape of SHAPES) {
   });
 }
 
-Deno.test("embedding gradient sums a row's tokens in their order", () => {
+kernelTest("embedding gradient sums a row's tokens in their order", () => {
   const shape = { vocabulary: 3, width: 4, tokens: 3 };
   // (1e8 + 1) − 1e8 is 0 in f32, (1e8 − 1e8) + 1 is 1.
   const gradient = new Float32Array([1e8, 1e8, 1, 0, 1, -1e8, -1e8, 0, -1e8, 1, 1e8, 0]);
@@ -75,7 +75,7 @@ Deno.test("embedding gradient sums a row's tokens in their order", () => {
   assertEquals(found, new Float32Array([0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]));
 });
 
-Deno.test("ids that are not in the table give NaN, and no gradient", () => {
+kernelTest("ids that are not in the table give NaN, and no gradient", () => {
   const shape = { vocabulary: 3, width: 4, tokens: 6 };
   const ids = [-1, 3, 2, 2 ** 31 - 1, -(2 ** 31), 0];
   const table = new Float32Array(12).map((_, i) => i);

@@ -1,9 +1,20 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Block, type Expr, i32, kernel, load, mul, offset } from "../../kernels/language.ts";
+import {
+  type Block,
+  type Expr,
+  i32,
+  kernel,
+  load,
+  mul,
+  offset,
+  type Vector,
+} from "../../kernels/language.ts";
 import { exp, exp2, log, sigmoid, tanh } from "../../kernels/math.ts";
-import { arena, compile } from "../support/wasm.ts";
+import { arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
 
-type Real = "f32" | "f32x4";
+type Real = "f32" | Vector;
+/** Numbers one by one, or by vectors of as many lanes as the target has. */
+type Kind = "f32" | "vectors";
 
 interface Case {
   readonly name: string;
@@ -30,17 +41,18 @@ const CASES: readonly Case[] = [
 ];
 
 /** A function of `count` numbers, by vectors or one by one. */
-function run(count: number, values: Float32Array, test: Case, type: Real): Float32Array {
+function run(count: number, values: Float32Array, test: Case, kind: Kind): Float32Array {
   const memory = arena(count * 8 + 4096);
   const code = kernel("math", { x: "ptr", y: "ptr", scratch: "ptr", begin: "i32", end: "i32" }, (
     k,
     { x, y, begin, end },
   ) => {
-    k.for(begin, end, type === "f32" ? 1 : 4, (i) => {
+    const type = kind === "f32" ? "f32" : k.vector;
+    k.for(begin, end, kind === "f32" ? 1 : k.lanes, (i) => {
       const at = k.let(mul(i, i32(4)));
-      k.store(test.kernel(k.let(load(type, offset(x, at))), k), offset(y, at));
+      k.store(test.kernel(k.let(load<Real>(type, offset(x, at))), k), offset(y, at));
     });
-  });
+  }, targetLanes());
   const describe = { key: "math", scratchBytes: 0, flops: 0, bytes: 0, items: count };
   const [x, y] = [memory.place(values), memory.room(count)];
   compile({ ...describe, code: () => code }, memory)([x, y]);
@@ -55,13 +67,13 @@ function ulps(found: number, expected: number): number {
 }
 
 for (const test of CASES) {
-  for (const type of ["f32", "f32x4"] as const) {
-    Deno.test(`${test.name} of ${type} is within ${test.ulps} ulp everywhere`, () => {
-      // Every 1,543rd bit pattern, which passes all exponents, and a dense ordinary range.
-      const bits = new Uint32Array(2 ** 32 / 1543 & ~3).map((_, i) => i * 1543);
+  for (const kind of ["f32", "vectors"] as const) {
+    kernelTest(`${test.name} of ${kind} is within ${test.ulps} ulp everywhere`, () => {
+      // Every 4,099th bit pattern, which passes all exponents, and a dense ordinary range.
+      const bits = new Uint32Array(2 ** 32 / 4099 & ~15).map((_, i) => i * 4099);
       const dense = new Float32Array(1 << 20).map((_, i) => (i - (1 << 19)) * (110 / (1 << 19)));
       for (const values of [new Float32Array(bits.buffer), dense]) {
-        const found = run(values.length, values, test, type);
+        const found = run(values.length, values, test, kind);
         let worst = 0;
         let at = 0;
         values.forEach((x, i) => {
@@ -76,9 +88,12 @@ for (const test of CASES) {
       }
     });
 
-    Deno.test(`${test.name} of ${type} at the ends of its range`, () => {
-      const values = new Float32Array([Infinity, -Infinity, NaN, 0, -0, 1e30, -1e30, 1e-45]);
-      const found = run(values.length, values, test, type);
+    kernelTest(`${test.name} of ${kind} at the ends of its range`, () => {
+      const values = new Float32Array([
+        ...[Infinity, -Infinity, NaN, 0, -0, 1e30, -1e30, 1e-45],
+        ...[Infinity, -Infinity, NaN, 0, -0, 1e30, -1e30, 1e-45],
+      ]);
+      const found = run(values.length, values, test, kind);
       assertEquals(found.map((y) => y + 0), values.map((x) => test.exact(x) + 0));
     });
   }

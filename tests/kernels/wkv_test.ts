@@ -14,7 +14,7 @@ import { gather, headLayouts, reach } from "../support/layouts.ts";
 import { random } from "../support/random.ts";
 import { readTensors } from "../support/safetensors.ts";
 import { sharedPath } from "../support/shared.ts";
-import { arena, compile } from "../support/wasm.ts";
+import { arena, compile, kernelTest } from "../support/kernels.ts";
 
 type Shape = readonly [number, number, number, number];
 type Layouts = Readonly<Record<string, OperandLayout>>;
@@ -218,27 +218,27 @@ for (const subject of SUBJECTS) {
   const { name } = subject;
 
   for (const shape of SHAPES) {
-    Deno.test(`${name} [${shape}] and its gradient agree with f64 loops`, () => {
+    kernelTest(`${name} [${shape}] and its gradient agree with f64 loops`, () => {
       check(subject, `[${shape}]`, problem(subject, shape));
     });
   }
 
   for (const decay of Object.keys(DECAYS)) {
-    Deno.test(`${name} with decay ${decay}`, () => {
+    kernelTest(`${name} with decay ${decay}`, () => {
       check(subject, decay, problem(subject, [1, 37, 2, 16], { decay }));
     });
   }
 
   for (const layout of [0, 1, 2]) {
     for (const groups of [1, 2]) {
-      Deno.test(`${name} of layout ${layout} with heads in groups of ${groups}`, () => {
+      kernelTest(`${name} of layout ${layout} with heads in groups of ${groups}`, () => {
         const p = problem(subject, [2, 18, 4, 8], { layout, groups });
         check(subject, `layout ${layout}`, p);
       });
     }
   }
 
-  Deno.test(`${name} gives the same bits however its items are divided`, () => {
+  kernelTest(`${name} gives the same bits however its items are divided`, () => {
     for (const shape of [[1, 21, 3, 64], [3, 9, 2, 12]] as const) {
       const p = problem(subject, shape);
       subject.forms.forEach((_, form) => {
@@ -252,7 +252,7 @@ for (const subject of SUBJECTS) {
     }
   });
 
-  Deno.test(`${name} token by token gives what all tokens at once give`, () => {
+  kernelTest(`${name} token by token gives what all tokens at once give`, () => {
     const shape = [2, 20, 2, 64] as const;
     const p = problem(subject, shape);
     const [y, state] = forward(subject, p);
@@ -272,7 +272,7 @@ for (const subject of SUBJECTS) {
     assertClose("state", before, state, 1e-6);
   });
 
-  Deno.test(`${name} may update its state in place`, () => {
+  kernelTest(`${name} may update its state in place`, () => {
     subject.forms.forEach((make, form) => {
       const p = problem(subject, [1, 3, 2, 16]);
       const shape = { batch: 1, time: 3, heads: 2, width: 16, inputs: p.layouts };
@@ -287,7 +287,7 @@ for (const subject of SUBJECTS) {
     });
   });
 
-  Deno.test(`${name} and its gradient give the golden values`, async () => {
+  kernelTest(`${name} and its gradient give the golden values`, async () => {
     const golden = await readTensors(sharedPath("golden", `${name}.safetensors`));
     const shape = golden["in.r"].shape as unknown as Shape;
     const p: Problem = {
@@ -306,7 +306,7 @@ for (const subject of SUBJECTS) {
     });
   });
 
-  Deno.test(`${name}'s gradient is the slope of its output`, () => {
+  kernelTest(`${name}'s gradient is the slope of its output`, () => {
     const p = problem(subject, [1, 5, 1, 8]);
     const given = values(subject, p);
     const loss = (moved: readonly Value[]): number => {
@@ -327,7 +327,7 @@ for (const subject of SUBJECTS) {
     });
   });
 
-  Deno.test(`${name} says what it cannot take`, () => {
+  kernelTest(`${name} says what it cannot take`, () => {
     const inputs = contiguous(subject, [1, 2, 1, 6]);
     const shape = { batch: 1, time: 2, heads: 1, width: 6, inputs };
     for (const form of subject.forms) {
@@ -337,7 +337,7 @@ for (const subject of SUBJECTS) {
   });
 }
 
-Deno.test("wkv6 takes few tokens one by one, and more of them by chunks", () => {
+kernelTest("wkv6 takes few tokens one by one, and more of them by chunks", () => {
   const keyOf = (time: number) => {
     const inputs = contiguous(SUBJECTS[0], [1, time, 1, 8]) as Wkv6Layouts;
     return wkv6({ ...{ batch: 1, time, heads: 1, width: 8 }, inputs, keepStates: false }).key;

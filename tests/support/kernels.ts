@@ -1,9 +1,46 @@
-/** Runs kernels as WebAssembly in this thread. */
+/** Runs kernels in this thread: as WebAssembly, and as machine code for what the machine has. */
 
+import {
+  findNative,
+  loadCode,
+  memoryBase,
+  type NativeCode,
+  openCalls,
+} from "../../devices/cpu/native.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
+import type { Lanes } from "../../kernels/language.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import { renderX64, X64_LANES, type X64Level } from "../../kernels/render/x64.ts";
 
 const features = wasmFeatures();
+
+/** What kernels are rendered for. */
+export type Target = "wasm" | X64Level;
+
+const found = findNative();
+/** What this machine can run; every test of kernels has one test for each. */
+export const TARGETS: readonly Target[] = found === undefined
+  ? ["wasm"]
+  : found === "avx2"
+  ? ["wasm", "avx2"]
+  : ["wasm", "avx2", "avx512"];
+
+let target: Target = "wasm";
+const codes: NativeCode[] = [];
+
+/** A test for every target; `compile` compiles for the one whose test runs. */
+export function kernelTest(name: string, run: () => void | Promise<void>): void {
+  for (const each of TARGETS) {
+    Deno.test(`${each}: ${name}`, async () => {
+      target = each;
+      try {
+        await run();
+      } finally {
+        codes.splice(0).forEach((code) => code.free());
+      }
+    });
+  }
+}
 const PAGE = 65536;
 
 /** Memory that kernels work on, with operands laid out one after another. */
@@ -47,11 +84,23 @@ export function arena(bytes: number): Arena {
 /** A kernel ready to run over a range of its items. */
 export type Runner = (operands: readonly number[], begin?: number, end?: number) => void;
 
-/** Compiles a kernel for an arena. */
+/** Lanes of the widest vectors of the target that is tested. */
+export const targetLanes = (): Lanes => target === "wasm" ? 4 : X64_LANES[target];
+
+/** Compiles a kernel for an arena, and for the target that is tested. */
 export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
-  const module = new WebAssembly.Module(renderWasm(kernel.code(), features, "i32"));
-  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
   const scratch = room(kernel.scratchBytes / 4 + 4);
+  if (target !== "wasm") {
+    const code = loadCode([renderX64(kernel.code(targetLanes()), target).code]);
+    codes.push(code);
+    return (operands, begin = 0, end = kernel.items) => {
+      const calls = openCalls(memoryBase(memory));
+      calls.bind(code.addresses[0], [...operands, scratch])(begin, end);
+      calls.close();
+    };
+  }
+  const module = new WebAssembly.Module(renderWasm(kernel.code(4), features, "i32"));
+  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
   return (operands, begin = 0, end = kernel.items) => {
     (run as (...args: number[]) => void)(...operands, scratch, begin, end);
   };

@@ -1,0 +1,273 @@
+/** Lowers expressions of vectors, and of f32, which are vectors of which one lane counts. */
+
+import type { BinaryOp, Expr, UnaryOp } from "../../language.ts";
+import { EXP2_SHIFT, HALF_ROOT_BITS } from "../bits.ts";
+import { memory } from "./addresses.ts";
+import { realBits } from "./constants.ts";
+import type { Bits } from "./encoding.ts";
+import type { Operand, Register } from "./linear.ts";
+import { comparison, integer } from "./lowering_integers.ts";
+import type { VectorName } from "./opcodes.ts";
+import { bitsOf, type Output } from "./output.ts";
+
+const COMMUTATIVE: readonly BinaryOp[] = ["add", "mul"];
+
+/** Rounding to nearest, ties to even, without an exception. */
+const NEAREST = 8;
+
+/** A value in a register, `to` where one is given. */
+export function lowerVector(c: Output, e: Expr, to?: Register): Register {
+  if (e.kind === "local") {
+    const held = c.local(e.index);
+    if (to === undefined) return held;
+    vector(c, "move", bitsOf(e.type), to, held);
+    return to;
+  }
+  const into = to ?? c.register("vector");
+  lowerInto(c, e, into);
+  return into;
+}
+
+function vector(
+  c: Output,
+  name: VectorName,
+  bits: Bits,
+  to: Register,
+  ...from: readonly Operand[]
+): void {
+  c.emit({ op: "vector", name, bits }, to, ...from);
+}
+
+function withImmediate(
+  c: Output,
+  name: VectorName,
+  bits: Bits,
+  immediate: number,
+  to: Register,
+  ...from: readonly Operand[]
+): void {
+  c.emit({ op: "vector", name, bits, immediate }, to, ...from);
+}
+
+/** Whether an instruction can take an expression as its memory operand. */
+function folds(c: Output, e: Expr): boolean {
+  if (e.kind === "const") return c.evex && e.value !== 0;
+  // A whole vector of memory is one for both forms, an element in all lanes for AVX-512 only.
+  return e.kind === "load" && (c.evex || (e.as === "value" && e.type !== "f32"));
+}
+
+/** A value as the last operand of an instruction: memory where that works. */
+function operand(c: Output, e: Expr): Operand {
+  if (!folds(c, e)) return lowerVector(c, e);
+  if (e.kind === "const") return { constant: c.pool.real(e.value), broadcast: true };
+  if (e.kind !== "load") throw new Error("x64: an operand that is no memory");
+  const place = memory(c, e.at, e.offset);
+  return e.as === "splat" || e.type === "f32" ? { ...place, broadcast: true } : place;
+}
+
+function lowerInto(c: Output, e: Expr, to: Register): void {
+  const bits = bitsOf(e.type);
+  switch (e.kind) {
+    case "const":
+      if (Object.is(e.value, 0)) c.emit({ op: "zero" }, to);
+      else vector(c, "splat", bits, to, { constant: c.pool.real(e.value) });
+      return;
+    case "vector":
+      vector(c, "load", bits, to, { constant: c.pool.words(e.values.map(realBits)) });
+      return;
+    case "load": {
+      const name = e.as === "splat" ? "splat" : e.type === "f32" ? "loadScalar" : "load";
+      vector(c, name, bits, to, memory(c, e.at, e.offset));
+      return;
+    }
+    case "unary":
+      unary(c, e.op, e.a, bits, to);
+      return;
+    case "binary":
+      binary(c, e, bits, to);
+      return;
+    case "fma": {
+      const [first, second] = folds(c, e.a) && !folds(c, e.b) ? [e.b, e.a] : [e.a, e.b];
+      const a = lowerVector(c, first);
+      // One operand may be memory: a factor, or else what is added.
+      const b = operand(c, second);
+      const sum = typeof b === "number" ? operand(c, e.c) : lowerVector(c, e.c);
+      c.emit({ op: "fma", bits }, to, a, b, sum);
+      return;
+    }
+    case "select":
+      select(c, e, bits, to);
+      return;
+    case "splat":
+      if (e.a.kind === "load") {
+        vector(c, "splat", bits, to, memory(c, e.a.at, e.a.offset));
+      } else vector(c, "splat", bits, to, lowerVector(c, e.a));
+      return;
+    case "lane":
+      lane(c, e.a, e.lane, to);
+      return;
+    case "half": {
+      const a = lowerVector(c, e.a);
+      if (e.half === 0) vector(c, "move", bits, to, a);
+      else vector(c, "upperHalf", bitsOf(e.a.type), to, a);
+      return;
+    }
+    case "shuffle":
+      shuffle(c, e.a, e.b, e.lanes, bits, to);
+      return;
+    default:
+      throw new Error(`x64: no ${e.kind} of ${e.type}`);
+  }
+}
+
+function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void {
+  const word = (value: number): Operand => {
+    const constant = c.pool.word(value);
+    if (c.evex) return { constant, broadcast: true };
+    const held = c.register("vector");
+    vector(c, "splat", bits, held, { constant });
+    return held;
+  };
+  const temporary = () => c.register("vector");
+  if (op === "to_f32") return c.emit({ op: "toReal" }, to, integer(c, a));
+  const x = lowerVector(c, a);
+  switch (op) {
+    case "neg":
+      return vector(c, "xor", bits, to, x, word(0x80000000));
+    case "abs":
+      return vector(c, "and", bits, to, x, word(0x7fffffff));
+    case "sqrt":
+      return vector(c, "sqrt", bits, to, x);
+    case "nearest":
+      return withImmediate(c, "round", bits, NEAREST, to, x);
+    case "bits_to_f32": {
+      // 2ⁿ: the last bits of n + 1.5·2²³ + 127 are n + 127, which belong into the exponent.
+      const shifted = temporary();
+      vector(c, "add", bits, shifted, x, word(realBits(EXP2_SHIFT)));
+      return withImmediate(c, "shiftLeft", bits, 23, to, shifted);
+    }
+    case "exponent": {
+      // (bits − those of √½) >> 23, which is signed.
+      const [above, shifted] = [temporary(), temporary()];
+      vector(c, "subInteger", bits, above, x, word(HALF_ROOT_BITS));
+      withImmediate(c, "shiftRight", bits, 23, shifted, above);
+      return vector(c, "convert", bits, to, shifted);
+    }
+    case "mantissa": {
+      // ((bits − those of √½) & the fraction) + those of √½.
+      const [above, fraction] = [temporary(), temporary()];
+      vector(c, "subInteger", bits, above, x, word(HALF_ROOT_BITS));
+      vector(c, "andInteger", bits, fraction, above, word(0x7fffff));
+      return vector(c, "addInteger", bits, to, fraction, word(HALF_ROOT_BITS));
+    }
+    default:
+      throw new Error(`x64: no ${op} of reals`);
+  }
+}
+
+function binary(
+  c: Output,
+  { op, a, b }: Expr & { kind: "binary" },
+  bits: Bits,
+  to: Register,
+): void {
+  switch (op) {
+    case "add":
+    case "sub":
+    case "mul":
+    case "div": {
+      const swaps = COMMUTATIVE.includes(op) && folds(c, a) && !folds(c, b);
+      const [x, y] = swaps ? [b, a] : [a, b];
+      return vector(c, op, bits, to, lowerVector(c, x), operand(c, y));
+    }
+    case "min":
+    case "max":
+      // The instruction gives its second operand where either is a NaN, so that goes last.
+      return vector(c, op, bits, to, lowerVector(c, b), operand(c, a));
+    case "lt":
+    case "eq":
+      return c.emit({ op: "laneMask", fn: op, bits }, to, lowerVector(c, a), operand(c, b));
+    default:
+      throw new Error(`x64: no ${op} of reals`);
+  }
+}
+
+function select(
+  c: Output,
+  { mask, a, b }: Expr & { kind: "select" },
+  bits: Bits,
+  to: Register,
+): void {
+  if (mask.type === "i32") {
+    const { x, y, test } = comparison(c, mask);
+    const from = [x, y, lowerVector(c, a), lowerVector(c, b)];
+    return c.emit({ op: "choose", condition: test, of: "vector" }, to, ...from);
+  }
+  if (c.evex && mask.kind === "binary" && (mask.op === "lt" || mask.op === "eq")) {
+    const [x, y] = [lowerVector(c, mask.a), operand(c, mask.b)];
+    const from = [x, y, lowerVector(c, a), lowerVector(c, b)];
+    return c.emit({ op: "laneChoose", fn: mask.op, bits }, to, ...from);
+  }
+  const lanes = lowerVector(c, mask);
+  c.emit({ op: "laneSelect", bits }, to, lanes, lowerVector(c, a), lowerVector(c, b));
+}
+
+/** One lane as an f32. */
+function lane(c: Output, a: Expr, index: number, to: Register): void {
+  let from = lowerVector(c, a);
+  let bits = bitsOf(a.type);
+  let at = index;
+  while (bits > 128) {
+    const half = bits / 64;
+    if (at >= half) {
+      const upper = c.register("vector");
+      vector(c, "upperHalf", bits, upper, from);
+      from = upper;
+      at -= half;
+    }
+    bits = bits / 2 as Bits;
+  }
+  if (at === 0) vector(c, "move", 128, to, from);
+  else withImmediate(c, "permute", 128, at, to, from);
+}
+
+const immediateOf = (lanes: readonly number[]) =>
+  lanes.reduce((bits, lane, i) => bits | (lane & 3) << 2 * i, 0);
+
+/** Lanes of two vectors, the same in every group of four. */
+function shuffle(
+  c: Output,
+  a: Expr,
+  b: Expr,
+  lanes: readonly number[],
+  bits: Bits,
+  to: Register,
+): void {
+  const x = lowerVector(c, a);
+  const y = a === b ? x : lowerVector(c, b);
+  const ofSecond = lanes.map((lane) => lane >= 4);
+  const is = (...pattern: number[]) => pattern.every((lane, i) => lane === lanes[i]);
+  if (x === y || ofSecond.every((second) => second === ofSecond[0])) {
+    return withImmediate(c, "permute", bits, immediateOf(lanes), to, ofSecond[0] ? y : x);
+  }
+  if (is(0, 4, 1, 5)) return vector(c, "unpackLow", bits, to, x, y);
+  if (is(2, 6, 3, 7)) return vector(c, "unpackHigh", bits, to, x, y);
+  if (!ofSecond[0] && !ofSecond[1] && ofSecond[2] && ofSecond[3]) {
+    return withImmediate(c, "shuffle", bits, immediateOf(lanes), to, x, y);
+  }
+  if (c.evex) {
+    const count = bits / 32;
+    const numbers = Array.from({ length: count }, (_, i) => {
+      const lane = lanes[i % 4];
+      return (lane >= 4 ? count : 0) + i - i % 4 + lane % 4;
+    });
+    const table = c.register("vector");
+    vector(c, "load", bits, table, { constant: c.pool.words(numbers) });
+    return c.emitLate({ op: "permute", bits }, to, [table, x, y], [x, y]);
+  }
+  const [left, right] = [c.register("vector"), c.register("vector")];
+  withImmediate(c, "permute", bits, immediateOf(lanes), left, x);
+  withImmediate(c, "permute", bits, immediateOf(lanes), right, y);
+  const chosen = ofSecond.reduce((mask, second, i) => mask | (second ? 0x11 << i : 0), 0);
+  withImmediate(c, "blend", bits, bits === 128 ? chosen & 15 : chosen, to, left, right);
+}

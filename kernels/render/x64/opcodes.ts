@@ -1,0 +1,63 @@
+/** Vector instructions by name. */
+
+import type { VectorOpcode } from "./encoding.ts";
+
+const ps = (opcode: number): VectorOpcode => ({ map: 1, prefix: 0, opcode });
+const integer = (opcode: number): VectorOpcode => ({ map: 1, prefix: 1, opcode });
+
+/** Instructions of a destination and one or two sources, of which the last may be memory. */
+export const VECTOR_OPCODES = {
+  add: ps(0x58),
+  mul: ps(0x59),
+  sub: ps(0x5c),
+  min: ps(0x5d),
+  div: ps(0x5e),
+  max: ps(0x5f),
+  and: ps(0x54),
+  andNot: ps(0x55),
+  xor: ps(0x57),
+  unpackLow: ps(0x14),
+  unpackHigh: ps(0x15),
+  shuffle: ps(0xc6),
+  sqrt: ps(0x51),
+  move: ps(0x28),
+  load: ps(0x10),
+  loadScalar: { map: 1, prefix: 2, opcode: 0x10, memory: 4 },
+  convert: ps(0x5b),
+  round: { map: 3, prefix: 1, opcode: 0x08 },
+  addInteger: integer(0xfe),
+  subInteger: integer(0xfa),
+  andInteger: integer(0xdb),
+  splat: { map: 2, prefix: 1, opcode: 0x18, memory: 4 },
+  permute: { map: 3, prefix: 1, opcode: 0x04 },
+  blend: { map: 3, prefix: 1, opcode: 0x0c, only: "vex" },
+} as const satisfies Record<string, VectorOpcode>;
+
+/** A vector instruction's name; the others have a destination that is not their first operand. */
+export type VectorName =
+  | keyof typeof VECTOR_OPCODES
+  | "shiftLeft"
+  | "shiftRight"
+  | "upperHalf";
+
+/** Instructions with operands of their own kind. */
+export const SPECIAL_OPCODES = {
+  store: ps(0x11),
+  storeScalar: { map: 1, prefix: 2, opcode: 0x11, memory: 4 },
+  /** Shifts are digits of one opcode: 6 to the left, 4 to the right with the sign. */
+  shift: integer(0x72),
+  upper128: { map: 3, prefix: 1, opcode: 0x19 },
+  upper256: { map: 3, prefix: 1, opcode: 0x1b, wide: true, only: "evex" },
+  compare: { map: 1, prefix: 0, opcode: 0xc2 },
+  compareScalar: { map: 1, prefix: 0, opcode: 0x2e, memory: 4 },
+  maskToLanes: { map: 2, prefix: 2, opcode: 0x38, only: "evex" },
+  lanesToMask: { map: 2, prefix: 2, opcode: 0x39, only: "evex" },
+  blendMask: { map: 2, prefix: 1, opcode: 0x65, only: "evex" },
+  blendLanes: { map: 3, prefix: 1, opcode: 0x4a, only: "vex" },
+  permuteTables: { map: 2, prefix: 1, opcode: 0x77, only: "evex" },
+  fromInteger: { map: 1, prefix: 2, opcode: 0x2a, wide: true, memory: 8 },
+  toInteger: { map: 1, prefix: 2, opcode: 0x2c, wide: true, memory: 4 },
+  fma132: { map: 2, prefix: 1, opcode: 0x98 },
+  fma213: { map: 2, prefix: 1, opcode: 0xa8 },
+  fma231: { map: 2, prefix: 1, opcode: 0xb8 },
+} as const satisfies Record<string, VectorOpcode>;
