@@ -166,7 +166,7 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await unknown, "no/model: expected a folder, or a model on", "deno task fetch");
   assertRefused(
     await shape,
-    /--shape: expected quickstart or tiny or small or smollm or qwen7b, several with commas, found "huge"/,
+    /--shape: expected quickstart or tiny or small or smollm or qwen05b or qwen7b, several with commas, found "huge"/,
   );
   const peer = bench("train", "--mixer", "rwkv6", "--vs", "torch");
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");
