@@ -14,7 +14,10 @@ Deno.test("calibrate: the efficiencies that plans assume are those that fit the 
   for (const { size, stages } of runs) {
     const { found, paper } = hoursOf(stages);
     assert(Math.abs(found / paper - 1) < 0.1, `${size}: ${found} h, the paper ${paper} h`);
-    for (const { kind, fits, memory } of stages) {
+    for (const { kind, fits, memory, roofline, publishedHours } of stages) {
+      // The paper cannot have been faster than its devices are.
+      const reached = roofline.seconds / 3600 / publishedHours;
+      assert(reached > 0.25 && reached < 1, `${size} ${kind}: ${reached} of the roofline`);
       // At 72B the paper has trouble with stage 3 too; the recipe's context is 2 % too much here.
       const tight = size === "72B" && kind === "finetune" && memory.total < 1.02 * fleet.memory;
       assert(fits || tight, `${size} ${kind} fits, as it did`);
