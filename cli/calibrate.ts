@@ -5,8 +5,8 @@
 
 import { stageBudget } from "../plan/budget.ts";
 import { EFFICIENCY, fleetOf } from "../plan/fleets.ts";
-import { fittedEfficiency, PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
-import { stageRoofline } from "../plan/roofline.ts";
+import { fittedEfficiency, geometricMean, PUBLISHED, PUBLISHED_FLEET } from "../plan/published.ts";
+import { REACHED, stageRoofline } from "../plan/roofline.ts";
 import { stageKernels } from "../train/stage_kernels.ts";
 import { stageSize } from "../train/stage_size.ts";
 import { command, main } from "./command.ts";
@@ -53,14 +53,23 @@ export const calibrate = command({
     });
     const { row } = fleet;
     const peak = fleet.devices * row.peak.bf16;
-    const kinds = runs[0].stages.map(({ kind }, i) => ({
-      kind,
-      assumed: EFFICIENCY[kind],
-      fitted: fittedEfficiency(
-        runs.map(({ stages }) => ({ flops: stages[i].flops, hours: stages[i].publishedHours })),
-        peak,
-      ),
-    }));
+    const kinds = runs[0].stages.map(({ kind }, i) => {
+      const stages = runs.map(({ stages }) => stages[i]);
+      const hours = stages.map(({ flops, publishedHours }) => ({ flops, hours: publishedHours }));
+      return {
+        kind,
+        assumed: EFFICIENCY[kind],
+        fitted: fittedEfficiency(hours, peak),
+        reached: {
+          assumed: REACHED[kind],
+          fitted: geometricMean(
+            stages.map(({ roofline, publishedHours }) =>
+              roofline.seconds / (3600 * publishedHours)
+            ),
+          ),
+        },
+      };
+    });
     const line = (
       size: string,
       name: string,
@@ -93,12 +102,15 @@ export const calibrate = command({
     const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
     print(`\n${
       table([
-        ["stage", "assumed", "fitted"],
-        ...kinds.map(({ kind, assumed, fitted }) => [kind, percent(assumed), percent(fitted)]),
+        ["stage", "of the peak", "fitted", "of the roofline", "fitted"],
+        ...kinds.map(({ kind, assumed, fitted, reached }) => [
+          kind,
+          ...[assumed, fitted, reached.assumed, reached.fitted].map(percent),
+        ]),
       ])
     }`);
     print(
-      `\nshares of ${countText(row.peak.bf16)}FLOP/s in bf16 a device; ` +
+      `\nthe peak: ${countText(row.peak.bf16)}FLOP/s in bf16 a device; ` +
         `${dollarsText(fleet.price)} an hour of one (${row.priceFrom})\n`,
     );
     return { report: { fleet, runs, efficiencies: kinds } };

@@ -28,7 +28,7 @@ import {
   toggle,
   UsageError,
 } from "./flags.ts";
-import { planText, sum } from "./plan_text.ts";
+import { planText } from "./plan_text.ts";
 import { isBf16, modelsOf } from "./planned_models.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
 import { rooflineText } from "./roofline_text.ts";
@@ -135,8 +135,12 @@ export const plan = command({
       return stageRoofline(size, kernels, rated);
     });
     if (rooflines !== undefined) {
-      const names = recipe.stages.map(({ name }) => name);
-      print(`\n${rooflineText(names, rooflines, rated!, sum(budgets.map((b) => b.seconds)))}`);
+      const stages = rooflines.map((roofline, i) => ({
+        stage: recipe.stages[i],
+        planned: budgets[i].seconds,
+        roofline,
+      }));
+      print(`\n${rooflineText(stages, rated!)}`);
     }
     const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: layerFlops[i] }));
     const stages = planned.stages.map((stage, i) => ({

@@ -1,13 +1,16 @@
 /** What `deno task plan --roofline` prints. */
 
+import type { Stage } from "../dsl/stages.ts";
 import type { Fleet } from "../plan/fleets.ts";
 import {
+  type Bound,
   matrixPeak,
   type RatedFleet,
+  REACHED,
   type StageRoofline,
   type WorkTime,
 } from "../plan/roofline.ts";
-import { sum, timeText } from "./plan_text.ts";
+import { dollarsText, sum, timeText } from "./plan_text.ts";
 import { bytesText, countText, table } from "./table.ts";
 
 /** Kinds of work in words. */
@@ -19,6 +22,13 @@ const WORK: Readonly<Record<WorkTime["kind"], string>> = {
   head: "embedding, head, loss",
   optimizer: "optimizer",
   communication: "communication",
+};
+
+/** What decides a time, in words. */
+const LIMITS: Readonly<Record<Bound, string>> = {
+  compute: "units take",
+  memory: "memory takes",
+  link: "links take",
 };
 
 function workRow(work: WorkTime, { seconds }: StageRoofline, fleet: Fleet): string[] {
@@ -56,38 +66,48 @@ function basis({ name, row, devices, computes }: RatedFleet): string[] {
   ];
 }
 
-/**
- * Every stage by kind of work, and all stages together.
- * @param names of the stages
- * @param planned seconds of the whole plan
- */
-export function rooflineText(
-  names: readonly string[],
-  rooflines: readonly StageRoofline[],
-  fleet: RatedFleet,
-  planned: number,
-): string {
-  const head = ["FLOPs/token", "bytes/token", "time", "share", "bound by"];
-  const tables = rooflines.map((roofline, i) =>
-    table([
-      [names[i], ...head],
-      ...roofline.work.map((work) => workRow(work, roofline, fleet)),
-      [
-        "in all",
-        countText(Math.round(sum(roofline.work.map((work) => work.flopsPerToken)))),
-        "",
-        timeText(roofline.seconds, fleet),
-        "",
-        roofline.bound,
-      ],
-    ])
-  );
-  const seconds = sum(rooflines.map((roofline) => roofline.seconds));
+/** A stage that is planned and what it is at the limits of the fleet. */
+export interface PlannedRoofline {
+  readonly stage: Pick<Stage, "name" | "kind">;
+  /** Seconds that the plan says. */
+  readonly planned: number;
+  readonly roofline: StageRoofline;
+}
+
+function stageTable({ stage, roofline }: PlannedRoofline, fleet: Fleet): string {
+  const flops = sum(roofline.work.map((work) => work.flopsPerToken));
+  return table([
+    [stage.name, "FLOPs/token", "bytes/token", "time", "share", "bound by"],
+    ...roofline.work.map((work) => workRow(work, roofline, fleet)),
+    [
+      ...["in all", countText(Math.round(flops)), ""],
+      ...[timeText(roofline.seconds, fleet), "", roofline.bound],
+    ],
+  ]);
+}
+
+/** Every stage by kind of work, and all stages together. */
+export function rooflineText(stages: readonly PlannedRoofline[], fleet: RatedFleet): string {
+  const total = (of: (stage: PlannedRoofline) => number) => sum(stages.map(of));
+  const expected = total(({ roofline }) => roofline.expected);
+  const money = fleet.price > 0
+    ? `, ${dollarsText(expected / 3600 * fleet.devices * fleet.price)}`
+    : "";
+  const kinds = [...new Set(stages.map(({ stage }) => stage.kind))];
+  const shares = kinds.map((kind) => `${kind} ${Math.round(100 * REACHED[kind])} %`).join(", ");
   const lines = [
-    `roofline: ${timeText(seconds, fleet)}, ${
-      Math.round(100 * seconds / planned)
-    } % of the plan's ${timeText(planned, fleet)}`,
+    `roofline: ${timeText(total(({ roofline }) => roofline.seconds), fleet)} at least; ` +
+    `${timeText(expected, fleet)}${money} where a run comes as near to it as the paper's did ` +
+    `(${shares}); the plan says ${timeText(total(({ planned }) => planned), fleet)}`,
+    ...stages.flatMap(({ stage, planned, roofline }) =>
+      planned >= roofline.seconds ? [] : [
+        `${stage.name}: the plan's ${timeText(planned, fleet)} cannot be: its share of the peak ` +
+        `was fitted to other devices, and here the ${LIMITS[roofline.bound]} ` +
+        `${timeText(roofline.seconds, fleet)} at least`,
+      ]
+    ),
     ...basis(fleet),
   ];
+  const tables = stages.map((stage) => stageTable(stage, fleet));
   return `${tables.join("\n")}\n${lines.join("\n")}\n`;
 }

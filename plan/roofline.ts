@@ -9,7 +9,7 @@
  * computes, so that only the longer of the two counts.
  */
 
-import { stepsOf } from "../dsl/stages.ts";
+import { type StageKind, stepsOf } from "../dsl/stages.ts";
 import { BYTES, OPTIMIZER, sequences, type StageSize } from "./budget.ts";
 import type { DeviceRow, Fleet } from "./fleets.ts";
 
@@ -59,12 +59,25 @@ export interface WorkTime {
 /** A stage at the limits of a fleet. */
 export interface StageRoofline {
   readonly seconds: number;
+  /** Where a run comes as near to that as the paper's did. */
+  readonly expected: number;
   /** What decides most of the time. */
   readonly bound: Bound;
   /** By kind. Communication and the kernels run at once, the optimizer after them. */
   readonly work: readonly WorkTime[];
   readonly kernels: readonly KernelTime[];
 }
+
+/**
+ * The roofline's share of the hours that the paper's runs took, one number a stage, fitted to the
+ * hours of the paper on 8 x MI300X (plan/published.ts) by `deno task calibrate`.
+ */
+export const REACHED: Readonly<Record<StageKind, number>> = Object.freeze({
+  align: 0.468,
+  distill: 0.737,
+  finetune: 0.422,
+  pretrain: 0.422,
+});
 
 /** A fleet whose peaks are known. */
 export type RatedFleet = Fleet & { readonly row: DeviceRow };
@@ -174,8 +187,10 @@ export function stageRoofline(
   const own = KERNEL_KINDS.map((kind) => kernelWork(kind, timed, size, fleet));
   const [sending, update] = [communication(size, fleet), optimizerWork(size, fleet)];
   const computing = sum(own.map(({ seconds }) => seconds));
+  const seconds = Math.max(computing, sending.seconds) + update.seconds;
   return {
-    seconds: Math.max(computing, sending.seconds) + update.seconds,
+    seconds,
+    expected: seconds / REACHED[size.stage.kind],
     bound: sending.seconds > computing ? "link" : mostly(timed),
     work: [...own, update, sending].filter(({ seconds }) => seconds > 0),
     kernels: timed,

@@ -7,6 +7,7 @@ import {
   isRated,
   matrixPeak,
   type RatedFleet,
+  REACHED,
   stageRoofline,
 } from "../../plan/roofline.ts";
 
@@ -64,7 +65,7 @@ const workOf = (kernels: readonly CountedKernel[], on: RatedFleet, size = SIZE) 
 };
 
 Deno.test("roofline: a kernel takes its operations or its bytes, in bf16, whichever is longer", () => {
-  const { kernels, seconds, of, bound } = workOf([PRODUCT, LOOP], fleet(1));
+  const { kernels, seconds, expected, of, bound } = workOf([PRODUCT, LOOP], fleet(1));
   assertEquals(kernels.map(({ seconds, bound }) => [seconds, bound]), [
     [4, "compute"],
     [2, "memory"],
@@ -79,6 +80,7 @@ Deno.test("roofline: a kernel takes its operations or its bytes, in bf16, whiche
   assertEquals(of("communication"), undefined);
   assertEquals([of("attention"), of("head")], [undefined, undefined]);
   assertAlmostEquals(seconds, 400 + of("optimizer")!.seconds);
+  assertAlmostEquals(expected, seconds / REACHED.distill);
 });
 
 Deno.test("roofline: the optimizer moves weights and moments once a step, a share on each device", () => {
