@@ -7,18 +7,30 @@ import type { StageKind } from "../dsl/stages.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { stageBudget, THIS_MACHINE } from "../plan/budget.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
-import { planOf } from "../plan/plan.ts";
+import { isRated, stageRoofline } from "../plan/roofline.ts";
+import { LONG, planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
 import { isLayered } from "../train/layered_models.ts";
+import { stageKernels } from "../train/stage_kernels.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, type FlagValues, optional, path, real, text, UsageError } from "./flags.ts";
+import {
+  absent,
+  type FlagValues,
+  optional,
+  path,
+  real,
+  text,
+  toggle,
+  UsageError,
+} from "./flags.ts";
 import { mixerFlops } from "./layer_flops.ts";
 import { planText } from "./plan_text.ts";
 import { isBf16, modelsOf } from "./planned_models.ts";
 import { loadRecipe, RECIPE } from "./recipe_module.ts";
+import { rooflineText } from "./roofline_text.ts";
 
 const HERE = "this machine";
 
@@ -29,6 +41,7 @@ const FLAGS = {
     "the fleet's",
   ),
   config: absent(path("FILE", "config.json to plan for in place of the teacher's"), "none"),
+  roofline: toggle("also the time of every kind of kernel at the limits of the fleet's devices"),
   ...deviceFlags,
 };
 
@@ -64,6 +77,11 @@ export const plan = command({
   arguments: { RECIPE },
   flags: FLAGS,
   run: async ({ arguments: { RECIPE: named }, flags }, { print, say }) => {
+    if (flags.roofline && flags.on === HERE) {
+      throw new UsageError(
+        `--roofline: expected --on a fleet whose peaks are known: ${FLEETS_TEXT}`,
+      );
+    }
     const recipe = await loadRecipe(named);
     const { student, from } = await modelsOf(recipe, flags.config);
     const problems = stageProblems(recipe, student, from?.spec, from?.conversion.choice);
@@ -71,24 +89,36 @@ export const plan = command({
     const trained = (i: number) => trainedParameters(recipe.stages[i], student, from?.spec);
     const planned = planOf(recipe, student, trained, from);
     const fleet = await fleetFor(flags, recipe.stages.map(({ kind }) => kind), student, say);
-    const budgets = recipe.stages.map((stage) =>
-      stageBudget(
-        stageSize(stage, student, from?.spec, {
-          programs: fleet.holdsModels,
-          teacherIsBf16: isBf16(from?.config),
-          staysOnDisk: isLayered(recipe),
-        }),
-        fleet,
-      )
+    const sizes = recipe.stages.map((stage) =>
+      stageSize(stage, student, from?.spec, {
+        programs: fleet.holdsModels,
+        teacherIsBf16: isBf16(from?.config),
+        staysOnDisk: isLayered(recipe),
+      })
     );
+    const budgets = sizes.map((size) => stageBudget(size, fleet));
     const layerFlops = mixerFlops(student);
     const published = publishedHours(recipe, student, fleet);
     print(planText({ plan: planned, layerFlops, budgets, fleet, published }));
+    const rated = flags.roofline && isRated(fleet) ? fleet : undefined;
+    const rooflines = rated && sizes.map((size) => {
+      const kernels = stageKernels(size.stage, student, from?.spec, rated.devices);
+      return stageRoofline(size, kernels, rated);
+    });
+    if (rooflines !== undefined) {
+      const stages = rooflines.map((roofline, i) => ({
+        stage: recipe.stages[i],
+        planned: budgets[i].seconds,
+        roofline,
+      }));
+      print(`\n${rooflineText(stages, rated!)}`);
+    }
     const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: layerFlops[i] }));
     const stages = planned.stages.map((stage, i) => ({
       ...stage,
       ...budgets[i],
       ...(published === undefined ? {} : { publishedHours: published[i] }),
+      ...(rooflines === undefined ? {} : { roofline: rooflines[i] }),
     }));
     return { report: { ...planned, layers, stages, fleet } };
   },

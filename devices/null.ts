@@ -1,6 +1,7 @@
 /** The null device: compiles, counts and runs nothing. */
 
 import { schedule } from "../graph/schedule.ts";
+import type { Step } from "../graph/step.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { buildProgram } from "../kernels/program.ts";
 
@@ -15,16 +16,39 @@ export interface Cost {
   readonly arenaBytes: number;
 }
 
+/** A kernel of a program, and the step that it is for. */
+export interface CountedLaunch {
+  readonly step: Step;
+  /** What it computes, for people. */
+  readonly label: string;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/** A schedule and its program. */
+function compiled(results: readonly Tensor[]) {
+  const plan = schedule(results, { epilogues: true, folds: true, accumulates: true });
+  return { steps: plan.steps, ...buildProgram(plan, 1) };
+}
+
 /** Counts without computing. */
 export function costOf(results: readonly Tensor[]): Cost {
-  const { launches, arenaBytes } = buildProgram(
-    schedule(results, { epilogues: true, folds: true, accumulates: true }),
-    1,
-  );
+  const { launches, arenaBytes } = compiled(results);
   return {
     launches: launches.length,
     flops: launches.reduce((n, { kernel }) => n + kernel.flops, 0),
     bytes: launches.reduce((n, { kernel }) => n + kernel.bytes, 0),
     arenaBytes,
   };
+}
+
+/** The same, kernel by kernel in their order. */
+export function launchesOf(results: readonly Tensor[]): CountedLaunch[] {
+  const { steps, launches } = compiled(results);
+  return launches.map(({ kernel: { flops, bytes }, label }, i) => ({
+    step: steps[i],
+    label,
+    flops,
+    bytes,
+  }));
 }

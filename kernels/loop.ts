@@ -3,7 +3,7 @@
  * columns for every level of reductions, each value computed in vectors.
  */
 
-import type { LoopValue } from "../graph/loop.ts";
+import type { LoopOperand, LoopValue } from "../graph/loop.ts";
 import type { StoredLoop } from "../graph/step.ts";
 import { type Columns, isCostly, loopLanes, loopRow, type Position, type Row } from "./body.ts";
 import { rowPointers, storeColumns, targetOf, type V } from "./body.ts";
@@ -111,22 +111,25 @@ export function loopKey({ loop, outputs, folds = [], block = 0 }: StoredLoop): u
   ];
 }
 
-/** Operations and bytes of a loop. */
+/** Operations of a loop, and bytes: what is repeated along an axis is read once. */
 export function loopCost(
   { loop, outputs, folds = [], block = 1 }: StoredLoop,
 ): { flops: number; bytes: number } {
   const rows = loop.rows.reduce((n, size) => n * size, 1);
   const size = (level: "full" | "row") => level === "full" ? rows * loop.columns : rows;
+  const read = ({ level, strides, columnStride }: LoopOperand) =>
+    loop.rows.reduce((n, size, axis) => strides[axis] === 0 ? n : n * size, 1) *
+    (level === "full" && columnStride !== 0 ? loop.columns : 1);
+  const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
   const work = [
     ...loop.values.map((v) => isReduce(v) ? size("full") : size(v.level)),
     ...folds.map(() => size("full")),
   ];
   const sums = folds.map(({ columns }) => columns * rows / block);
-  const moved = [...loop.operands, ...outputs.map((i) => loop.values[i])];
-  const sum = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
+  const written = outputs.map((i) => size(loop.values[i].level));
   return {
     flops: sum(work),
-    bytes: 4 * sum([...moved.map(({ level }) => size(level)), ...sums]),
+    bytes: 4 * sum([...loop.operands.map(read), ...written, ...sums]),
   };
 }
 

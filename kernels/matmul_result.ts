@@ -37,15 +37,18 @@ export interface RowPart {
 export const epilogueKey = (epilogue?: Epilogue): unknown =>
   epilogue === undefined ? 0 : [loopKey(epilogue), epilogue.product];
 
-/** Operations and bytes of a product with its epilogue. */
+/** Operations and bytes of a product with its epilogue, which the product itself is handed on to. */
 export function productCost(
   { batch, m, n, k, weight }: MatmulShape,
   epilogue?: Epilogue,
 ): { flops: number; bytes: number } {
-  const extra = epilogue === undefined ? { flops: 0, bytes: 0 } : loopCost(epilogue);
+  const product = 4 * batch * m * n;
+  // Its operands have the product among them.
+  const after = epilogue && loopCost(epilogue);
   return {
-    flops: 2 * batch * m * n * k + extra.flops,
-    bytes: batch * (4 * m * (k + n) + tensorBytes([n, k], weight ?? "f32")) + extra.bytes,
+    flops: 2 * batch * m * n * k + (after?.flops ?? 0),
+    bytes: batch * (4 * m * k + tensorBytes([n, k], weight ?? "f32")) +
+      (after === undefined ? product : after.bytes - product),
   };
 }
 

@@ -78,9 +78,10 @@ export interface StageBudget {
   readonly dollars: number;
 }
 
-const BYTES: Readonly<Record<ComputeType, number>> = { bf16: 2, f32: 4 };
+/** Bytes of a value. */
+export const BYTES: Readonly<Record<ComputeType, number>> = { bf16: 2, f32: 4 };
 /** Bytes of AdamW for a trained parameter: two f32 moments, and an f32 weight beside a bf16 one. */
-const OPTIMIZER: Readonly<Record<ComputeType, number>> = { bf16: 12, f32: 8 };
+export const OPTIMIZER: Readonly<Record<ComputeType, number>> = { bf16: 12, f32: 8 };
 /** Bytes of Deno and of this program, and of the graph of a layer and its kernels, measured. */
 const PROCESS = 100 * 2 ** 20;
 const PROCESS_LAYER = 6 * 2 ** 20;
@@ -88,7 +89,10 @@ const PROCESS_LAYER = 6 * 2 ** 20;
 const PASSES = 3;
 
 /** Sequences that a device computes at once. */
-function sequences({ batch, accumulate }: Stage, { devices }: MemoryFleet): number {
+export function sequences(
+  { batch, accumulate }: Stage,
+  { devices }: Pick<Fleet, "devices">,
+): number {
   return Math.ceil(batch / accumulate / devices);
 }
 

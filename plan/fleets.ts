@@ -8,51 +8,106 @@ export type ComputeType = "bf16" | "f32";
 /** One device of a kind that can be rented. */
 export interface DeviceRow {
   readonly name: string;
-  /** FLOP/s of dense matrix products, as its maker states them. */
+  /** FLOP/s as its maker states them: of dense bf16 products, and of f32 on the vector units. */
   readonly peak: Readonly<Record<ComputeType, number>>;
+  /** FLOP/s of the best bf16 product that others measured, and who did. */
+  readonly products?: { readonly flops: number; readonly from: string };
   /** Bytes a second of its memory. */
   readonly bandwidth: number;
   /** Bytes of memory. */
   readonly memory: number;
+  /** Bytes a second, one way, from a device to the others of its machine, as many as `node`. */
+  readonly link: number;
+  readonly node: number;
+  /** The same between machines, for each of their devices. */
+  readonly network: number;
   /** Dollars an hour of one device, on demand. */
   readonly price: number;
   /** Where the price is from. */
   readonly priceFrom: string;
 }
 
-/** Peaks, bandwidths and memory are from the makers' data sheets (SXM and OAM modules). */
+/** Who measured products: the best of many shapes, in PyTorch, each device with its software. */
+const MAMF = "Maximum achievable matmul FLOPS, github.com/stas00/ml-engineering, 2025";
+
+/**
+ * Peaks, bandwidths, memory and links are from the makers' data sheets: SXM and OAM modules, NVLink
+ * 3 and 4 and Infinity Fabric in machines of 8, a network adapter a device as DGX A100 (200 Gb/s) and
+ * DGX H100 (400 Gb/s) have, which is assumed of MI300X too. RTX 4090: NVIDIA's Ada whitepaper, bf16
+ * with f32 sums; PCIe 4.0 x16; a network of 100 Gb/s is assumed. Apple states the M4 Max' bandwidth
+ * but no FLOP/s: its 40 cores have 128 lanes each, at 1.58 GHz as others list the clock, and no units
+ * for matrices; Thunderbolt 5 has 80 Gb/s.
+ */
 export const DEVICES: readonly DeviceRow[] = Object.freeze([
   {
     name: "MI300X",
     peak: { bf16: 1307.4e12, f32: 163.4e12 },
+    products: { flops: 668.4e12, from: MAMF },
     bandwidth: 5.3e12,
     memory: 192e9,
+    link: 448e9,
+    node: 8,
+    network: 50e9,
     price: 3.49,
     priceFrom: "RunPod's list, 2025; the paper's 72B for under $2,000 means less than $3.70",
   },
   {
     name: "H100",
     peak: { bf16: 989.4e12, f32: 66.9e12 },
+    products: { flops: 794.5e12, from: MAMF },
     bandwidth: 3.35e12,
     memory: 80e9,
+    link: 450e9,
+    node: 8,
+    network: 50e9,
     price: 2.99,
     priceFrom: "Lambda's list for 8 x H100 SXM, 2025",
   },
   {
     name: "H200",
     peak: { bf16: 989.4e12, f32: 66.9e12 },
+    products: { flops: 794.5e12, from: MAMF },
     bandwidth: 4.8e12,
     memory: 141e9,
+    link: 450e9,
+    node: 8,
+    network: 50e9,
     price: 3.79,
     priceFrom: "an assumption: what the larger memory costs beside an H100",
   },
   {
     name: "A100",
     peak: { bf16: 312e12, f32: 19.5e12 },
+    products: { flops: 271.2e12, from: MAMF },
     bandwidth: 2.039e12,
     memory: 80e9,
+    link: 300e9,
+    node: 8,
+    network: 25e9,
     price: 1.79,
     priceFrom: "Lambda's list for 8 x A100 80 GB SXM, 2025",
+  },
+  {
+    name: "RTX 4090",
+    peak: { bf16: 165.2e12, f32: 82.6e12 },
+    bandwidth: 1.008e12,
+    memory: 24e9,
+    link: 31.5e9,
+    node: 8,
+    network: 12.5e9,
+    price: 0.6,
+    priceFrom: "RunPod's on-demand list as deploybase.ai has it, March 2026",
+  },
+  {
+    name: "M4 Max",
+    peak: { bf16: 16.2e12, f32: 16.2e12 },
+    bandwidth: 546e9,
+    memory: 128e9,
+    link: 10e9,
+    node: 1,
+    network: 10e9,
+    price: 0,
+    priceFrom: "an assumption: it is owned",
   },
 ]);
 
@@ -82,6 +137,8 @@ export interface Fleet {
   readonly memory: number;
   /** Dollars an hour of one device; 0 for what is owned. */
   readonly price: number;
+  /** What is known of the device; undefined for this machine. */
+  readonly row?: DeviceRow;
   /**
    * Whether teacher and student are both held all the time, beside what a stage trains: a run on
    * this machine measures them after every stage.
@@ -97,10 +154,11 @@ export const FLEETS_TEXT = `"this machine", or "N x" and one of ${
   DEVICES.map(({ name }) => name).join(", ")
 }, as in "8x ${DEVICES[0].name}"`;
 
-/** Devices that are rented, by name: `8x MI300X`. Undefined for any other text. */
-export function fleetOf(text: string): Fleet | undefined {
-  const [, count = "1", name] = /^\s*(?:(\d+)\s*[x×]\s*)?([a-z]\w+)\s*$/i.exec(text) ?? [];
-  const row = DEVICES.find((row) => row.name.toLowerCase() === name?.toLowerCase());
+/** Devices by name: `8x MI300X`. Undefined for any other text. */
+export function fleetOf(text: string): Fleet & Required<Pick<Fleet, "row">> | undefined {
+  const [, count = "1", name] = /^\s*(?:(\d+)\s*[x×]\s*)?([a-z][\w ]+)$/i.exec(text) ?? [];
+  const key = name?.trim().replace(/\s+/g, " ").toLowerCase();
+  const row = DEVICES.find((row) => row.name.toLowerCase() === key);
   const devices = Number(count);
   if (row === undefined || devices < 1 || devices > DEVICE_LIMIT) return undefined;
   const speed = (kind: StageKind) => EFFICIENCY[kind] * row.peak.bf16;
@@ -117,6 +175,7 @@ export function fleetOf(text: string): Fleet | undefined {
     bandwidth: row.bandwidth,
     memory: row.memory,
     price: row.price,
+    row,
     holdsModels: false,
   };
 }

@@ -57,9 +57,13 @@ export function publishedHours(
   return same && fleet.name === PUBLISHED_FLEET ? run?.hours : undefined;
 }
 
+/** The mean which makes the logarithms of the residuals sum to zero. */
+export function geometricMean(values: readonly number[]): number {
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+}
+
 /**
- * The efficiency that fits the published hours of a stage best: the geometric mean over the runs,
- * which makes the residuals' logarithms sum to zero.
+ * The efficiency that fits the published hours of a stage best.
  * @param runs FLOPs and hours of every run
  * @param peak FLOP/s of the whole fleet
  */
@@ -67,6 +71,5 @@ export function fittedEfficiency(
   runs: readonly { readonly flops: number; readonly hours: number }[],
   peak: number,
 ): number {
-  const logs = runs.map(({ flops, hours }) => Math.log(flops / (peak * hours * 3600)));
-  return Math.exp(logs.reduce((sum, log) => sum + log, 0) / logs.length);
+  return geometricMean(runs.map(({ flops, hours }) => flops / (peak * hours * 3600)));
 }

@@ -2,6 +2,7 @@
 
 import { type Cost, costOf } from "../devices/null.ts";
 import type { Stage } from "../dsl/stages.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { DecoderConfig, MixerSpec, ModelSpec } from "../models/config.ts";
 import { isAligned } from "./losses.ts";
 import { accumulated, stageGraph } from "./stage_graph.ts";
@@ -29,18 +30,18 @@ export const NO_VOCABULARY = 16;
 const HEAD_TOKENS = 256;
 
 /** A layer of the student and the same layer of the teacher. */
-interface LayerPair {
+export interface LayerPair {
   readonly student: MixerSpec;
   readonly teacher?: MixerSpec;
 }
 
-/** The graph of a part of a batch through some of the layers. */
-function count(
+/** What is computed for a part of a batch, through some of the layers. */
+export function partResults(
   stage: Stage,
   config: DecoderConfig,
   pairs: readonly LayerPair[],
   hasTeacher: boolean,
-): Cost {
+): readonly Tensor[] {
   const sized = { ...config, layers: pairs.length };
   const student = { config: sized, mixers: pairs.map((pair) => pair.student) };
   const teacher = hasTeacher
@@ -48,8 +49,10 @@ function count(
     : undefined;
   const graph = stageGraph(stage, student, teacher);
   // The program of the later parts of a batch holds a little more than that of the first.
-  return costOf(stage.accumulate === 1 ? graph.results : accumulated(graph));
+  return stage.accumulate === 1 ? graph.results : accumulated(graph);
 }
+
+const count = (...part: Parameters<typeof partResults>): Cost => costOf(partResults(...part));
 
 /** Operations and memory of a program. */
 export type ProgramCost = Pick<Cost, "flops" | "arenaBytes">;
@@ -69,7 +72,7 @@ function headFlops(
 }
 
 /** The layers that a stage computes, and whether each kind of them may stand for all of its kind. */
-function countedLayers(stage: Stage, student: ModelSpec, teacher?: ModelSpec) {
+export function countedLayers(stage: Stage, student: ModelSpec, teacher?: ModelSpec) {
   const all = student.mixers.map((mixer, i): LayerPair => ({
     student: mixer,
     teacher: teacher?.mixers[i],
@@ -84,6 +87,40 @@ function countedLayers(stage: Stage, student: ModelSpec, teacher?: ModelSpec) {
   return { all, pairs, whole: uneven || pairs.length <= FEW + 2 };
 }
 
+/** Layers of a kind, and the graphs with few and with more of them between the ends. */
+export interface LayerSample {
+  readonly layers: number;
+  readonly few: readonly LayerPair[];
+  readonly more: readonly LayerPair[];
+}
+
+/** A sample of every kind of layer between the first and the last. */
+export function layerSamples(pairs: readonly LayerPair[]): LayerSample[] {
+  const [first, last] = [pairs[0], pairs[pairs.length - 1]];
+  const kinds = new Map<string, LayerPair[]>();
+  for (const pair of pairs.slice(1, -1)) {
+    // An equal mixer that starts afresh is aligned, other than the teacher's own.
+    const key = JSON.stringify([pair, pair.student === pair.teacher]);
+    kinds.set(key, [...kinds.get(key) ?? [], pair]);
+  }
+  const between = (pair: LayerPair, n: number) => [first, ...Array<LayerPair>(n).fill(pair), last];
+  return [...kinds.values()].map((layers) => ({
+    layers: layers.length,
+    few: between(layers[0], FEW),
+    more: between(layers[0], MORE),
+  }));
+}
+
+/**
+ * How many times what is counted of a sample stands for its layers, and, with the first sample, for
+ * the ends, which are counted once.
+ */
+export function sampleWeights({ layers }: LayerSample, index: number) {
+  const layer = 1 / (MORE - FEW);
+  const own = index === 0 ? layers - FEW : layers;
+  return { few: (index === 0 ? 1 : 0) - own * layer, more: own * layer };
+}
+
 /**
  * The program of a part of a batch with a given config, of all layers. A model of a few layers is
  * counted whole. Of a deeper one every kind of layer is counted a few times at its real width, so
@@ -96,24 +133,17 @@ function extrapolated(
   hasTeacher: boolean,
 ): ProgramCost {
   if (whole) return count(stage, config, all, hasTeacher);
-  const [first, last] = [pairs[0], pairs[pairs.length - 1]];
-  const kinds = new Map<string, LayerPair[]>();
-  for (const pair of pairs.slice(1, -1)) {
-    // An equal mixer that starts afresh is aligned, other than the teacher's own.
-    const key = JSON.stringify([pair, pair.student === pair.teacher]);
-    kinds.set(key, [...kinds.get(key) ?? [], pair]);
-  }
-  const between = (pair: LayerPair, n: number) =>
-    count(stage, config, [first, ...Array<LayerPair>(n).fill(pair), last], hasTeacher);
   let [flops, ends, layersBytes] = [0, 0, 0];
-  [...kinds.values()].forEach((layers, kind) => {
-    const [few, more] = [between(layers[0], FEW), between(layers[0], MORE)];
-    const flopsOfLayer = (more.flops - few.flops) / (MORE - FEW);
+  layerSamples(pairs).forEach((sample, i) => {
+    const [few, more] = [sample.few, sample.more].map((pairs) =>
+      count(stage, config, pairs, hasTeacher)
+    );
+    const weights = sampleWeights(sample, i);
+    flops += weights.few * few.flops + weights.more * more.flops;
     const bytesOfLayer = Math.max(0, (more.arenaBytes - few.arenaBytes) / (MORE - FEW));
-    // The ends are counted once: with the first kind, and where they hold most.
-    flops += layers.length * flopsOfLayer + (kind === 0 ? few.flops - FEW * flopsOfLayer : 0);
+    // They are where the ends hold most.
     ends = Math.max(ends, few.arenaBytes - FEW * bytesOfLayer);
-    layersBytes += layers.length * bytesOfLayer;
+    layersBytes += sample.layers * bytesOfLayer;
   });
   return { flops, arenaBytes: ends + layersBytes };
 }

@@ -98,6 +98,44 @@ Deno.test("plan: a teacher without weights, for a fleet, beside the paper's hour
   assert(!("publishedHours" in distill));
 });
 
+Deno.test("plan: every kind of kernel at the limits of a fleet's devices", async () => {
+  using own = temporaryFolder();
+  const file = join(own.folder, "recipe.json");
+  const recipe = minuteRecipe(own.folder, { stages: [align(steps(5000)), distill(steps(50000))] });
+  Deno.writeTextFileSync(file, toJson(recipe));
+  const on = (...words: string[]) => plan(file, ...words, "--roofline");
+  const [people, json, here] = await Promise.all([
+    on("--on", "2x H100"),
+    on("--on", "rtx 4090", "--json"),
+    on(),
+  ]);
+  assertEquals(people.code, 0, people.stderr);
+  assertMatch(people.stdout, /^distill +FLOPs\/token +bytes\/token +time +share +bound by$/m);
+  assertMatch(people.stdout, /^matrix products +[\d.]+ K +[\d.]+ KiB +\S+ s +\d+ % +memory$/m);
+  assertMatch(people.stdout, /^recurrence \(wkv\) +[\d.]+ K +/m);
+  assertMatch(people.stdout, /^communication +0 +[\d.]+ KiB +\S+ s +\d+ % +link$/m);
+  assertMatch(
+    people.stdout,
+    /^roofline: \S+ s at least; \S+ (s|h), \$\S+ where a run comes as near to it as the paper's did \(align 47 %, distill 74 %\); the plan says \S+ (s|h)$/m,
+  );
+  assertMatch(people.stdout, /^2x H100: products and attention at 794\.50 TFLOP\/s in bf16, /m);
+  for (const { flops, tokens, roofline } of jsonOf(json).stages) {
+    const kinds = roofline.work.map(({ kind }: { kind: string }) => kind);
+    assert(kinds.includes("wkv") && !kinds.includes("communication"));
+    const found = roofline.work.reduce(
+      (sum: number, { kind, flopsPerToken }: { kind: string; flopsPerToken: number }) =>
+        kind === "optimizer" ? sum : sum + flopsPerToken,
+      0,
+    );
+    // The plan counts one sequence, a device computes two at once.
+    assert(Math.abs(found * tokens / flops - 1) < 0.01, `${found * tokens} of ${flops} FLOPs`);
+    for (const { label, launches, seconds } of roofline.kernels) {
+      assert(label.length > 0 && launches > 0 && seconds > 0);
+    }
+  }
+  assertRefused(here, "--roofline: expected --on a fleet whose peaks are known: ");
+});
+
 Deno.test("plan: times are clocks on this machine and hours on what is rented", () => {
   const texts = (holdsModels: boolean) =>
     [0.4, 5, 2615, 20_880].map((seconds) => timeText(seconds, { holdsModels }));

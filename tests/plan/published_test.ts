@@ -2,6 +2,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { fleetOf } from "../../plan/fleets.ts";
 import {
   fittedEfficiency,
+  geometricMean,
   PUBLISHED,
   PUBLISHED_FLEET,
   publishedHours,
@@ -25,6 +26,7 @@ Deno.test("published: the fleet is known, and 72B costs under $2,000 there, as t
 Deno.test("published: the fit is the geometric mean of the runs' efficiencies", () => {
   const runs = [{ flops: 3600, hours: 1 }, { flops: 3600 * 8, hours: 2 }];
   assertAlmostEquals(fittedEfficiency(runs, 10), Math.sqrt(0.1 * 0.4));
+  assertAlmostEquals(geometricMean([1, 10, 100]), 10);
 });
 
 Deno.test("published: hours of the pairs that were published, on their fleet, stages and mixers", () => {
