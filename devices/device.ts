@@ -12,6 +12,20 @@ export interface Memory {
   slice(offset: number, bytes: number): Memory;
 }
 
+/** Throws for a part that is not within a piece of memory of so many bytes. */
+export function checkPiece(offset: number, length: number, bytes: number): void {
+  if (!(offset >= 0 && length >= 0 && offset + length <= bytes)) {
+    throw new RangeError(`memory: ${length} bytes at ${offset} of ${bytes}`);
+  }
+}
+
+/** Throws for more data than a piece of memory holds. */
+export function checkCopy(data: HostArray, memory: Memory, to: "into" | "from"): void {
+  if (data.byteLength > memory.bytes) {
+    throw new RangeError(`memory: ${data.byteLength} bytes ${to} ${memory.bytes}`);
+  }
+}
+
 /** The memory that a program's inputs and results live in. */
 export interface Bindings {
   readonly inputs: Readonly<Record<string, Memory>>;
@@ -37,14 +51,14 @@ export interface Executable {
   /** Runs once; what it computes is in the memory that it was bound to. */
   run(): void;
   /** Runs once, timing every launch. */
-  profile(): ProfileRow[];
+  profile(): Promise<ProfileRow[]>;
   /** Forgets the program. */
   free(): void;
 }
 
 /** A device. Work is done in the order of the calls; `read` waits for it. */
 export interface Device {
-  readonly kind: "cpu";
+  readonly kind: "cpu" | "webgpu";
   /** Threads, instruction set and libraries, for people. */
   readonly description: string;
   allocate(bytes: number): Memory;

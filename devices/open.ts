@@ -2,9 +2,10 @@
 
 import { type CpuOptions, openCpu } from "./cpu/device.ts";
 import type { Device } from "./device.ts";
+import { openWebgpu } from "./webgpu/device.ts";
 
 /** Names that `--device` takes. */
-export const DEVICE_NAMES = ["cpu"] as const;
+export const DEVICE_NAMES = ["cpu", "webgpu"] as const;
 
 /** A device's name. */
 export type DeviceName = typeof DEVICE_NAMES[number];
@@ -14,6 +15,8 @@ export function openDevice(name: DeviceName, options: CpuOptions = {}): Promise<
   switch (name) {
     case "cpu":
       return openCpu(options);
+    case "webgpu":
+      return openWebgpu();
     default:
       return name satisfies never;
   }

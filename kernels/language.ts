@@ -159,18 +159,17 @@ export const max = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binar
 /** What a comparison gives: a lane mask for vectors, a 0/1 index for scalars. */
 export type Mask<T extends ValueType> = T extends "f32x4" ? Expr<"f32x4"> : Expr<"i32">;
 
-/** A lane mask of where a = b. */
-export const equalLanes = (a: Expr<"f32x4">, b: Expr<"f32x4">): Expr<"f32x4"> => binary("eq", a, b);
-
-/** a < b (i32 signed). */
-export function lessThan<T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> {
+function comparison<T extends Numeric>(op: "lt" | "eq", a: Expr<T>, b: Expr<T>): Mask<T> {
   const type = a.type === "f32x4" ? "f32x4" : "i32";
-  return { kind: "binary", type, op: "lt", a, b } as unknown as Mask<T>;
+  return { kind: "binary", type, op, a, b } as unknown as Mask<T>;
 }
+/** a < b (i32 signed). */
+export const lessThan = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> =>
+  comparison("lt", a, b);
 /** Bits of both. */
 export const bitAnd = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("and", a, b);
-/** a = b as i32. */
-export const equal = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("eq", a, b);
+/** a = b. */
+export const equal = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> => comparison("eq", a, b);
 
 function unary<T extends ValueType>(op: UnaryOp, type: T, a: Expr): Expr<T> {
   return { kind: "unary", type, op, a } as Expr<T>;
@@ -265,6 +264,9 @@ export function load<T extends "f32" | "f32x4" | "i32">(
 ): Expr<T> {
   return { kind: "load", type, at, offset: byteOffset, as: "value" } as unknown as Expr<T>;
 }
+
+/** What binds values to locals: all that arithmetic needs of a kernel under construction. */
+export type Binder = Pick<Block, "let">;
 
 /** A list of statements under construction. */
 export interface Block {

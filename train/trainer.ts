@@ -65,7 +65,7 @@ export interface Trainer {
     mixerRate?: number,
   ): Promise<StepResult>;
   /** Times every launch of the first part of a batch. */
-  profile(batch: TokenBatch): ProfileRow[];
+  profile(batch: TokenBatch): Promise<ProfileRow[]>;
   free(): void;
 }
 

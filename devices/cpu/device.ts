@@ -3,9 +3,17 @@
 import { schedule } from "../../graph/schedule.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
-import { buildProgram, type Program } from "../../kernels/program.ts";
+import { buildProgram, cpuKernel, type Program } from "../../kernels/program.ts";
 import { MAX_PAGES, renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
-import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
+import {
+  type Bindings,
+  checkCopy,
+  type Device,
+  type Executable,
+  type HostArray,
+  type Memory,
+} from "../device.ts";
+import { profileRows } from "../profile.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { chooseCore, coreOf } from "./blas_core.ts";
@@ -158,7 +166,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
       profile: () => {
         const seconds = new Float64Array(launches.length);
         start(COMMANDS.profile, seconds);
-        return profileRows(program, seconds);
+        return Promise.resolve(profileRows(program, seconds));
       },
       free: () => {
         // After a failure it would hide the error that is on its way.
@@ -183,22 +191,18 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
     write: (at, data) => {
-      if (data.byteLength > at.bytes) {
-        throw new RangeError(`memory: ${data.byteLength} bytes into ${at.bytes}`);
-      }
+      checkCopy(data, at, "into");
       bytesOf(at, data.byteLength).set(hostBytes(data));
     },
     read: (at, into) => {
-      if (into.byteLength > at.bytes) {
-        throw new RangeError(`memory: ${into.byteLength} bytes from ${at.bytes}`);
-      }
+      checkCopy(into, at, "from");
       hostBytes(into).set(bytesOf(at, into.byteLength));
       return Promise.resolve();
     },
     clear: (at) => void bytesOf(at).fill(0),
     compile: (results: readonly Tensor[], bindings) => {
-      const program = buildProgram(schedule(results, { epilogues: blas === undefined }), threads);
-      return bind(program, bindings);
+      const plan = schedule(results, { epilogues: blas === undefined });
+      return bind(buildProgram(plan, (step) => cpuKernel(step, threads)), bindings);
     },
     close: () => {
       if (workers.length > 0) {
@@ -211,20 +215,4 @@ export async function openCpu(options: CpuOptions = {}): Promise<Device> {
       return Promise.resolve();
     },
   };
-}
-
-/** Sums the seconds of a program's launches by what they do. */
-function profileRows({ launches }: Program, seconds: Float64Array): ProfileRow[] {
-  const rows = new Map<string, ProfileRow>();
-  launches.forEach(({ label, kernel }, i) => {
-    const row = rows.get(label) ?? { label, launches: 0, seconds: 0, flops: 0, bytes: 0 };
-    rows.set(label, {
-      label,
-      launches: row.launches + 1,
-      seconds: row.seconds + seconds[i],
-      flops: row.flops + kernel.flops,
-      bytes: row.bytes + kernel.bytes,
-    });
-  });
-  return [...rows.values()].sort((a, b) => b.seconds - a.seconds);
 }

@@ -1,10 +1,11 @@
 /** Links a program: addresses for its operands, and the barriers that it cannot do without. */
 
 import type { MatmulShape } from "../../kernels/kernel.ts";
-import type { Launch, OperandMemory, Program } from "../../kernels/program.ts";
+import type { Launch, Program } from "../../kernels/program.ts";
+import { checkBindings, memoryAt } from "../bindings.ts";
 import type { Bindings } from "../device.ts";
 import type { GemmCall } from "./blas.ts";
-import type { CpuMemory } from "./memory.ts";
+import { type CpuMemory, piece } from "./memory.ts";
 import type { LaunchText } from "./player.ts";
 
 /** What linking needs to know. */
@@ -18,39 +19,6 @@ export interface LinkContext {
 interface Range {
   readonly begin: number;
   readonly end: number;
-}
-
-function check(program: Program, { inputs, results }: Bindings): void {
-  const problems = program.inputs.flatMap(({ name, shape }) => {
-    const bytes = 4 * shape.reduce((n, m) => n * m, 1);
-    const bound = inputs[name];
-    if (bound === undefined) return [`input ${name} [${shape.join(", ")}] has no memory`];
-    return bound.bytes === bytes ? [] : [`input ${name}: ${bound.bytes} bytes, expected ${bytes}`];
-  });
-  program.roots.forEach(({ shape, through }, i) => {
-    const bytes = 4 * shape.reduce((n, m) => n * m, 1);
-    const shared = through === undefined ? undefined : inputs[through] as CpuMemory | undefined;
-    if (shared !== undefined && shared.address !== (results[i] as CpuMemory).address) {
-      problems.push(`result ${i}: expected the memory of ${through}, which it is written through`);
-    }
-    if (results[i]?.bytes !== bytes) {
-      problems.push(`result ${i}: ${results[i]?.bytes} bytes, expected ${bytes}`);
-    }
-  });
-  if (problems.length > 0) throw new Error(`cpu: bindings: ${problems.join("; ")}`);
-}
-
-function addressOf({ place }: OperandMemory, bindings: Bindings, arena: number): number {
-  switch (place.kind) {
-    case "arena":
-      return arena + place.offset;
-    case "input":
-      return (bindings.inputs[place.name] as CpuMemory).address;
-    case "root":
-      return (bindings.results[place.index] as CpuMemory).address;
-    default:
-      return place satisfies never;
-  }
 }
 
 /** A product that cblas_sgemm can do as it stands. */
@@ -77,11 +45,12 @@ export function linkLaunches(
   bindings: Bindings,
   { arena, kernel, threads, blas }: LinkContext,
 ): LaunchText[] {
-  check(program, bindings);
+  checkBindings<CpuMemory>("cpu", program, bindings, (a, b) => a.address === b.address);
+  const inArena = (offset: number) => piece(arena + offset, 0);
   let written: Range[] = [];
   let read: Range[] = [];
   return program.launches.map((launch: Launch): LaunchText => {
-    const bases = launch.operands.map((operand) => addressOf(operand, bindings, arena));
+    const bases = launch.operands.map(({ place }) => memoryAt(place, bindings, inArena).address);
     const ranges = bases.map((begin, i) => ({ begin, end: begin + launch.operands[i].bytes }));
     const reads = ranges.slice(0, launch.firstWritten);
     const writes = ranges.slice(launch.firstWritten);

@@ -1,6 +1,6 @@
 /** Pieces of the shared memory. */
 
-import type { Memory } from "../device.ts";
+import { checkPiece, type Memory } from "../device.ts";
 
 /** A piece of the device's heap. */
 export interface CpuMemory extends Memory {
@@ -13,9 +13,7 @@ export function piece(address: number, bytes: number): CpuMemory {
     address,
     bytes,
     slice: (offset, length) => {
-      if (!(offset >= 0 && length >= 0 && offset + length <= bytes)) {
-        throw new RangeError(`memory: ${length} bytes at ${offset} of ${bytes}`);
-      }
+      checkPiece(offset, length, bytes);
       return piece(address + offset, length);
     },
   };

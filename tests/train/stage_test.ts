@@ -52,7 +52,7 @@ function fakeTrainer(device: Device, { calls, firstIds, rates, mixerRates }: Rec
       return Promise.resolve(changes.norm?.(step) ?? 1);
     },
     step: () => Promise.reject(),
-    profile: () => [],
+    profile: () => Promise.resolve([]),
     free: () => {},
   };
   return trainer;
