@@ -58,7 +58,7 @@ export interface Executable {
 
 /** A device. Work is done in the order of the calls; `read` waits for it. */
 export interface Device {
-  readonly kind: "cpu" | "webgpu";
+  readonly kind: "cpu" | "webgpu" | "cuda";
   /** Threads, instruction set and libraries, for people. */
   readonly description: string;
   allocate(bytes: number): Memory;

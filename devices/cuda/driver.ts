@@ -21,7 +21,6 @@ export const RESULTS = { outOfMemory: 2, noDevice: 100 } as const;
 /** `cuMemPoolSetAttribute`, `cuStreamBeginCapture` and others take these. */
 export const DRIVER = {
   attribute: {
-    maxSharedBytes: 97,
     multiprocessors: 16,
     computeMajor: 75,
     computeMinor: 76,
@@ -30,7 +29,6 @@ export const DRIVER = {
   poolReleaseThreshold: 4,
   streamNonBlocking: 1,
   captureThreadLocal: 1,
-  functionMaxDynamicSharedBytes: 8,
 } as const;
 
 // Handles are addresses; device addresses are 64-bit numbers. Results are written through buffers.
@@ -77,7 +75,6 @@ const SYMBOLS = {
   cuModuleLoadData: calls(out, out),
   cuModuleUnload: calls(handle),
   cuModuleGetFunction: calls(out, handle, out),
-  cuFuncSetAttribute: calls(handle, "i32", "i32"),
   cuLaunchKernel: calls(
     handle,
     ...["u32", "u32", "u32", "u32", "u32", "u32", "u32"] as const,
@@ -131,8 +128,8 @@ export const versionText = (version: number) =>
  * Opens the driver.
  * @throws CudaError without one, without a device, and for one that is too old.
  */
-export function openDriver(): Driver {
-  const library = openLibrary(PLACES, SYMBOLS);
+export function openDriver(path?: string): Driver {
+  const library = openLibrary(PLACES, SYMBOLS, path);
   const { symbols } = library;
   const explain = (code: number) => {
     const [name, text] = [new BigUint64Array(1), new BigUint64Array(1)];

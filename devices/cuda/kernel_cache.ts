@@ -9,8 +9,8 @@ export interface CacheKey {
   readonly source: string;
   /** Architecture and kind of code, as `sm_90`. */
   readonly target: string;
-  /** Versions of NVRTC and of the driver. */
-  readonly versions: string;
+  /** Names and made of the GPU, of NVRTC and of the driver. */
+  readonly made: string;
 }
 
 /** Compiled code by what it was made of. */
@@ -67,8 +67,8 @@ function writeEntry(folder: string, path: string, code: Uint8Array): void {
 export function openKernelCache(folder = cacheFolder(variable)): KernelCache {
   if (folder === undefined) return { code: (_, make) => make() };
   return {
-    code: ({ source, target, versions }, make) => {
-      const name = sha256([versions, target, source].join("\0")).toString("hex");
+    code: ({ source, target, made }, make) => {
+      const name = sha256([made, target, source].join("\0")).toString("hex");
       const path = join(folder, `${name}.bin`);
       const stored = readEntry(path);
       if (stored !== undefined) return stored;

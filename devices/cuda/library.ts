@@ -29,28 +29,29 @@ export function variable(name: string): string | undefined {
 }
 
 /**
- * Opens the library that the variable names, else the first candidate that opens.
+ * Opens the library at a path, which the variable may name, else the first candidate that opens.
  * @throws CudaError that lists what was tried and what each said.
  */
 export function openLibrary<const S extends Deno.ForeignLibraryInterface>(
-  { what, variable: name, candidates, advice }: LibraryPlaces,
+  places: LibraryPlaces,
   symbols: S,
+  path = variable(places.variable),
   prepare: (path: string) => void = () => {},
 ): OpenLibrary<S> {
-  const given = variable(name);
+  const { what, candidates, advice } = places;
   const tried: string[] = [];
-  for (const path of given === undefined ? candidates : [given]) {
+  for (const name of path === undefined ? candidates : [path]) {
     try {
-      prepare(path);
-      const library = Deno.dlopen(path, symbols);
-      return { path, symbols: library.symbols, close: () => library.close() };
+      prepare(name);
+      const library = Deno.dlopen(name, symbols);
+      return { path: name, symbols: library.symbols, close: () => library.close() };
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) {
         throw new CudaError(`cuda: ${what}: loading it needs --allow-ffi`, { cause: error });
       }
-      tried.push(`${path} (${error instanceof Error ? error.message.split("\n")[0] : error})`);
+      tried.push(`${name} (${error instanceof Error ? error.message.split("\n")[0] : error})`);
     }
   }
-  const where = given === undefined ? `${name}=PATH names another` : `${name} named it`;
-  throw new CudaError(`cuda: no ${what}: tried ${tried.join(", ")}; ${advice}; ${where}`);
+  const where = `or set ${places.variable} to its path`;
+  throw new CudaError(`cuda: no ${what}: tried ${tried.join(", ")}; ${advice}, ${where}`);
 }

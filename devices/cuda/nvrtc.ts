@@ -93,8 +93,8 @@ function loadBuiltins(path: string): void {
 }
 
 /** Opens NVRTC. @throws CudaError without one and for one that is too old. */
-export function openNvrtc(): Nvrtc {
-  const library = openLibrary(places(), SYMBOLS, loadBuiltins);
+export function openNvrtc(path?: string): Nvrtc {
+  const library = openLibrary(places(), SYMBOLS, path, loadBuiltins);
   const { symbols } = library;
   const check = (call: string, code: number, log = "") => {
     if (code === 0) return;

@@ -1,7 +1,6 @@
 // The CUDA driver's calls that Suture makes, on the CPU. Kernels run when they are launched; a
 // kernel that errs breaks its stream for good, as a real one breaks its context.
 #include <dlfcn.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -35,6 +34,7 @@ enum Code {
   INVALID_HANDLE = 400,
   NOT_FOUND = 500,
   ILLEGAL_ADDRESS = 700,
+  MISALIGNED_ADDRESS = 716,
   LAUNCH_FAILED = 719,
   CAPTURE_UNSUPPORTED = 900,
 };
@@ -55,6 +55,7 @@ constexpr Text TEXTS[] = {
     {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
     {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
      "operation not permitted when stream is capturing"},
@@ -154,7 +155,7 @@ int launchNow(Stream* stream, const Launch& launch) {
       if (found == nullptr) {
         return stream->failed = failWith(ILLEGAL_ADDRESS, what + " is not in device memory");
       }
-      if (address % 4 != 0) return stream->failed = failWith(716, what + " is misaligned");
+      if (address % 4 != 0) return stream->failed = failWith(MISALIGNED_ADDRESS, what + " is misaligned");
       if (address + wanted > found->first + found->second.bytes) {
         return stream->failed = failWith(
                    ILLEGAL_ADDRESS, what + " has " + std::to_string(wanted) + " bytes, of which " +
@@ -213,7 +214,8 @@ API cuDeviceGet(int* device, int ordinal) {
 }
 
 API cuDeviceGetName(char* name, int bytes, int) {
-  std::strncpy(name, "emulated GPU", bytes);
+  // Its build is in the name, so that kernels that were cached for another are not taken.
+  std::strncpy(name, "emulated GPU " SUTURE_BUILD, bytes);
   return SUCCESS;
 }
 
@@ -394,18 +396,21 @@ API cuModuleLoadData(Module** module, const void* image) {
   if (std::memcmp(header.magic, suture::IMAGE_MAGIC, sizeof header.magic) != 0) {
     return INVALID_IMAGE;
   }
-  // A file of its own, so that no two modules share their arrays.
-  const int file = memfd_create("suture-kernels", MFD_CLOEXEC);
+  // A file of its own name, so that no two modules share their arrays.
+  char path[] = "/tmp/suture-kernels-XXXXXX";
+  const int file = mkstemp(path);
+  if (file < 0) return failWith(INVALID_IMAGE, "there is no room in /tmp");
   const char* bytes = static_cast<const char*>(image) + sizeof header;
-  for (u64 done = 0; done < header.bytes;) {
+  bool written = true;
+  for (u64 done = 0; written && done < header.bytes;) {
     const ssize_t count = write(file, bytes + done, header.bytes - done);
-    if (count <= 0) return close(file), failWith(INVALID_IMAGE, "it cannot be written to memory");
-    done += count;
+    written = count > 0;
+    if (written) done += count;
   }
-  const std::string path = "/proc/self/fd/" + std::to_string(file);
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  const char* error = library == nullptr ? dlerror() : nullptr;
   close(file);
+  void* library = written ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
+  const std::string error = library != nullptr ? "" : written ? dlerror() : "/tmp is full";
+  unlink(path);
   if (library == nullptr) return failWith(INVALID_IMAGE, error);
   *module = new Module{library, {}};
   return SUCCESS;

@@ -88,8 +88,8 @@ API nvrtcCompileProgram(Program* program, int count, const char* const* options)
                                         << program->source;
   // Products and sums may be fused, as NVRTC does.
   const std::string command =
-      "g++ -x c++ -std=c++17 -O1 -march=x86-64-v3 -fPIC -shared -fvisibility=hidden -Wall -Werror "
-      "-Wno-unused-variable -Wno-unused-function -DSUTURE_EMULATED -include " SUTURE_SHIM " -o " +
+      "g++ -x c++ -std=c++17 -O1 -march=x86-64-v3 -fPIC -shared -fvisibility=hidden "
+      "-fno-exceptions -fno-rtti -fno-asynchronous-unwind-tables -DSUTURE_EMULATED -include " SUTURE_SHIM " -o " +
       folder.at("kernel.so") + " " + folder.at("kernel.cu") + " 2>" + folder.at("log");
   const int status = std::system(command.c_str());
   program->log = readFile(folder.at("log"));

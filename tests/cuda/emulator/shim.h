@@ -6,44 +6,80 @@ namespace suture {
 
 static Runtime* runtime;
 
-inline void noteRead(Shadow& shadow, const Access& access) {
-  Runtime& r = *runtime;
-  const u64 written = shadow.written, writeTick = written >> 16;
-  if (access.global) {
-    if (writeTick >= r.launchTick &&
-        (writeTick < r.blockTick || (writeTick == r.tick && (written & THREAD_MASK) != r.thread))) {
-      r.race(runtime, access, written, true, false);
-    }
-  } else {
-    if (writeTick < r.blockTick) r.unset(runtime, access);
-    if (writeTick == r.tick && (written & THREAD_MASK) != r.thread) {
-      r.race(runtime, access, written, true, false);
-    }
+inline u64 stamp(u64 tick) { return tick << 16; }
+
+// A write races with what another thread wrote or read in the same tick and, in global memory, with
+// what another block of the launch did.
+__attribute__((noinline)) static void checkWrite(Shadow& shadow, const Access& access) {
+  const Runtime& r = *runtime;
+  const u64 own = stamp(r.tick) | r.thread;
+  const u64 written = shadow.written, read = shadow.read;
+  const bool otherBlockWrote =
+      access.global && written >= stamp(r.launchTick) && written < stamp(r.blockTick);
+  if (otherBlockWrote || (written >= stamp(r.tick) && written != own)) {
+    r.race(runtime, access, written, true, true);
   }
-  const u64 read = shadow.read, readTick = read >> 16;
-  if (readTick == r.tick) {
-    if ((read & THREAD_MASK) != r.thread) shadow.read = read | MANY_THREADS;
-    return;
+  const bool otherBlockRead = access.global && read >= stamp(r.launchTick) &&
+                              (read < stamp(r.blockTick) || (read & OTHER_BLOCK));
+  if (otherBlockRead || (read >= stamp(r.tick) && (read & ~OTHER_BLOCK) != own)) {
+    r.race(runtime, access, read, false, true);
   }
-  const bool others = access.global && readTick >= r.launchTick &&
-                      (readTick < r.blockTick || (read & OTHER_BLOCK));
-  shadow.read = r.tick << 16 | (others ? OTHER_BLOCK : 0) | r.thread;
+  shadow.written = own;
 }
 
-inline void noteWrite(Shadow& shadow, const Access& access) {
-  Runtime& r = *runtime;
-  const u64 written = shadow.written, writeTick = written >> 16;
-  const u64 read = shadow.read, readTick = read >> 16;
-  const bool otherWrote =
-      (access.global && writeTick >= r.launchTick && writeTick < r.blockTick) ||
-      (writeTick == r.tick && (written & THREAD_MASK) != r.thread);
-  if (otherWrote) r.race(runtime, access, written, true, true);
-  const bool otherRead =
-      (access.global && readTick >= r.launchTick &&
-       (readTick < r.blockTick || (read & OTHER_BLOCK))) ||
-      (readTick == r.tick && (read & THREAD_MASK) != r.thread);
-  if (otherRead) r.race(runtime, access, read, false, true);
-  shadow.written = r.tick << 16 | r.thread;
+// A read races with what another thread wrote in the same tick and, in global memory, with what
+// another block of the launch wrote. Shared memory is unset until the block writes it.
+__attribute__((noinline)) static void checkRead(Shadow& shadow, const Access& access) {
+  const Runtime& r = *runtime;
+  const u64 own = stamp(r.tick) | r.thread;
+  const u64 written = shadow.written, read = shadow.read;
+  if (!access.global && written < stamp(r.blockTick)) r.unset(runtime, access);
+  const bool otherBlockWrote =
+      access.global && written >= stamp(r.launchTick) && written < stamp(r.blockTick);
+  if (otherBlockWrote || (written >= stamp(r.tick) && written != own)) {
+    r.race(runtime, access, written, true, false);
+  }
+  if (read >= stamp(r.tick)) {
+    if ((read & ~OTHER_BLOCK) != own) shadow.read = read | MANY_THREADS;
+    return;
+  }
+  const bool others = access.global && read >= stamp(r.launchTick) &&
+                      (read < stamp(r.blockTick) || (read & OTHER_BLOCK));
+  shadow.read = own | (others ? OTHER_BLOCK : 0);
+}
+
+// What is most often so is decided in place.
+inline void noteGlobalRead(Shadow& shadow, const char* name, u64 index) {
+  const u64 start = stamp(runtime->launchTick);
+  if (shadow.written >= start || shadow.read >= start) {
+    return checkRead(shadow, {name, index, true});
+  }
+  shadow.read = stamp(runtime->tick) | runtime->thread;
+}
+
+inline void noteGlobalWrite(Shadow& shadow, const char* name, u64 index) {
+  const u64 start = stamp(runtime->launchTick);
+  if (shadow.written >= start || shadow.read >= start) {
+    return checkWrite(shadow, {name, index, true});
+  }
+  shadow.written = stamp(runtime->tick) | runtime->thread;
+}
+
+inline void noteSharedRead(Shadow& shadow, const char* name, u64 index) {
+  const u64 start = stamp(runtime->blockTick), now = stamp(runtime->tick);
+  if (shadow.written < start || shadow.written >= now) {
+    return checkRead(shadow, {name, index, false});
+  }
+  const u64 own = now | runtime->thread;
+  shadow.read = shadow.read < now || shadow.read == own ? own : own | MANY_THREADS;
+}
+
+inline void noteSharedWrite(Shadow& shadow, const char* name, u64 index) {
+  const u64 now = stamp(runtime->tick);
+  if (shadow.written >= now || shadow.read >= now) {
+    return checkWrite(shadow, {name, index, false});
+  }
+  shadow.written = now | runtime->thread;
 }
 
 // One element of an array: reading and assigning are checked.
@@ -65,12 +101,12 @@ struct Global {
   Global(const Bound& bound, const Declared& as)
       : data(reinterpret_cast<T*>(bound.data)), shadow(bound.shadow), declared(&as) {}
   Element<T, const Global> operator[](long long index) const { return {*this, u64(index)}; }
-  T get(u64 index) const {
-    noteRead(at(index, false), {declared->name, index, true});
+  __attribute__((noinline)) T get(u64 index) const {
+    noteGlobalRead(at(index, false), declared->name, index);
     return data[index];
   }
-  T set(u64 index, T value) const {
-    noteWrite(at(index, true), {declared->name, index, true});
+  __attribute__((noinline)) T set(u64 index, T value) const {
+    noteGlobalWrite(at(index, true), declared->name, index);
     return data[index] = value;
   }
   Shadow& at(u64 index, bool writes) const {
@@ -88,12 +124,12 @@ struct Shared {
   Shadow shadow[elements];
 
   Element<T, Shared> operator[](long long index) { return {*this, u64(index)}; }
-  T get(u64 index) {
-    noteRead(at(index, false), {Name::text(), index, false});
+  __attribute__((noinline)) T get(u64 index) {
+    noteSharedRead(at(index, false), Name::text(), index);
     return data[index];
   }
-  T set(u64 index, T value) {
-    noteWrite(at(index, true), {Name::text(), index, false});
+  __attribute__((noinline)) T set(u64 index, T value) {
+    noteSharedWrite(at(index, true), Name::text(), index);
     return data[index] = value;
   }
   Shadow& at(u64 index, bool writes) {
@@ -144,7 +180,13 @@ inline void run(void (*kernel)(P...), const Bound* bound, const Declared* arrays
 
 static inline float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
 static inline int __float_as_int(float value) { return __builtin_bit_cast(int, value); }
-static inline float fmaf(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-static inline float sqrtf(float a) { return __builtin_sqrtf(a); }
-static inline float fabsf(float a) { return __builtin_fabsf(a); }
-static inline float rintf(float a) { return __builtin_rintf(a); }
+#define fmaf __builtin_fmaf
+#define sqrtf __builtin_sqrtf
+#define fabsf __builtin_fabsf
+#define rintf __builtin_rintf
+// What is too large becomes the largest, and what is no number 0.
+static inline int __float2int_rz(float a) {
+  if (!(a < 2147483648.f)) return a != a ? 0 : 2147483647;
+  return a < -2147483648.f ? -2147483647 - 1 : (int)a;
+}
+static inline int __float2int_rn(float a) { return __float2int_rz(rintf(a)); }
