@@ -7,7 +7,7 @@ import { epilogueKey, productCost } from "../matmul_result.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
 import { loopOperands, loopRow } from "./loop.ts";
-import { addProduct, type Side, tileProduct, tileSums, tileThreads } from "./products.ts";
+import { addProduct, type Side, TILE_THREADS, tileProduct, tileSums } from "./products.ts";
 
 /** Rows and columns of a group's tile at most. */
 const TILE = 64;
@@ -62,7 +62,7 @@ export function storeElement(
 function matmulCode(shape: MatmulShape, rows: number, columns: number, epilogue?: Epilogue) {
   const { m, n, k: length } = shape;
   const operands = productOperands(epilogue);
-  return gpuKernel("matmul", tileThreads(rows, columns), operands, (k, all) => {
+  return gpuKernel("matmul", TILE_THREADS, operands, (k, all) => {
     const places = all as Readonly<Record<string, Place>> & typeof all;
     const across = Math.ceil(n / columns);
     const tiles = across * Math.ceil(m / rows);

@@ -1,13 +1,15 @@
 /**
  * Products of tiles: a group multiplies rows by columns along a length, which it walks in stretches
- * that lie in shared memory; every thread sums a block of 4×4 in registers.
+ * that lie in shared memory. 16×16 threads sum a block each in registers, of 4×4 in the largest tile.
  */
 
 import { add, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
 
-/** Rows and columns of a thread's block. */
-export const BLOCK = 4;
+/** Threads along the rows and along the columns of a tile. */
+const SIDE = 16;
+/** Threads of a group. */
+export const TILE_THREADS = SIDE * SIDE;
 /** Steps along the length that lie in shared memory. */
 export const DEPTH = 16;
 
@@ -20,7 +22,10 @@ export interface Side {
   readonly along: boolean;
 }
 
-/** A product of tiles of rows and columns, multiples of 4; its shared memory. */
+/** Steps that are written out one after another. */
+const UNROLLED = 4;
+
+/** A product of tiles of rows and columns, multiples of 16; its shared memory. */
 export interface TileProduct {
   readonly rows: number;
   readonly columns: number;
@@ -28,15 +33,8 @@ export interface TileProduct {
   readonly right: Place<"f32">;
 }
 
-/** Threads that a product of tiles takes. */
-export const tileThreads = (rows: number, columns: number): number =>
-  rows * columns / BLOCK / BLOCK;
-
-/** A product of tiles for the threads of a kernel. */
+/** A product of tiles for the threads of a kernel, which are TILE_THREADS. */
 export function tileProduct(k: GpuBlock, rows: number, columns: number): TileProduct {
-  if (k.threads !== tileThreads(rows, columns)) {
-    throw new Error(`tile ${rows}×${columns}: ${k.threads} threads`);
-  }
   const [left, right] = [rows, columns].map((lines) => k.shared("f32", DEPTH * (lines + 1)));
   return { rows, columns, left, right };
 }
@@ -51,13 +49,12 @@ export interface Sums {
 
 /** Sums of a tile, zeros at first. Threads side by side have columns side by side. */
 export function tileSums(k: GpuBlock, { rows, columns }: TileProduct): Sums {
-  const across = columns / BLOCK;
-  const [x, y] = [k.let(rem(k.thread, i32(across))), k.let(div(k.thread, i32(across)))];
-  const each = Array.from({ length: BLOCK }, (_, i) => i);
+  const [x, y] = [k.let(rem(k.thread, i32(SIDE))), k.let(div(k.thread, i32(SIDE)))];
+  const each = (lines: number) => Array.from({ length: lines / SIDE }, (_, i) => i);
   return {
-    values: each.map(() => each.map(() => k.variable(f32(0)))),
-    row: (r) => add(y, i32(r * rows / BLOCK)),
-    column: (c) => add(x, i32(c * across)),
+    values: each(rows).map(() => each(columns).map(() => k.variable(f32(0)))),
+    row: (r) => add(y, i32(r * SIDE)),
+    column: (c) => add(x, i32(c * SIDE)),
   };
 }
 
@@ -72,19 +69,15 @@ function stage(
   const elements = lines * DEPTH;
   const whole = typeof length === "number" && length % DEPTH === 0;
   const end = typeof length === "number" ? i32(length) : length;
-  for (let first = 0; first < elements; first += k.threads) {
-    const emit = () => {
-      const element = k.let(add(k.thread, i32(first)));
-      const line = k.let(along ? div(element, i32(DEPTH)) : rem(element, i32(lines)));
-      const step = k.let(along ? rem(element, i32(DEPTH)) : div(element, i32(lines)));
-      const wanted = k.let(add(from, step));
-      const value = whole
-        ? read(line, wanted)
-        : select(lessThan(wanted, end), read(line, k.let(min(wanted, sub(end, i32(1))))), f32(0));
-      k.write(to, add(mul(step, i32(lines + 1)), line), value);
-    };
-    if (elements - first >= k.threads) emit();
-    else k.if(lessThan(k.thread, i32(elements - first)), emit);
+  for (let first = 0; first < elements; first += TILE_THREADS) {
+    const element = k.let(add(k.thread, i32(first)));
+    const line = k.let(along ? div(element, i32(DEPTH)) : rem(element, i32(lines)));
+    const step = k.let(along ? rem(element, i32(DEPTH)) : div(element, i32(lines)));
+    const wanted = k.let(add(from, step));
+    const value = whole
+      ? read(line, wanted)
+      : select(lessThan(wanted, end), read(line, k.let(min(wanted, sub(end, i32(1))))), f32(0));
+    k.write(to, add(mul(step, i32(lines + 1)), line), value);
   }
 }
 
@@ -102,8 +95,8 @@ export function addProduct(
     stage(k, tile.left, left, from, length);
     stage(k, tile.right, right, from, length);
     k.barrier();
-    k.for(0, DEPTH, BLOCK, (first) => {
-      for (let step = 0; step < BLOCK; step++) {
+    k.for(0, DEPTH, UNROLLED, (first) => {
+      for (let step = 0; step < UNROLLED; step++) {
         const at = k.let(add(first, i32(step)));
         const read = (place: Place<"f32">, lines: number, line: Index) =>
           k.read(place, add(mul(at, i32(lines + 1)), line));
