@@ -149,27 +149,34 @@ function lanesOf(columns: number): number {
   return lanes;
 }
 
-/** Combines the values of the threads of a row; every one of them gets the result. */
+/**
+ * Combines values of the threads of a row, `lanes` of them side by side, each value on its own; every
+ * one of the threads gets the results. Scratch memory has room for the values of all threads.
+ */
 export function foldLanes(
   k: GpuBlock,
   scratch: Place<"f32">,
   lanes: number,
-  value: Float,
-  combine: (a: Float, b: Float) => Float,
-): Float {
+  values: readonly Float[],
+  combine: (a: Float, b: Float, value: number) => Float,
+): Float[] {
   const lane = k.let(rem(k.thread, i32(lanes)));
-  k.write(scratch, k.thread, value);
+  const at = (thread: Index, value: number) => add(thread, i32(value * k.threads));
+  values.forEach((value, i) => k.write(scratch, at(k.thread, i), value));
   k.barrier();
   for (let half = lanes / 2; half >= 1; half /= 2) {
     k.if(lessThan(lane, i32(half)), () => {
-      const other = k.read(scratch, add(k.thread, i32(half)));
-      k.write(scratch, k.thread, combine(k.read(scratch, k.thread), other));
+      values.forEach((_, i) => {
+        const other = k.read(scratch, at(add(k.thread, i32(half)), i));
+        k.write(scratch, at(k.thread, i), combine(k.read(scratch, at(k.thread, i)), other, i));
+      });
     });
     k.barrier();
   }
-  const result = k.read(scratch, k.let(sub(k.thread, lane)));
+  const first = k.let(sub(k.thread, lane));
+  const results = values.map((_, i) => k.read(scratch, at(first, i)));
   k.barrier();
-  return result;
+  return results;
 }
 
 function rowCode(stored: StoredLoop, rows: number, lanes: number) {
@@ -177,7 +184,10 @@ function rowCode(stored: StoredLoop, rows: number, lanes: number) {
   const passes: Passes = passesOf(stored);
   const { stage } = passes;
   return gpuKernel("loop", THREADS, loopOperands(stored), (k, places) => {
-    const scratch = k.shared("f32", THREADS);
+    const most = Math.max(
+      ...stage.map((at) => values.filter((v, i) => isReduce(v) && stage[i] === at).length),
+    );
+    const scratch = k.shared("f32", THREADS * most);
     const perGroup = THREADS / lanes;
     const lane = k.let(rem(k.thread, i32(lanes)));
     const wanted = k.let(add(mul(k.group, i32(perGroup)), div(k.thread, i32(lanes))));
@@ -210,9 +220,8 @@ function rowCode(stored: StoredLoop, rows: number, lanes: number) {
           k.set(sums[s], combine(i)(sums[s], at.source(values[i].sources[0])));
         });
       });
-      folded.forEach((i, s) => {
-        row.values.know(i, foldLanes(k, scratch, lanes, sums[s], combine(i)));
-      });
+      const results = foldLanes(k, scratch, lanes, sums, (a, b, s) => combine(folded[s])(a, b));
+      folded.forEach((i, s) => row.values.know(i, results[s]));
     }
   });
 }

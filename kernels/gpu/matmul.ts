@@ -7,7 +7,7 @@ import { epilogueKey, productCost } from "../matmul_result.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
 import { loopOperands, loopRow } from "./loop.ts";
-import { addProduct, type Side, tileProduct, tileSums, tileThreads } from "./products.ts";
+import { addProduct, type Side, stretches, TILE_THREADS, tileSums } from "./products.ts";
 
 /** Rows and columns of a group's tile at most. */
 const TILE = 64;
@@ -62,7 +62,7 @@ export function storeElement(
 function matmulCode(shape: MatmulShape, rows: number, columns: number, epilogue?: Epilogue) {
   const { m, n, k: length } = shape;
   const operands = productOperands(epilogue);
-  return gpuKernel("matmul", tileThreads(rows, columns), operands, (k, all) => {
+  return gpuKernel("matmul", TILE_THREADS, operands, (k, all) => {
     const places = all as Readonly<Record<string, Place>> & typeof all;
     const across = Math.ceil(n / columns);
     const tiles = across * Math.ceil(m / rows);
@@ -84,15 +84,15 @@ function matmulCode(shape: MatmulShape, rows: number, columns: number, epilogue?
       },
     ): Side => ({
       lines,
-      along: step === 1 && stride !== 1,
+      lies: step === 1 && stride !== 1 ? "along" : "across",
       read: (line, at) => {
         const wanted = add(first, line);
         const own = size % lines === 0 ? wanted : min(wanted, i32(size - 1));
         return k.read(place, add(base, add(mul(own, i32(stride)), mul(at, i32(step)))));
       },
     });
-    const product = tileProduct(k, rows, columns);
-    const sums = tileSums(k, product);
+    const room = stretches(k, rows, columns);
+    const sums = tileSums(k, rows, columns);
     const left = side({
       ...{ place: places.a, lines: rows, size: m, first: firstRow, base: a },
       ...{ stride: shape.a.mStride, step: shape.a.kStride },
@@ -101,7 +101,7 @@ function matmulCode(shape: MatmulShape, rows: number, columns: number, epilogue?
       ...{ place: places.b, lines: columns, size: n, first: firstColumn, base: b },
       ...{ stride: shape.b.nStride, step: shape.b.kStride },
     });
-    addProduct(k, product, sums, left, right, length);
+    addProduct(k, room, sums, left, right, length);
     sums.values.forEach((values, r) => {
       const row = k.let(add(firstRow, sums.row(r)));
       values.forEach((value, c) => {

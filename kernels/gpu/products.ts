@@ -1,13 +1,15 @@
 /**
  * Products of tiles: a group multiplies rows by columns along a length, which it walks in stretches
- * that lie in shared memory; every thread sums a block of 4×4 in registers.
+ * that lie in shared memory. 16×16 threads sum a block each in registers, of 4×4 in the largest tile.
  */
 
 import { add, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
 
-/** Rows and columns of a thread's block. */
-export const BLOCK = 4;
+/** Threads along the rows and along the columns of a tile. */
+const SIDE = 16;
+/** Threads of a group. */
+export const TILE_THREADS = SIDE * SIDE;
 /** Steps along the length that lie in shared memory. */
 export const DEPTH = 16;
 
@@ -16,29 +18,23 @@ export interface Side {
   readonly lines: number;
   /** Reads an element; the line may be beyond the last, the step is not beyond the end. */
   read(line: Index, step: Index): Float;
-  /** Whether neighbouring steps lie side by side, rather than neighbouring lines. */
-  readonly along: boolean;
+  /** Whether neighbouring steps lie side by side, neighbouring lines do, or all is shared already. */
+  readonly lies: "along" | "across" | "shared";
 }
 
-/** A product of tiles of rows and columns, multiples of 4; its shared memory. */
-export interface TileProduct {
-  readonly rows: number;
-  readonly columns: number;
+/** Steps that are written out one after another. */
+const UNROLLED = 4;
+
+/** Shared memory of the products of a kernel: a stretch of each side, multiples of 16 lines. */
+export interface Stretches {
   readonly left: Place<"f32">;
   readonly right: Place<"f32">;
 }
 
-/** Threads that a product of tiles takes. */
-export const tileThreads = (rows: number, columns: number): number =>
-  rows * columns / BLOCK / BLOCK;
-
-/** A product of tiles for the threads of a kernel. */
-export function tileProduct(k: GpuBlock, rows: number, columns: number): TileProduct {
-  if (k.threads !== tileThreads(rows, columns)) {
-    throw new Error(`tile ${rows}×${columns}: ${k.threads} threads`);
-  }
+/** Room for sides of so many lines at most. The kernel's threads are TILE_THREADS. */
+export function stretches(k: GpuBlock, rows: number, columns: number): Stretches {
   const [left, right] = [rows, columns].map((lines) => k.shared("f32", DEPTH * (lines + 1)));
-  return { rows, columns, left, right };
+  return { left, right };
 }
 
 /** A thread's block of a tile: sums, and where each lies. */
@@ -50,66 +46,74 @@ export interface Sums {
 }
 
 /** Sums of a tile, zeros at first. Threads side by side have columns side by side. */
-export function tileSums(k: GpuBlock, { rows, columns }: TileProduct): Sums {
-  const across = columns / BLOCK;
-  const [x, y] = [k.let(rem(k.thread, i32(across))), k.let(div(k.thread, i32(across)))];
-  const each = Array.from({ length: BLOCK }, (_, i) => i);
+export function tileSums(k: GpuBlock, rows: number, columns: number): Sums {
+  const [x, y] = [k.let(rem(k.thread, i32(SIDE))), k.let(div(k.thread, i32(SIDE)))];
+  const each = (lines: number) => Array.from({ length: lines / SIDE }, (_, i) => i);
   return {
-    values: each.map(() => each.map(() => k.variable(f32(0)))),
-    row: (r) => add(y, i32(r * rows / BLOCK)),
-    column: (c) => add(x, i32(c * across)),
+    values: each(rows).map(() => each(columns).map(() => k.variable(f32(0)))),
+    row: (r) => add(y, i32(r * SIDE)),
+    column: (c) => add(x, i32(c * SIDE)),
   };
+}
+
+/** Calls `visit` with every sum of a thread. */
+export function eachSum(
+  { values }: Sums,
+  visit: (sum: Float, r: number, c: number) => void,
+): void {
+  values.forEach((row, r) => row.forEach((sum, c) => visit(sum, r, c)));
 }
 
 /** Copies a stretch of one side into shared memory, [step][line]; zeros beyond the length. */
 function stage(
   k: GpuBlock,
   to: Place<"f32">,
-  { lines, read, along }: Side,
+  { lines, read, lies }: Side,
   from: Index,
   length: Index | number,
 ): void {
+  if (lies === "shared") return;
   const elements = lines * DEPTH;
   const whole = typeof length === "number" && length % DEPTH === 0;
   const end = typeof length === "number" ? i32(length) : length;
-  for (let first = 0; first < elements; first += k.threads) {
-    const emit = () => {
-      const element = k.let(add(k.thread, i32(first)));
-      const line = k.let(along ? div(element, i32(DEPTH)) : rem(element, i32(lines)));
-      const step = k.let(along ? rem(element, i32(DEPTH)) : div(element, i32(lines)));
-      const wanted = k.let(add(from, step));
-      const value = whole
-        ? read(line, wanted)
-        : select(lessThan(wanted, end), read(line, k.let(min(wanted, sub(end, i32(1))))), f32(0));
-      k.write(to, add(mul(step, i32(lines + 1)), line), value);
-    };
-    if (elements - first >= k.threads) emit();
-    else k.if(lessThan(k.thread, i32(elements - first)), emit);
+  for (let first = 0; first < elements; first += TILE_THREADS) {
+    const element = k.let(add(k.thread, i32(first)));
+    const line = k.let(lies === "along" ? div(element, i32(DEPTH)) : rem(element, i32(lines)));
+    const step = k.let(lies === "along" ? rem(element, i32(DEPTH)) : div(element, i32(lines)));
+    const wanted = k.let(add(from, step));
+    const value = whole
+      ? read(line, wanted)
+      : select(lessThan(wanted, end), read(line, k.let(min(wanted, sub(end, i32(1))))), f32(0));
+    k.write(to, add(mul(step, i32(lines + 1)), line), value);
   }
 }
 
-/** Adds left·right along a length to the sums of a tile. All threads of the group take part. */
+/**
+ * Adds left·right along a length to the sums of a tile. All threads of the group take part; what is
+ * shared already must be there for all of them.
+ */
 export function addProduct(
   k: GpuBlock,
-  tile: TileProduct,
+  room: Stretches,
   sums: Sums,
   left: Side,
   right: Side,
   length: Index | number,
 ): void {
-  const { rows, columns } = tile;
   k.for(0, length, DEPTH, (from) => {
-    stage(k, tile.left, left, from, length);
-    stage(k, tile.right, right, from, length);
+    stage(k, room.left, left, from, length);
+    stage(k, room.right, right, from, length);
     k.barrier();
-    k.for(0, DEPTH, BLOCK, (first) => {
-      for (let step = 0; step < BLOCK; step++) {
+    k.for(0, DEPTH, UNROLLED, (first) => {
+      for (let step = 0; step < UNROLLED; step++) {
         const at = k.let(add(first, i32(step)));
-        const read = (place: Place<"f32">, lines: number, line: Index) =>
-          k.read(place, add(mul(at, i32(lines + 1)), line));
-        const a = sums.values.map((_, r) => read(tile.left, rows, sums.row(r)));
-        const b = sums.values[0].map((_, c) => read(tile.right, columns, sums.column(c)));
-        sums.values.forEach((row, r) => row.forEach((sum, c) => k.set(sum, fma(a[r], b[c], sum))));
+        const element = (side: Side, place: Place<"f32">, line: Index) =>
+          side.lies === "shared"
+            ? side.read(line, add(from, at))
+            : k.read(place, add(mul(at, i32(side.lines + 1)), line));
+        const a = sums.values.map((_, r) => element(left, room.left, sums.row(r)));
+        const b = sums.values[0].map((_, c) => element(right, room.right, sums.column(c)));
+        eachSum(sums, (sum, r, c) => k.set(sum, fma(a[r], b[c], sum)));
       }
     });
     k.barrier();
