@@ -6,10 +6,10 @@
 import { add, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
 
-/** Threads along the rows and along the columns of a tile. */
-const SIDE = 16;
+/** Threads along the rows and along the columns of a tile; those of a row are side by side. */
+export const LANES = 16;
 /** Threads of a group. */
-export const TILE_THREADS = SIDE * SIDE;
+export const TILE_THREADS = LANES * LANES;
 /** Steps along the length that lie in shared memory. */
 export const DEPTH = 16;
 
@@ -47,12 +47,12 @@ export interface Sums {
 
 /** Sums of a tile, zeros at first. Threads side by side have columns side by side. */
 export function tileSums(k: GpuBlock, rows: number, columns: number): Sums {
-  const [x, y] = [k.let(rem(k.thread, i32(SIDE))), k.let(div(k.thread, i32(SIDE)))];
-  const each = (lines: number) => Array.from({ length: lines / SIDE }, (_, i) => i);
+  const [x, y] = [k.let(rem(k.thread, i32(LANES))), k.let(div(k.thread, i32(LANES)))];
+  const each = (lines: number) => Array.from({ length: lines / LANES }, (_, i) => i);
   return {
     values: each(rows).map(() => each(columns).map(() => k.variable(f32(0)))),
-    row: (r) => add(y, i32(r * SIDE)),
-    column: (c) => add(x, i32(c * SIDE)),
+    row: (r) => add(y, i32(r * LANES)),
+    column: (c) => add(x, i32(c * LANES)),
   };
 }
 

@@ -3,24 +3,38 @@
 import { type Node, size } from "../../graph/tensor.ts";
 import type { View } from "../../graph/view.ts";
 import { attention } from "./attention.ts";
+import { cachedAttention } from "./cached_attention.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
+import { wkv6 } from "./wkv6.ts";
+import { wkv7 } from "./wkv7.ts";
 
 /**
  * The kernel of a structured node whose inputs lie as the views say; `writes` is the number of
  * outputs that are kept.
  */
-export function structuredKernel(node: Node, views: readonly View[], _writes: number): GpuKernel {
+export function structuredKernel(node: Node, views: readonly View[], writes: number): GpuKernel {
   const [batch, time, heads, width] = node.inputs[0].shape;
   switch (node.op.kind) {
-    case "attention": {
+    case "attention":
+    case "cached_attention": {
       const [q, k, v] = views.map(headStrides);
       const { scale, window } = node.op;
       const limit = window === undefined ? {} : { window };
       const kvHeads = node.inputs[1].shape[2];
       const shape = { batch, time, heads, kvHeads, width, scale, ...limit, q, k, v };
-      return attention(shape);
+      if (node.op.kind === "attention") return attention(shape);
+      return cachedAttention({ ...shape, capacity: node.inputs[3].shape[2] });
+    }
+    case "wkv6": {
+      const [r, w, k, v] = views.map(headStrides);
+      return wkv6({ batch, time, heads, width, inputs: { r, w, k, v }, keepStates: writes === 3 });
+    }
+    case "wkv7": {
+      const [r, w, k, v, kappa, a] = views.map(headStrides);
+      const inputs = { r, w, k, v, kappa, a };
+      return wkv7({ batch, time, heads, width, inputs, keepStates: writes === 3 });
     }
     case "embedding": {
       const [vocabulary, columns] = node.inputs[0].shape;

@@ -47,6 +47,30 @@ function condition(e: Expr, dialect: Dialect): string {
   return `(${value(e, dialect)} != ${dialect.constant("i32", 0)})`;
 }
 
+function binary(e: Expr & { readonly kind: "binary" }, dialect: Dialect): string {
+  const [a, b] = [value(e.a, dialect), value(e.b, dialect)];
+  switch (e.op) {
+    case "add":
+    case "sub":
+    case "mul":
+    case "div":
+    case "rem":
+    case "and":
+      return `(${a} ${OPERATORS[e.op]} ${b})`;
+    case "min":
+    case "max":
+      return dialect.extreme(e.op, scalar(e), a, b);
+    case "shl":
+    case "shr":
+      return dialect.shift(e.op, a, b);
+    case "lt":
+    case "eq":
+      return dialect.whole(condition(e, dialect));
+    default:
+      return e.op satisfies never;
+  }
+}
+
 /** The text of a value. */
 function value(e: Expr, dialect: Dialect): string {
   const text = (part: Expr) => value(part, dialect);
@@ -62,26 +86,7 @@ function value(e: Expr, dialect: Dialect): string {
     case "select":
       return dialect.select(condition(e.mask, dialect), text(e.a), text(e.b));
     case "binary":
-      switch (e.op) {
-        case "add":
-        case "sub":
-        case "mul":
-        case "div":
-        case "rem":
-        case "and":
-          return `(${text(e.a)} ${OPERATORS[e.op]} ${text(e.b)})`;
-        case "min":
-        case "max":
-          return dialect.extreme(e.op, scalar(e), text(e.a), text(e.b));
-        case "shl":
-        case "shr":
-          return dialect.shift(e.op, text(e.a), text(e.b));
-        case "lt":
-        case "eq":
-          return dialect.whole(condition(e, dialect));
-        default:
-          return e satisfies never;
-      }
+      return binary(e, dialect);
     case "vector":
     case "splat":
     case "lane":

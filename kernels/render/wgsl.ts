@@ -54,7 +54,7 @@ function unary(op: UnaryOp, a: string): string {
   }
 }
 
-function dialectOf(code: GpuCode, { bindings }: WgslLayout, mixed: readonly boolean[]): Dialect {
+function dialectOf({ bindings }: WgslLayout, mixed: readonly boolean[]): Dialect {
   const element = ({ kind, index }: Place, at: string): string =>
     kind === "shared" ? `shared${index}[${at}]` : `memory${bindings[index]}[first${index} + ${at}]`;
   const isBits = ({ kind, index }: Place) => kind === "operand" && mixed[bindings[index]];
@@ -122,7 +122,7 @@ export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
     `  let ${localName(1)} = i32(thread_id);`,
     ...(whole ? [] : [`  if (${localName(0)} >= ${groups}i) { return; }`]),
     ...firsts,
-    ...bodyLines(code.body, dialectOf(code, layout, mixed)),
+    ...bodyLines(code.body, dialectOf(layout, mixed)),
     "}",
     "",
   ].join("\n");
