@@ -57,7 +57,7 @@ export function createModules(
         const kernels = [...wanted.values()];
         const source = renderCuda(kernels);
         const key = { source, target: `${target.kind} ${target.architecture}`, made };
-        const code = cache.code(key, () => nvrtc.compile(source, "suture", target));
+        const code = cache.code(key, () => nvrtc.compile(source, "suture", target).code);
         const functions = context.load(code, kernels.map(({ name }) => name));
         [...wanted.keys()].forEach((key, i) => {
           loaded.set(key, { function: functions[i], threads: kernels[i].code.threads });

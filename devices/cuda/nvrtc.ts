@@ -51,6 +51,13 @@ export interface Target {
   readonly architecture: number;
 }
 
+/** What a compilation gives. */
+export interface Compiled {
+  readonly code: Uint8Array<ArrayBuffer>;
+  /** Warnings, and for machine code what each kernel takes, as ptxas says it. */
+  readonly log: string;
+}
+
 /** The open compiler. */
 export interface Nvrtc {
   readonly path: string;
@@ -62,7 +69,7 @@ export interface Nvrtc {
    * @param name for messages
    * @throws CudaError with the compiler's log.
    */
-  compile(source: string, name: string, target: Target): Uint8Array<ArrayBuffer>;
+  compile(source: string, name: string, target: Target): Compiled;
   close(): void;
 }
 
@@ -80,7 +87,9 @@ export function targetFor(architecture: number, known: readonly number[]): Targe
 /** Options of a compilation. Neither fast-math nor flushed denormals: results are to be the CPU's. */
 function options({ kind, architecture }: Target): string[] {
   const prefix = kind === "cubin" ? "sm" : "compute";
-  return [`--gpu-architecture=${prefix}_${architecture}`, "--std=c++17"];
+  // A module has what its kernels may use, not what they do.
+  const log = ["--ptxas-options=-v", "--diag-suppress=177"];
+  return [`--gpu-architecture=${prefix}_${architecture}`, "--std=c++17", ...log];
 }
 
 /** NVRTC loads a second library by its bare name: one that lies beside it is loaded first. */
@@ -136,12 +145,12 @@ export function openNvrtc(path?: string): Nvrtc {
         texts,
         (text) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(text)),
       );
-      const code = symbols.nvrtcCompileProgram(program, texts.length, addresses);
-      if (code !== 0) {
-        const log = new TextDecoder().decode(fetch("nvrtcGetProgramLog", program));
-        check(`nvrtcCompileProgram ${name}`, code, log.replace(/\0$/, "").trim());
-      }
-      return fetch(target.kind === "cubin" ? "nvrtcGetCUBIN" : "nvrtcGetPTX", program);
+      const result = symbols.nvrtcCompileProgram(program, texts.length, addresses);
+      const bytes = fetch("nvrtcGetProgramLog", program);
+      const log = new TextDecoder().decode(bytes).replace(/\0$/, "").trim();
+      check(`nvrtcCompileProgram ${name}`, result, log);
+      const code = fetch(target.kind === "cubin" ? "nvrtcGetCUBIN" : "nvrtcGetPTX", program);
+      return { code, log };
     } finally {
       symbols.nvrtcDestroyProgram(cell);
     }

@@ -29,7 +29,7 @@ function runKernel(write: (k: GpuBlock, places: Places, own: Index) => void): nu
   const context = openContext(driver);
   try {
     const source = renderCuda([{ name: "planted", code, elements: [SIZE, SIZE], label: "a test" }]);
-    const image = nvrtc.compile(source, "test", { kind: "cubin", architecture: 90 });
+    const { code: image } = nvrtc.compile(source, "test", { kind: "cubin", architecture: 90 });
     const [loaded] = context.load(image, ["planted"]);
     const operands = [0, 1].map(() => context.allocate(4 * SIZE));
     const data = Float32Array.from({ length: SIZE }, (_, i) => i);

@@ -79,6 +79,7 @@ API nvrtcCompileProgram(Program* program, int count, const char* const* options)
   for (int i = 0; i < count; i++) {
     const std::string option = options[i];
     if (option.rfind("--gpu-architecture=", 0) == 0 || option == "--std=c++17") continue;
+    if (option == "--ptxas-options=-v" || option == "--diag-suppress=177") continue;
     program->log = "unrecognized option " + option;
     return INVALID_OPTION;
   }
