@@ -3,6 +3,7 @@
 import { type Node, size } from "../../graph/tensor.ts";
 import type { View } from "../../graph/view.ts";
 import { attention } from "./attention.ts";
+import { attentionGradient } from "./attention_gradient.ts";
 import { cachedAttention } from "./cached_attention.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
@@ -18,6 +19,7 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
   const [batch, time, heads, width] = node.inputs[0].shape;
   switch (node.op.kind) {
     case "attention":
+    case "attention_gradient":
     case "cached_attention": {
       const [q, k, v] = views.map(headStrides);
       const { scale, window } = node.op;
@@ -25,6 +27,9 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
       const kvHeads = node.inputs[1].shape[2];
       const shape = { batch, time, heads, kvHeads, width, scale, ...limit, q, k, v };
       if (node.op.kind === "attention") return attention(shape);
+      if (node.op.kind === "attention_gradient") {
+        return attentionGradient({ ...shape, dOutput: headStrides(views[5]) });
+      }
       return cachedAttention({ ...shape, capacity: node.inputs[3].shape[2] });
     }
     case "wkv6": {
