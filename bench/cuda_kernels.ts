@@ -17,6 +17,7 @@ import { type CudaKernel, renderCuda } from "../kernels/render/cuda.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { createTrainer } from "../train/trainer.ts";
+import { nvrtcPath, preparePython } from "./python.ts";
 import { type BenchMixer, benchModels, type BenchShape, SHAPES } from "./shapes.ts";
 
 /** Ampere, Hopper and Blackwell of data centres: A100, H100 and B200. */
@@ -180,7 +181,8 @@ export function tableText(rows: readonly TableRow[]): string {
 }
 
 if (import.meta.main) {
-  const nvrtc = openNvrtc();
+  await preparePython((line) => console.error(line));
+  const nvrtc = openNvrtc(await nvrtcPath());
   const { major, minor } = nvrtc.version;
   console.log(`NVRTC ${major}.${minor} (${nvrtc.path}): the most registers of a thread, bytes of`);
   console.log("shared memory of a block and bytes of spills among the kernels of a name");

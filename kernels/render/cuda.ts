@@ -38,6 +38,12 @@ template <class T> static __device__ __forceinline__ T smaller(T a, T b) { retur
 template <class T> static __device__ __forceinline__ T larger(T a, T b) { return a < b ? b : a; }
 `;
 
+/**
+ * Threads that a multiprocessor is to hold at least: of its 65536 registers each then has up to 128.
+ * Left alone, ptxas aims for more of them at the price of spills.
+ */
+const RESIDENT_THREADS = 512;
+
 const TYPES = { f32: "float", i32: "int" } as const;
 
 function real(value: number): string {
@@ -102,10 +108,11 @@ function kernelText({ name, code, elements, label }: CudaKernel): string {
   const parameters = operands.map(({ name, type, written }) =>
     `SUTURE_GLOBAL(${written ? "" : "const "}${TYPES[type]}, ${name})`
   );
+  const blocks = Math.max(1, Math.floor(RESIDENT_THREADS / threads));
   const arrays = operands.map(({ name }, i) => `{"${name}", ${elements[i]}}`);
   return [
     `// ${label}`,
-    `extern "C" __global__ void __launch_bounds__(${threads}) ${name}(`,
+    `extern "C" __global__ void __launch_bounds__(${threads}, ${blocks}) ${name}(`,
     `    ${parameters.join(", ")}) {`,
     ...shared.map(({ type, size }, i) => `  SUTURE_SHARED(${TYPES[type]}, shared${i}, ${size});`),
     `  const int ${localName(0)} = blockIdx.x;`,

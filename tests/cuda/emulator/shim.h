@@ -156,7 +156,7 @@ inline void run(void (*kernel)(P...), const Bound* bound, const Declared* arrays
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __launch_bounds__(threads)
+#define __launch_bounds__(threads, blocks)
 #define threadIdx (suture::runtime->threadIdx)
 #define blockIdx (suture::runtime->blockIdx)
 #define blockDim (suture::runtime->blockDim)
