@@ -9,7 +9,9 @@ import { embedding, embeddingGradient } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { wkv6 } from "./wkv6.ts";
+import { wkv6Gradient } from "./wkv6_gradient.ts";
 import { wkv7 } from "./wkv7.ts";
+import { wkv7Gradient } from "./wkv7_gradient.ts";
 
 /**
  * The kernel of a structured node whose inputs lie as the views say; `writes` is the number of
@@ -32,14 +34,21 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
       }
       return cachedAttention({ ...shape, capacity: node.inputs[3].shape[2] });
     }
-    case "wkv6": {
+    case "wkv6":
+    case "wkv6_gradient": {
       const [r, w, k, v] = views.map(headStrides);
-      return wkv6({ batch, time, heads, width, inputs: { r, w, k, v }, keepStates: writes === 3 });
+      const shape = { batch, time, heads, width, inputs: { r, w, k, v } };
+      return node.op.kind === "wkv6"
+        ? wkv6({ ...shape, keepStates: writes === 3 })
+        : wkv6Gradient({ ...shape, dy: headStrides(views[5]) });
     }
-    case "wkv7": {
+    case "wkv7":
+    case "wkv7_gradient": {
       const [r, w, k, v, kappa, a] = views.map(headStrides);
-      const inputs = { r, w, k, v, kappa, a };
-      return wkv7({ batch, time, heads, width, inputs, keepStates: writes === 3 });
+      const shape = { batch, time, heads, width, inputs: { r, w, k, v, kappa, a } };
+      return node.op.kind === "wkv7"
+        ? wkv7({ ...shape, keepStates: writes === 3 })
+        : wkv7Gradient({ ...shape, dy: headStrides(views[7]) });
     }
     case "embedding": {
       const [vocabulary, columns] = node.inputs[0].shape;
