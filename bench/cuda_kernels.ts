@@ -7,7 +7,7 @@ import type { Device } from "../devices/device.ts";
 import { moduleKernels } from "../devices/cuda/modules.ts";
 import { type Nvrtc, openNvrtc } from "../devices/cuda/nvrtc.ts";
 import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
-import { align, distill } from "../dsl/stages.ts";
+import { align, distill, finetune } from "../dsl/stages.ts";
 import { schedule } from "../graph/schedule.ts";
 import { size, type Tensor } from "../graph/tensor.ts";
 import { openSession } from "../infer/session.ts";
@@ -109,7 +109,7 @@ function shaped(shape: BenchShape, headDim: number): BenchShape {
 /** Head widths of the kernels in the table. */
 export const HEAD_WIDTHS = [64, 128] as const;
 
-/** The programs of alignment, distillation and decoding at a bench's shape. */
+/** The programs of alignment, distillation, training with attention, and decoding. */
 export async function recordPrograms(
   headDim: number,
   mixer: BenchMixer,
@@ -118,10 +118,12 @@ export async function recordPrograms(
   const { batch, context } = shape;
   const { teacher, student } = benchModels(shape, mixer);
   const { device, programs } = recorder();
-  const sizes = new Map(modelParameters(student).map((p) => [p.name, size(p.shape)]));
-  for (const stage of [align, distill]) {
+  for (
+    const [stage, trained] of [[align, student], [distill, student], [finetune, teacher]] as const
+  ) {
+    const sizes = new Map(modelParameters(trained).map((p) => [p.name, size(p.shape)]));
     const trainer = await createTrainer({
-      ...{ device, student },
+      ...{ device, student: trained },
       stage: stage({ batch, context, tokens: batch * context }),
       values: (name) => new Float32Array(sizes.get(name)!),
       teacher: {

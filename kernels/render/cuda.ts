@@ -1,6 +1,6 @@
 /** GPU kernels as CUDA C++, which NVRTC compiles without any header. */
 
-import type { GpuCode, Place } from "../gpu/language.ts";
+import type { GpuCode, GpuStatement, Place } from "../gpu/language.ts";
 import type { UnaryOp } from "../language.ts";
 import { bodyLines, type Dialect, localName } from "./gpu_text.ts";
 
@@ -39,10 +39,21 @@ template <class T> static __device__ __forceinline__ T larger(T a, T b) { return
 `;
 
 /**
- * Threads that a multiprocessor is to hold at least: of its 65536 registers each then has up to 128.
- * Left alone, ptxas aims for more of them at the price of spills.
+ * Threads that a multiprocessor is to hold at least: of its 65536 registers each then has up to 128,
+ * or 255 where it keeps many numbers. Left alone, ptxas aims for more threads at the price of spills.
  */
-const RESIDENT_THREADS = 512;
+const RESIDENT_THREADS = { few: 256, many: 512 } as const;
+/** Variables of a thread beyond which 128 registers are too few. */
+const MANY_VARIABLES = 32;
+
+/** Variables of a kernel's thread. */
+function variables(body: readonly GpuStatement[]): number {
+  return body.reduce((sum, s) => {
+    if (s.kind === "variable") return sum + 1;
+    if (s.kind === "for") return sum + variables(s.body);
+    return s.kind === "if" ? sum + variables(s.then) + variables(s.otherwise) : sum;
+  }, 0);
+}
 
 const TYPES = { f32: "float", i32: "int" } as const;
 
@@ -108,7 +119,8 @@ function kernelText({ name, code, elements, label }: CudaKernel): string {
   const parameters = operands.map(({ name, type, written }) =>
     `SUTURE_GLOBAL(${written ? "" : "const "}${TYPES[type]}, ${name})`
   );
-  const blocks = Math.max(1, Math.floor(RESIDENT_THREADS / threads));
+  const resident = RESIDENT_THREADS[variables(body) > MANY_VARIABLES ? "few" : "many"];
+  const blocks = Math.max(1, Math.floor(resident / threads));
   const arrays = operands.map(({ name }, i) => `{"${name}", ${elements[i]}}`);
   return [
     `// ${label}`,
