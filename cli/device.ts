@@ -1,7 +1,7 @@
 /** The flags by which commands choose a device. */
 
 import type { Device } from "../devices/device.ts";
-import { DEVICE_NAMES, openDevice } from "../devices/open.ts";
+import { chooseDevice, DEVICE_NAMES, type DeviceName, openDevice } from "../devices/open.ts";
 import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
 
 /** Threads at most: far beyond any machine, and few enough to start. */
@@ -9,7 +9,10 @@ const THREAD_LIMIT = 256;
 
 /** Flags of every command that computes. */
 export const deviceFlags = {
-  device: optional(choice("where to compute", DEVICE_NAMES), "cpu"),
+  device: optional(
+    choice("where to compute; auto picks and says why", [...DEVICE_NAMES, "auto"] as const),
+    "cpu",
+  ),
   threads: absent(whole("threads of the CPU", 1, THREAD_LIMIT), "one a core"),
   blas: optional(
     text(
@@ -22,11 +25,16 @@ export const deviceFlags = {
 
 /** Opens the device that the flags ask for, says on stderr which, and closes it in the end. */
 export async function withDevice<T>(
-  { device: name, threads, blas }: FlagValues<typeof deviceFlags>,
+  { device: wanted, threads, blas }: FlagValues<typeof deviceFlags>,
   say: (line: string) => void,
   run: (device: Device) => Promise<T>,
 ): Promise<T> {
+  if (wanted !== "cpu" && wanted !== "auto" && (threads !== undefined || blas !== "auto")) {
+    const flag = threads !== undefined ? "--threads" : "--blas";
+    throw new UsageError(`${flag}: expected --device cpu, whose it is, found --device ${wanted}`);
+  }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
+  const name = wanted === "auto" ? await picked(say) : wanted;
   const device = await openDevice(name, { threads, blas });
   say(device.description);
   try {
@@ -34,6 +42,13 @@ export async function withDevice<T>(
   } finally {
     await device.close();
   }
+}
+
+/** The device that `auto` stands for. */
+async function picked(say: (line: string) => void): Promise<DeviceName> {
+  const { name, why } = await chooseDevice();
+  say(`--device auto: ${name}, because ${why}`);
+  return name;
 }
 
 /** Opens a library once, so that a wrong path is one clear error. */

@@ -51,26 +51,36 @@ export interface CudaContext {
 
 const mib = (bytes: number | bigint) => `${Math.ceil(Number(bytes) / 2 ** 20)} MiB`;
 
-/**
- * Opens a GPU by its number.
- * @throws CudaError where there is none, or where it has no asynchronous allocator.
- */
-export function openContext({ calls, path }: Driver, ordinal = 0): CudaContext {
-  const cell = new BigUint64Array(1);
+/** The first GPU. @throws CudaError where there is none. */
+export function findGpu({ calls, path }: Driver): number {
   const word = new Int32Array(1);
   calls.cuDeviceGetCount(word);
-  if (word[0] <= ordinal) {
-    throw new CudaError(`cuda: ${path}: expected a GPU number ${ordinal}, found ${word[0]} GPUs`);
-  }
-  calls.cuDeviceGet(word, ordinal);
-  const device = word[0];
+  if (word[0] === 0) throw new CudaError(`cuda: ${path}: expected a GPU, found none`);
+  calls.cuDeviceGet(word, 0);
+  return word[0];
+}
+
+/** What a GPU is called. */
+export function gpuName({ calls }: Driver, device: number): string {
+  const bytes = new Uint8Array(256);
+  calls.cuDeviceGetName(bytes, bytes.length, device);
+  return new TextDecoder().decode(bytes).replace(/\0.*$/s, "");
+}
+
+/**
+ * Opens the first GPU.
+ * @throws CudaError where there is none, or where it has no asynchronous allocator.
+ */
+export function openContext(driver: Driver): CudaContext {
+  const { calls } = driver;
+  const cell = new BigUint64Array(1);
+  const word = new Int32Array(1);
+  const device = findGpu(driver);
   const attribute = (key: keyof typeof DRIVER.attribute) => {
     calls.cuDeviceGetAttribute(word, DRIVER.attribute[key], device);
     return word[0];
   };
-  const nameBytes = new Uint8Array(256);
-  calls.cuDeviceGetName(nameBytes, nameBytes.length, device);
-  const name = new TextDecoder().decode(nameBytes).replace(/\0.*$/s, "");
+  const name = gpuName(driver, device);
   if (attribute("memoryPools") === 0) {
     throw new CudaError(
       `cuda: ${name}: expected a driver with memory pools, found none; a newer driver may have them`,

@@ -13,7 +13,7 @@ import {
   type HostArray,
 } from "../device.ts";
 import { profileRows } from "../profile.ts";
-import { type CudaGraph, type CudaLaunch, openContext } from "./context.ts";
+import { type CudaGraph, type CudaLaunch, findGpu, gpuName, openContext } from "./context.ts";
 import { openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
 import { openKernelCache } from "./kernel_cache.ts";
@@ -33,6 +33,22 @@ export interface CudaOptions {
 
 const hostBytes = ({ buffer, byteOffset, byteLength }: HostArray) =>
   new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
+
+/** The name of the GPU that `openCuda` opens; undefined where something that it needs is missing. */
+export function describeCuda(options: CudaOptions = {}): string | undefined {
+  try {
+    const driver = openDriver(options.driver);
+    try {
+      openNvrtc(options.nvrtc).close();
+      return gpuName(driver, findGpu(driver));
+    } finally {
+      driver.close();
+    }
+  } catch (error) {
+    if (error instanceof CudaError) return undefined;
+    throw error;
+  }
+}
 
 /** Opens the first GPU. @throws CudaError without one, and for libraries that do not fit. */
 export function openCuda(options: CudaOptions = {}): Device {

@@ -2,16 +2,24 @@
 
 import { type CpuOptions, openCpu } from "../../devices/cpu/device.ts";
 import type { Device } from "../../devices/device.ts";
+import { openWebgpu } from "../../devices/webgpu/device.ts";
+
+async function using<T>(device: Device, run: (device: Device) => T | Promise<T>): Promise<T> {
+  try {
+    return await run(device);
+  } finally {
+    await device.close();
+  }
+}
+
+/** Runs with the WebGPU device, and closes it. */
+export const withWebgpu = async <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
+  await using(await openWebgpu(), run);
 
 /** Runs with a CPU device, without a BLAS unless one is asked for, and closes it. */
 export async function withCpu<T>(
   options: CpuOptions,
   run: (device: Device) => T | Promise<T>,
 ): Promise<T> {
-  const device = await openCpu({ blas: "none", ...options });
-  try {
-    return await run(device);
-  } finally {
-    await device.close();
-  }
+  return await using(await openCpu({ blas: "none", ...options }), run);
 }
