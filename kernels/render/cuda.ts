@@ -114,6 +114,9 @@ function dialectOf({ operands }: GpuCode): Dialect {
   };
 }
 
+/** Kernels are unrolled where that helps: where NVRTC does it as well, it runs out of registers. */
+const keepLoop = (line: string) => /^ *for /.test(line) ? ["#pragma unroll 1", line] : [line];
+
 function kernelText({ name, code, elements, label }: CudaKernel): string {
   const { operands, shared, threads, body } = code;
   const parameters = operands.map(({ name, type, written }) =>
@@ -129,7 +132,7 @@ function kernelText({ name, code, elements, label }: CudaKernel): string {
     ...shared.map(({ type, size }, i) => `  SUTURE_SHARED(${TYPES[type]}, shared${i}, ${size});`),
     `  const int ${localName(0)} = blockIdx.x;`,
     `  const int ${localName(1)} = threadIdx.x;`,
-    ...bodyLines(body, dialectOf(code)),
+    ...bodyLines(body, dialectOf(code)).flatMap(keepLoop),
     "}",
     `SUTURE_ARRAYS(${name}, ${arrays.join(", ")})`,
     "",
