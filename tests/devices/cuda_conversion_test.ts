@@ -6,8 +6,7 @@ import { layers } from "../../dsl/selectors.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
 import type { Device } from "../../devices/device.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
-import { withCuda } from "../support/cuda.ts";
-import { withCpu } from "../support/devices.ts";
+import { withCpu, withCuda } from "../support/devices.ts";
 import { minuteRecipe, QUIET, run, steps } from "../train/support.ts";
 
 /** Losses of every step and the perplexities of a conversion through all three stages. */

@@ -4,8 +4,9 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { openCuda } from "../../devices/cuda/device.ts";
 import { CudaError } from "../../devices/cuda/error.ts";
 import * as g from "../../graph/build.ts";
-import { cudaEmulator, withCuda } from "../support/cuda.ts";
+import { cudaEmulator } from "../support/cuda.ts";
 import { assertCases, runCase, TOLERANCE } from "../support/device_case.ts";
+import { withCuda } from "../support/devices.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
 import { randomGraph } from "../support/random_graph.ts";
 

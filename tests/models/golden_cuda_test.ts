@@ -1,6 +1,6 @@
 /** Every golden case on the CUDA device, on the emulated driver. */
 
-import { withCuda } from "../support/cuda.ts";
+import { withCuda } from "../support/devices.ts";
 import { assertGolden, goldenFolders } from "../support/golden.ts";
 
 for (const each of goldenFolders) {

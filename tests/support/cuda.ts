@@ -3,8 +3,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type CudaOptions, openCuda } from "../../devices/cuda/device.ts";
-import type { Device } from "../../devices/device.ts";
+import type { CudaOptions } from "../../devices/cuda/device.ts";
 
 const SOURCES = fileURLToPath(new URL("../cuda/emulator/", import.meta.url));
 /** Git-ignored, so that kernels that were compiled once are compiled no more. */
@@ -39,14 +38,4 @@ export function cudaEmulator(): Required<CudaOptions> {
     Deno.renameSync(partial, library);
   }
   return { driver: library, nvrtc: library, cache: join(folder, "kernels") };
-}
-
-/** Runs with a CUDA device on the emulated driver, and closes it. */
-export async function withCuda<T>(run: (device: Device) => T | Promise<T>): Promise<T> {
-  const device = openCuda(cudaEmulator());
-  try {
-    return await run(device);
-  } finally {
-    await device.close();
-  }
 }
