@@ -22,8 +22,8 @@ export interface Side {
   readonly lies: "along" | "across" | "shared";
 }
 
-/** Steps that are written out one after another. */
-const UNROLLED = 4;
+/** Products of a thread that are written out one after another: more take drivers long to compile. */
+const UNROLLED = 16;
 
 /** Shared memory of the products of a kernel: a stretch of each side, multiples of 16 lines. */
 export interface Stretches {
@@ -100,12 +100,14 @@ export function addProduct(
   right: Side,
   length: Index | number,
 ): void {
+  const products = sums.values.length * sums.values[0].length;
+  const unrolled = Math.min(4, Math.max(1, Math.floor(UNROLLED / products)));
   k.for(0, length, DEPTH, (from) => {
     stage(k, room.left, left, from, length);
     stage(k, room.right, right, from, length);
     k.barrier();
-    k.for(0, DEPTH, UNROLLED, (first) => {
-      for (let step = 0; step < UNROLLED; step++) {
+    k.for(0, DEPTH, unrolled, (first) => {
+      for (let step = 0; step < unrolled; step++) {
         const at = k.let(add(first, i32(step)));
         const element = (side: Side, place: Place<"f32">, line: Index) =>
           side.lies === "shared"
