@@ -5,6 +5,7 @@
 
 import type { Device } from "../devices/device.ts";
 import { moduleKernels } from "../devices/cuda/modules.ts";
+import { openKernelCache } from "../devices/cuda/kernel_cache.ts";
 import { type Nvrtc, openNvrtc } from "../devices/cuda/nvrtc.ts";
 import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
 import { align, distill, finetune } from "../dsl/stages.ts";
@@ -22,6 +23,9 @@ import { type BenchMixer, benchModels, type BenchShape, SHAPES } from "./shapes.
 
 /** Ampere, Hopper and Blackwell of data centres: A100, H100 and B200. */
 export const ARCHITECTURES = [80, 90, 100] as const;
+
+/** Where it is kept what ptxas said, from the folder of deno.json. */
+export const NVRTC_LOGS = "out/nvrtc";
 
 /** What a kernel takes of a multiprocessor, on one architecture. */
 export interface KernelResources {
@@ -50,17 +54,31 @@ export function readResources(log: string, architecture: number): KernelResource
   });
 }
 
-/** Compiles kernels as one module for every architecture. @throws CudaError with NVRTC's log. */
+/** The name of a kernel's code, which kernels of other shapes have as well. */
+const kindOf = (name: string) => name.replace(/_\d+$/, "");
+
+/**
+ * Compiles kernels for every architecture, those of one kind as a module. What ptxas said is kept in
+ * a folder. @throws CudaError with NVRTC's log.
+ */
 export function compileKernels(
   nvrtc: Nvrtc,
   kernels: readonly CudaKernel[],
-  architectures: readonly number[] = ARCHITECTURES,
+  folder: string,
 ): KernelResources[] {
-  const source = renderCuda(kernels);
-  return architectures.flatMap((architecture) => {
-    const { log } = nvrtc.compile(source, "suture", { kind: "cubin", architecture });
-    return readResources(log, architecture);
-  });
+  const cache = openKernelCache(folder);
+  const made = `NVRTC ${nvrtc.version.major}.${nvrtc.version.minor}`;
+  const kinds = new Set(kernels.map(({ name }) => kindOf(name)));
+  return ARCHITECTURES.flatMap((architecture) =>
+    [...kinds].flatMap((kind) => {
+      const source = renderCuda(kernels.filter(({ name }) => kindOf(name) === kind));
+      const log = cache.code({ source, target: `sm_${architecture}`, made }, () => {
+        const { log } = nvrtc.compile(source, kind, { kind: "cubin", architecture });
+        return new TextEncoder().encode(log);
+      });
+      return readResources(new TextDecoder().decode(log), architecture);
+    })
+  );
 }
 
 /** The CUDA kernels of some programs, each once, under names of their own. */
@@ -152,10 +170,9 @@ interface TableRow {
 
 /** Kernels by the names of their code. */
 export function resourceTable(resources: readonly KernelResources[]): TableRow[] {
-  const kind = (name: string) => name.replace(/_\d+$/, "");
-  const names = [...new Set(resources.map(({ name }) => kind(name)))].sort();
+  const names = [...new Set(resources.map(({ name }) => kindOf(name)))].sort();
   return names.map((name) => {
-    const own = resources.filter((r) => kind(r.name) === name);
+    const own = resources.filter((r) => kindOf(r.name) === name);
     const architectures = [...new Set(own.map(({ architecture }) => architecture))];
     const most = architectures.map((architecture) => {
       const these = own.filter((r) => r.architecture === architecture);
@@ -194,7 +211,7 @@ if (import.meta.main) {
       programs.push(...await recordPrograms(width, mixer));
     }
     console.log(`\nTraining and decoding with heads of ${width}:\n`);
-    console.log(tableText(resourceTable(compileKernels(nvrtc, kernelsOf(programs)))));
+    console.log(tableText(resourceTable(compileKernels(nvrtc, kernelsOf(programs), NVRTC_LOGS))));
   }
   nvrtc.close();
 }

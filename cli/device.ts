@@ -1,5 +1,7 @@
 /** The flags by which commands choose a device. */
 
+import type { CpuOptions } from "../devices/cpu/device.ts";
+import { CudaError } from "../devices/cuda/error.ts";
 import type { Device } from "../devices/device.ts";
 import { chooseDevice, DEVICE_NAMES, type DeviceName, openDevice } from "../devices/open.ts";
 import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
@@ -35,12 +37,22 @@ export async function withDevice<T>(
   }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
   const name = wanted === "auto" ? await picked(say) : wanted;
-  const device = await openDevice(name, { threads, blas });
+  const device = await opened(name, { threads, blas });
   say(device.description);
   try {
     return await run(device);
   } finally {
     await device.close();
+  }
+}
+
+/** Opens a device; what it lacks on this machine is a problem of the flag. */
+async function opened(name: DeviceName, options: CpuOptions): Promise<Device> {
+  try {
+    return await openDevice(name, options);
+  } catch (error) {
+    if (!(error instanceof CudaError)) throw error;
+    throw new UsageError(`--device: ${error.message}`, { cause: error });
   }
 }
 

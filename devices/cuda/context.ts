@@ -107,7 +107,7 @@ export function openContext(driver: Driver): CudaContext {
   const outOfMemory = (bytes: number, cause: DriverError) => {
     const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
     calls.cuMemGetInfo_v2(free, total);
-    return new CudaError(
+    return new RangeError(
       `cuda: out of memory: ${mib(bytes)} wanted, ${mib(free[0])} of ${mib(total[0])} free on ` +
         `${name}; a smaller batch, a shorter context, accumulation or rematerialisation need less`,
       { cause },

@@ -55,7 +55,7 @@ Deno.test("--device cuda: without a driver an error says what to install", async
   using temporary = temporaryFolder();
   const variables = { SUTURE_CUDA_DRIVER: "/no/such.so", XDG_CACHE_HOME: temporary.folder };
   const { code, stderr } = await golden("cuda", variables);
-  assertEquals(code, 1, stderr);
-  assertStringIncludes(stderr, "cuda: no NVIDIA driver: tried /no/such.so (");
+  assertEquals(code, 2, stderr);
+  assertStringIncludes(stderr, "golden: --device: cuda: no NVIDIA driver: tried /no/such.so (");
   assertStringIncludes(stderr, "install the driver of an NVIDIA GPU, version 525 or newer");
 });

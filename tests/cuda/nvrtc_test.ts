@@ -7,6 +7,7 @@ import {
   HEAD_WIDTHS,
   type KernelResources,
   kernelsOf,
+  NVRTC_LOGS,
   readResources,
   recordPrograms,
   resourceTable,
@@ -43,7 +44,7 @@ Deno.test("nvrtc: kernels of training and decoding compile for all GPUs, and do 
       }
     }
     const kernels = kernelsOf(programs);
-    const resources = compileKernels(nvrtc, kernels);
+    const resources = compileKernels(nvrtc, kernels, NVRTC_LOGS);
     assertEquals(resources.length, kernels.length * ARCHITECTURES.length);
     assertEquals(spills(resources), []);
     const names = resourceTable(resources).map(({ name }) => name);
@@ -56,7 +57,7 @@ Deno.test("nvrtc: kernels of training and decoding compile for all GPUs, and do 
 Deno.test("nvrtc: kernels of every operation's tests compile for all GPUs, and do not spill", async () => {
   await withNvrtc((nvrtc) => {
     const kernels = kernelsOf([...opCases, ...gradientCases].map((own) => caseGraph(own).outputs));
-    const resources = compileKernels(nvrtc, kernels);
+    const resources = compileKernels(nvrtc, kernels, NVRTC_LOGS);
     assertEquals(resources.length, kernels.length * ARCHITECTURES.length);
     assertEquals(spills(resources), []);
   });
