@@ -58,18 +58,19 @@ export function readResources(log: string, architecture: number): KernelResource
 const kindOf = (name: string) => name.replace(/_\d+$/, "");
 
 /**
- * Compiles kernels for every architecture, those of one kind as a module. What ptxas said is kept in
+ * Compiles kernels for some architectures, those of one kind as a module. What ptxas said is kept in
  * a folder. @throws CudaError with NVRTC's log.
  */
 export function compileKernels(
   nvrtc: Nvrtc,
   kernels: readonly CudaKernel[],
   folder: string,
+  architectures: readonly number[] = ARCHITECTURES,
 ): KernelResources[] {
   const cache = openKernelCache(folder);
   const made = `NVRTC ${nvrtc.version.major}.${nvrtc.version.minor}`;
   const kinds = new Set(kernels.map(({ name }) => kindOf(name)));
-  return ARCHITECTURES.flatMap((architecture) =>
+  return architectures.flatMap((architecture) =>
     [...kinds].flatMap((kind) => {
       const source = renderCuda(kernels.filter(({ name }) => kindOf(name) === kind));
       const log = cache.code({ source, target: `sm_${architecture}`, made }, () => {

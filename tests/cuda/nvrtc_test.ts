@@ -54,11 +54,12 @@ Deno.test("nvrtc: kernels of training and decoding compile for all GPUs, and do 
   });
 });
 
-Deno.test("nvrtc: kernels of every operation's tests compile for all GPUs, and do not spill", async () => {
+Deno.test("nvrtc: kernels of every operation's tests compile, and do not spill", async () => {
   await withNvrtc((nvrtc) => {
     const kernels = kernelsOf([...opCases, ...gradientCases].map((own) => caseGraph(own).outputs));
-    const resources = compileKernels(nvrtc, kernels, NVRTC_LOGS);
-    assertEquals(resources.length, kernels.length * ARCHITECTURES.length);
+    // A thousand kernels: for the one of the three on which spills were the most.
+    const resources = compileKernels(nvrtc, kernels, NVRTC_LOGS, [80]);
+    assertEquals(resources.length, kernels.length);
     assertEquals(spills(resources), []);
   });
 });
