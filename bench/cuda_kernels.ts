@@ -128,8 +128,17 @@ function shaped(shape: BenchShape, headDim: number): BenchShape {
 /** Head widths of the kernels in the table. */
 export const HEAD_WIDTHS = [64, 128] as const;
 
+/** The kernels of a head width: of training and decoding with each mixer and with attention. */
+export async function trainingKernels(headDim: number): Promise<CudaKernel[]> {
+  const programs: (readonly Tensor[])[] = [];
+  for (const mixer of ["rwkv6", "rwkv7"] as const) {
+    programs.push(...await recordPrograms(headDim, mixer));
+  }
+  return kernelsOf(programs);
+}
+
 /** The programs of alignment, distillation, training with attention, and decoding. */
-export async function recordPrograms(
+async function recordPrograms(
   headDim: number,
   mixer: BenchMixer,
 ): Promise<readonly (readonly Tensor[])[]> {
@@ -207,12 +216,9 @@ if (import.meta.main) {
   console.log(`NVRTC ${major}.${minor} (${nvrtc.path}): the most registers of a thread, bytes of`);
   console.log("shared memory of a block and bytes of spills among the kernels of a name");
   for (const width of HEAD_WIDTHS) {
-    const programs = [];
-    for (const mixer of ["rwkv6", "rwkv7"] as const) {
-      programs.push(...await recordPrograms(width, mixer));
-    }
+    const kernels = await trainingKernels(width);
     console.log(`\nTraining and decoding with heads of ${width}:\n`);
-    console.log(tableText(resourceTable(compileKernels(nvrtc, kernelsOf(programs), NVRTC_LOGS))));
+    console.log(tableText(resourceTable(compileKernels(nvrtc, kernels, NVRTC_LOGS))));
   }
   nvrtc.close();
 }
