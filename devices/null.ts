@@ -2,7 +2,7 @@
 
 import { schedule } from "../graph/schedule.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { buildProgram } from "../kernels/program.ts";
+import { buildProgram, cpuKernel } from "../kernels/program.ts";
 
 /** What computing some tensors costs. */
 export interface Cost {
@@ -17,10 +17,8 @@ export interface Cost {
 
 /** Counts without computing. */
 export function costOf(results: readonly Tensor[]): Cost {
-  const { launches, arenaBytes } = buildProgram(
-    schedule(results, { epilogues: true, folds: true, accumulates: true }),
-    1,
-  );
+  const plan = schedule(results, { epilogues: true, folds: true, accumulates: true });
+  const { launches, arenaBytes } = buildProgram(plan, (step) => cpuKernel(step, 1));
   return {
     launches: launches.length,
     flops: launches.reduce((n, { kernel }) => n + kernel.flops, 0),
