@@ -1,4 +1,4 @@
-/** Python with PyTorch and transformers, in a virtual environment that is made when it is missing. */
+/** Python with PyTorch, transformers and NVIDIA's compiler, in a virtual environment that is made when it is missing. */
 
 import { FormatError } from "../formats/error.ts";
 
@@ -11,6 +11,7 @@ const PACKAGES = [
   "safetensors",
   "tokenizers",
   "numpy",
+  "nvidia-cuda-nvrtc==13.0.88",
 ];
 /** Says which packages are in; written last. */
 const READY = `${FOLDER}/ready`;
@@ -99,6 +100,13 @@ export async function runPythonFor(
     if (signal.aborted) return undefined;
     throw error;
   }
+}
+
+/** Where the environment has NVRTC, which needs no GPU. @throws FormatError */
+export async function nvrtcPath(): Promise<string> {
+  const find = "import nvidia, pathlib; print(next(file for folder in nvidia.__path__ " +
+    "for file in pathlib.Path(folder).rglob('libnvrtc.so.13')))";
+  return (await runPython(["-c", find])).trim();
 }
 
 if (import.meta.main) await preparePython((line) => console.error(line));

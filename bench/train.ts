@@ -63,8 +63,12 @@ export async function benchStep(
   profile = false,
 ): Promise<StepBench> {
   let profiling = false;
-  let found: StepProfile | undefined;
-  const own = profiled(device, () => profiling, (profile) => found = stepProfile(profile));
+  const found = Promise.withResolvers<StepProfile>();
+  const own = profiled(
+    device,
+    () => profiling,
+    (profile) => found.resolve(stepProfile(profile)),
+  );
   const teacherStore = createStore(device, layoutOf(modelParameters(teacher)));
   for (const parameter of modelParameters(teacher)) {
     teacherStore.write(parameter.name, initialValues(parameter, 1));
@@ -113,7 +117,7 @@ export async function benchStep(
   };
   trainer.free();
   teacherStore.free();
-  return found === undefined ? result : { ...result, profile: found };
+  return profile ? { ...result, profile: await found.promise } : result;
 }
 
 /** The same at a shape that has a name. */

@@ -6,11 +6,10 @@
 
 import { measurePeaks, type Peaks } from "../bench/peaks.ts";
 import { stepProfile } from "../bench/profile.ts";
-import type { Compiled } from "../devices/cpu/device.ts";
+import type { Compiled } from "../devices/compile.ts";
 import type { Device } from "../devices/device.ts";
 import { EVERY_DOUBLING, profiled } from "../devices/profiled.ts";
 import { scheduleText } from "../graph/schedule_text.ts";
-import { kernelText } from "../kernels/render/text.ts";
 import { profileText } from "./profile_text.ts";
 import { bytesText, countText } from "./table.ts";
 
@@ -34,7 +33,7 @@ export function compileReport(
   say: (line: string) => void,
 ): (compiled: Compiled) => void {
   const shown = new Set<string>();
-  return ({ name = "a program", schedule, program: { launches, arenaBytes }, seconds }) => {
+  return ({ name = "a program", schedule, program: { launches, arenaBytes }, code, seconds }) => {
     const flops = launches.reduce((sum, { kernel }) => sum + kernel.flops, 0);
     const kernels = new Set(launches.map(({ kernel }) => kernel.key)).size;
     say(
@@ -43,11 +42,11 @@ export function compileReport(
     );
     if (level >= 3) say(scheduleText(schedule).trimEnd());
     if (level < 4) return;
-    for (const { kernel } of launches) {
-      if (shown.has(kernel.key)) continue;
+    launches.forEach(({ kernel }, i) => {
+      if (shown.has(kernel.key)) return;
       shown.add(kernel.key);
-      say(kernelText(kernel.code(4)).trimEnd());
-    }
+      say(code(i).trimEnd());
+    });
   };
 }
 

@@ -1,7 +1,9 @@
 /** The flags by which commands choose a device. */
 
+import type { CpuOptions } from "../devices/cpu/device.ts";
+import { CudaError } from "../devices/cuda/error.ts";
 import type { Device } from "../devices/device.ts";
-import { DEVICE_NAMES, openDevice } from "../devices/open.ts";
+import { chooseDevice, DEVICE_NAMES, type DeviceName, openDevice } from "../devices/open.ts";
 import { compileReport, debugLevel, profiledDevice } from "./debug.ts";
 import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
 
@@ -12,7 +14,10 @@ const NATIVE = ["auto", "none"] as const;
 
 /** Flags of every command that computes. */
 export const deviceFlags = {
-  device: optional(choice("where to compute", DEVICE_NAMES), "cpu"),
+  device: optional(
+    choice("where to compute; auto picks and says why", [...DEVICE_NAMES, "auto"] as const),
+    "cpu",
+  ),
   threads: absent(whole("threads of the CPU", 1, THREAD_LIMIT), "one a core"),
   blas: optional(
     text(
@@ -39,20 +44,30 @@ export interface DeviceUse {
  * @param memory bytes that it may have to hold, 4 GiB by default
  */
 export async function withDevice<T>(
-  { device: name, threads, blas, native, memory }: FlagValues<typeof deviceFlags> & {
+  { device: wanted, threads, blas, native, memory }: FlagValues<typeof deviceFlags> & {
     readonly memory?: number;
   },
   say: (line: string) => void,
   run: (device: Device) => Promise<T>,
   { timed = false }: DeviceUse = {},
 ): Promise<T> {
+  const ofCpu = {
+    "--threads": threads !== undefined,
+    "--blas": blas !== "auto",
+    "--native": native !== "auto",
+  };
+  const [flag] = Object.entries(ofCpu).flatMap(([flag, isSet]) => isSet ? [flag] : []);
+  if (wanted !== "cpu" && wanted !== "auto" && flag !== undefined) {
+    throw new UsageError(`${flag}: expected --device cpu, whose it is, found --device ${wanted}`);
+  }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
+  const name = wanted === "auto" ? await picked(say) : wanted;
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
-  const opened = await openDevice(name, { threads, blas, native, memory, ...debug });
-  say(opened.description);
-  const device = level < 2 || timed ? opened : await profiledDevice(
-    opened,
+  const own = await opened(name, { threads, blas, native, memory, ...debug });
+  say(own.description);
+  const device = level < 2 || timed ? own : await profiledDevice(
+    own,
     { threads: threads ?? navigator.hardwareConcurrency, blas },
     say,
   );
@@ -61,6 +76,23 @@ export async function withDevice<T>(
   } finally {
     await device.close();
   }
+}
+
+/** Opens a device; what it lacks on this machine is a problem of the flag. */
+async function opened(name: DeviceName, options: CpuOptions): Promise<Device> {
+  try {
+    return await openDevice(name, options);
+  } catch (error) {
+    if (!(error instanceof CudaError)) throw error;
+    throw new UsageError(`--device: ${error.message}`, { cause: error });
+  }
+}
+
+/** The device that `auto` stands for. */
+async function picked(say: (line: string) => void): Promise<DeviceName> {
+  const { name, why } = await chooseDevice();
+  say(`--device auto: ${name}, because ${why}`);
+  return name;
 }
 
 /** Opens a library once, so that a wrong path is one clear error. */

@@ -1,6 +1,6 @@
 /** What every device offers to training and inference. */
 
-import type { Tensor } from "../graph/tensor.ts";
+import type { Tensor, WeightDType } from "../graph/tensor.ts";
 
 /** Arrays that can be copied to and from a device. */
 export type HostArray = Float32Array | Int32Array | Uint32Array | Uint8Array | Uint16Array;
@@ -18,6 +18,20 @@ export interface MemoryUse {
   readonly inUse: number;
   /** The most that were at once. */
   readonly peak: number;
+}
+
+/** Throws for a part that is not within a piece of memory of so many bytes. */
+export function checkPiece(offset: number, length: number, bytes: number): void {
+  if (!(offset >= 0 && length >= 0 && offset + length <= bytes)) {
+    throw new RangeError(`memory: ${length} bytes at ${offset} of ${bytes}`);
+  }
+}
+
+/** Throws for more data than a piece of memory holds. */
+export function checkCopy(data: HostArray, memory: Memory, to: "into" | "from"): void {
+  if (data.byteLength > memory.bytes) {
+    throw new RangeError(`memory: ${data.byteLength} bytes ${to} ${memory.bytes}`);
+  }
 }
 
 /** The memory that a program's inputs and results live in. */
@@ -48,16 +62,18 @@ export interface Executable {
   /** Runs once; what it computes is in the memory that it was bound to. */
   run(): void;
   /** Runs once, timing every launch. */
-  profile(): ProfileRow[];
+  profile(): Promise<ProfileRow[]>;
   /** Forgets the program. */
   free(): void;
 }
 
 /** A device. Work is done in the order of the calls; `read` waits for it. */
 export interface Device {
-  readonly kind: "cpu";
+  readonly kind: "cpu" | "webgpu" | "cuda";
   /** Threads, instruction set and libraries, for people. */
   readonly description: string;
+  /** How weights may be stored for its kernels; f32 is always possible. */
+  readonly stores: readonly WeightDType[];
   allocate(bytes: number): Memory;
   free(memory: Memory): void;
   write(memory: Memory, data: HostArray): void;

@@ -1,20 +1,38 @@
 /** Devices by name. */
 
 import { type CpuOptions, openCpu } from "./cpu/device.ts";
+import { describeCuda, openCuda } from "./cuda/device.ts";
 import type { Device } from "./device.ts";
+import { describeGpu } from "./webgpu/adapter.ts";
+import { openWebgpu } from "./webgpu/device.ts";
 
-/** Names that `--device` takes. */
-export const DEVICE_NAMES = ["cpu"] as const;
+/** Names of devices. */
+export const DEVICE_NAMES = ["cpu", "webgpu", "cuda"] as const;
 
 /** A device's name. */
 export type DeviceName = typeof DEVICE_NAMES[number];
 
-/** Opens a device. */
+/** Opens a device; most options are the CPU's. */
 export function openDevice(name: DeviceName, options: CpuOptions = {}): Promise<Device> {
+  const { onCompile } = options;
   switch (name) {
     case "cpu":
       return openCpu(options);
+    case "webgpu":
+      return openWebgpu({ onCompile });
+    case "cuda":
+      return Promise.resolve(openCuda({ onCompile }));
     default:
       return name satisfies never;
   }
+}
+
+/** The device that should be fastest here, and why: a GPU, unless it is one in software. */
+export async function chooseDevice(): Promise<{ name: DeviceName; why: string }> {
+  const nvidia = describeCuda();
+  if (nvidia !== undefined) return { name: "cuda", why: `there is an NVIDIA GPU, ${nvidia}` };
+  const gpu = await describeGpu();
+  if (gpu === undefined) return { name: "cpu", why: "there is no GPU that CUDA or WebGPU can use" };
+  if (gpu.software) return { name: "cpu", why: `the only GPU, ${gpu.name}, is software` };
+  return { name: "webgpu", why: `there is a GPU, ${gpu.name}` };
 }

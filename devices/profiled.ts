@@ -22,6 +22,8 @@ export interface WorkProfile {
 interface Work {
   readonly parts: Map<string, { runs: number; rows: readonly ProfileRow[] }>;
   programs: number;
+  /** Resolves when all runs that were timed are over. */
+  timed: Promise<unknown>;
 }
 
 const NAMELESS = "programs without a name";
@@ -31,8 +33,8 @@ export const EVERY_DOUBLING = (run: number): boolean => (run & (run - 1)) === 0;
 
 /**
  * A device on which the runs that `wanted` names, counted from 1 for every program, are timed launch
- * by launch; what they compute stays the same. Once the last program of some work is freed, or the
- * device is closed, `onDone` is told of it, unless none of its runs was timed.
+ * by launch; what they compute stays the same. Soon after the last program of some work is freed, or
+ * before the device is closed, `onDone` is told of it, unless none of its runs was timed.
  */
 export function profiled(
   device: Device,
@@ -40,8 +42,15 @@ export function profiled(
   onDone: (profile: WorkProfile) => void,
 ): Device {
   const works = new Map<string, Work>();
-  const finish = (name: string, { parts }: Work) => {
+  const told: Promise<void>[] = [];
+  const finish = (name: string, work: Work) => {
     works.delete(name);
+    const own = work.timed.then(() => tell(name, work));
+    told.push(own);
+    // `close` waits for it, and throws what it throws.
+    own.catch(() => {});
+  };
+  const tell = (name: string, { parts }: Work) => {
     const timed = [...parts].filter(([, { rows }]) => rows.length > 0);
     if (timed.length === 0) return;
     onDone({ name, parts: timed.map(([part, own]) => ({ part, ...own })) });
@@ -51,7 +60,8 @@ export function profiled(
     compile: (results, bindings): Executable => {
       const executable = device.compile(results, bindings);
       const [, name, part = ""] = /^(.*?)(?:: ([^:]*))?$/.exec(bindings.name ?? NAMELESS)!;
-      const work: Work = works.get(name) ?? { parts: new Map(), programs: 0 };
+      const work: Work = works.get(name) ??
+        { parts: new Map(), programs: 0, timed: Promise.resolve() };
       works.set(name, work);
       work.programs++;
       const own = work.parts.get(part) ?? { runs: 0, rows: [] };
@@ -59,8 +69,10 @@ export function profiled(
       let runs = 0;
       const profile = () => {
         own.runs++;
-        own.rows = executable.profile();
-        return [...own.rows];
+        const timed = executable.profile();
+        work.timed = Promise.all([work.timed, timed.then((rows) => own.rows = rows)]);
+        work.timed.catch(() => {});
+        return timed;
       };
       return {
         ...executable,
@@ -78,9 +90,13 @@ export function profiled(
         },
       };
     },
-    close: () => {
+    close: async () => {
       [...works].forEach(([name, work]) => finish(name, work));
-      return device.close();
+      try {
+        await Promise.all(told);
+      } finally {
+        await device.close();
+      }
     },
   };
 }

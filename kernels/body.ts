@@ -1,106 +1,30 @@
 /** The values of a loop (graph/loop.ts) at one row and some columns of it. */
 
-import type { Address, Loop, LoopOperand, LoopValue, Source } from "../graph/loop.ts";
-import type { DType, Op } from "../graph/tensor.ts";
+import type { Address, Loop, LoopOperand, LoopValue } from "../graph/loop.ts";
+import type { DType } from "../graph/tensor.ts";
 import {
-  abs,
   add,
   type Block,
-  constant,
   div,
-  equalLanes,
   type Expr,
   gather,
   half,
   i32,
   lane,
   type Lanes,
-  lessThan,
   load,
-  max,
-  min,
   mul,
-  neg,
   offset,
-  rem,
-  select,
   splat,
-  sqrt,
-  sub,
   toF32,
   toI32,
   type Vector,
   vector,
 } from "./language.ts";
-import { exp, log, sigmoid, tanh } from "./math.ts";
+import { type Given, loopValues, type Reader, type Row, rowOffsets } from "./loop_values.ts";
 
 /** Columns of a value, or one value in all lanes. */
 export type V = Expr<Vector>;
-
-/** Whether an operation is worth keeping its result rather than computing it again. */
-export function isCostly(op: Op): boolean {
-  return op.kind === "unary" && !["copy", "neg", "abs"].includes(op.fn) ||
-    op.kind === "binary" && op.fn === "div";
-}
-
-/** Applies a pointwise operation. */
-export function apply(k: Block, op: Op, args: readonly V[]): V {
-  const [a, b, c] = args;
-  const one = constant(a.type, 1);
-  const zero = constant(a.type, 0);
-  switch (op.kind) {
-    case "unary":
-      switch (op.fn) {
-        case "copy":
-          return a;
-        case "neg":
-          return neg(a);
-        case "abs":
-          return abs(a);
-        case "exp":
-          return exp(a, k);
-        case "log":
-          return log(a, k);
-        case "sqrt":
-          return sqrt(a);
-        case "reciprocal":
-          return div(one, a);
-        case "tanh":
-          return tanh(a, k);
-        case "sigmoid":
-          return sigmoid(a, k);
-        default:
-          return op satisfies never;
-      }
-    case "binary":
-      switch (op.fn) {
-        case "add":
-          return add(a, b);
-        case "sub":
-          return sub(a, b);
-        case "mul":
-          return mul(a, b);
-        case "div":
-          return div(a, b);
-        case "min":
-          return min(a, b);
-        case "max":
-          return max(a, b);
-        case "after":
-          return a;
-        case "less":
-          return select(lessThan(a, b), one, zero);
-        case "equal":
-          return select(equalLanes(a, b), one, zero);
-        default:
-          return op satisfies never;
-      }
-    case "select":
-      return select(equalLanes(a, zero), c, b);
-    default:
-      throw new Error(`loop body: ${op.kind} is not pointwise`);
-  }
-}
 
 /** Gives the address of a row's first column, for operands with strides over the row axes. */
 export function rowPointers(
@@ -108,48 +32,16 @@ export function rowPointers(
   rows: readonly number[],
   row: Expr<"i32">,
 ): (base: Expr<"ptr">, address: Pick<Address, "strides">) => Expr<"ptr"> {
-  const index: Expr<"i32">[] = [];
-  let inner = 1;
-  for (let d = rows.length - 1; d >= 0; d--) {
-    const over = div(row, i32(inner));
-    index[d] = d === 0 ? over : rem(over, i32(rows[d]));
-    inner *= rows[d];
-  }
-  const bound = new Map<number, Expr<"i32">>();
-  return (base, { strides }) => {
-    let bytes = i32(0);
-    strides.forEach((stride, d) => {
-      if (stride === 0) return;
-      if (!bound.has(d)) bound.set(d, k.let(index[d]));
-      bytes = add(mul(bound.get(d)!, i32(stride * 4)), bytes);
-    });
-    return k.let(offset(base, bytes));
-  };
+  const bytes = rowOffsets(k, rows, row, 4);
+  return (base, { strides }) => k.let(offset(base, bytes(strides)));
 }
 
 /** Where in a row values are wanted. */
-export interface Position {
+export interface Position extends Given<Vector> {
   /** Four times the column. */
   readonly bytes: Expr<"i32">;
   /** So many columns at once, or one whose value fills four lanes. */
   readonly width: Lanes | 1;
-  /** Values that need no computing here. */
-  readonly given?: (value: number) => V | undefined;
-}
-
-/** The values at a position. */
-export interface Columns {
-  value(index: number): V;
-  source(source: Source): V;
-}
-
-/** The values of one row. */
-export interface Row {
-  /** A row value; computed at the first call, which must not be inside a walk over columns. */
-  value(index: number): V;
-  /** Tells the result of a reduction. */
-  know(index: number, value: V): void;
-  at(position: Position): Columns;
 }
 
 /** The address of an operand's or a result's columns at a position. */
@@ -228,76 +120,23 @@ export function loopRow(
   loop: Loop,
   pointers: readonly Expr<"ptr">[],
   given?: { readonly operand: number; readonly value: V },
-): Row {
+): Row<Vector, Position> {
   const start: Position = { bytes: i32(0), width: 1 };
-  const rowOperands = loop.operands.map((operand, i) =>
-    i === given?.operand
-      ? given.value
-      : operand.level === "row"
-      ? k.let(readOperand(operand, pointers[i], start, k.vector))
-      : undefined
-  );
-  const rowValues = new Map<number, V>();
-  const rowSource = (source: Source): V => {
-    switch (source.kind) {
-      case "constant":
-        return constant(k.vector, source.value);
-      case "operand":
-        return rowOperands[source.index]!;
-      case "value":
-        return row.value(source.index);
-      case "column":
-        throw new Error("loop body: a row value that depends on the column");
-      default:
-        return source satisfies never;
-    }
+  const read = (i: number, at: Position, type: Vector) =>
+    readOperand(loop.operands[i], pointers[i], at, type);
+  const reader: Reader<Vector, Position> = {
+    type: k.vector,
+    typeAt,
+    narrowed: (value, at) => narrowed(value, typeAt(at)),
+    rowOperand: (i) => read(i, start, k.vector),
+    operand: (i, at) => read(i, at, typeAt(at)),
+    columns: columnNumbers,
   };
-  const row: Row = {
-    know: (index, value) => void rowValues.set(index, value),
-    value: (index) => {
-      const known = rowValues.get(index);
-      if (known !== undefined) return known;
-      const { op, sources } = loop.values[index];
-      const value = k.let(apply(k, op, sources.map(rowSource)));
-      rowValues.set(index, value);
-      return value;
-    },
-    at: (position) => {
-      const type = typeAt(position);
-      const operands = new Map<number, V>();
-      const values = new Map<number, V>();
-      const columns: Columns = {
-        source: (source) => {
-          if (source.kind === "value") return columns.value(source.index);
-          if (source.kind === "column") return columnNumbers(k, position);
-          if (source.kind === "constant") return constant(type, source.value);
-          const ofRow = rowOperands[source.index];
-          if (ofRow !== undefined) return narrowed(ofRow, type);
-          const held = operands.get(source.index);
-          if (held !== undefined) return held;
-          const operand = loop.operands[source.index];
-          const read = k.let(readOperand(operand, pointers[source.index], position, type));
-          operands.set(source.index, read);
-          return read;
-        },
-        value: (index) => {
-          if (loop.values[index].level === "row") return narrowed(row.value(index), type);
-          const held = values.get(index);
-          if (held !== undefined) return held;
-          const { op, sources } = loop.values[index];
-          const value = k.let(position.given?.(index) ?? apply(k, op, sources.map(columns.source)));
-          values.set(index, value);
-          return value;
-        },
-      };
-      return columns;
-    },
-  };
-  return row;
+  return loopValues(k, loop, reader, given);
 }
 
-function columnNumbers(k: Block, position: Position): V {
+function columnNumbers(position: Position): V {
   const type = typeAt(position);
   const first = splat(toF32(div(position.bytes, i32(4))), type);
-  return k.let(position.width === 1 ? first : add(first, vector(type, (i) => i)));
+  return position.width === 1 ? first : add(first, vector(type, (i) => i));
 }

@@ -66,6 +66,18 @@ export interface CachedAttentionShape extends AttentionShape {
   readonly output?: OperandLayout;
 }
 
+/** Fails for caches that the tokens do not fit. */
+export function checkCached(
+  { time, capacity, window }: Pick<CachedAttentionShape, "time" | "capacity" | "window">,
+): void {
+  if (window !== undefined && capacity > window) {
+    throw new Error(`cached_attention: expected at most ${window} rows, found ${capacity}`);
+  }
+  if (time > capacity && window !== capacity) {
+    throw new Error(`cached_attention: expected at most ${capacity} tokens, found ${time}`);
+  }
+}
+
 /**
  * Operands q, k, v, keys, values, start (i32 [batch]) → output; keys and values are written at
  * start … start+time−1, where the capacity is the window modulo that. A start that does not leave
@@ -74,12 +86,7 @@ export interface CachedAttentionShape extends AttentionShape {
 export function cachedAttention(shape: CachedAttentionShape): Kernel {
   const { batch, time, heads, kvHeads, width, capacity, window } = shape;
   checkAttention("cached_attention", shape);
-  if (window !== undefined && capacity > window) {
-    throw new Error(`cached_attention: expected at most ${window} rows, found ${capacity}`);
-  }
-  if (time > capacity && window !== capacity) {
-    throw new Error(`cached_attention: expected at most ${capacity} tokens, found ${time}`);
-  }
+  checkCached(shape);
   const output = shape.output ?? contiguousLayout([batch, time, heads, width]);
   const group = heads / kvHeads;
   return {

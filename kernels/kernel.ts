@@ -17,13 +17,23 @@ export interface MatmulShape {
   readonly accumulates?: boolean;
 }
 
+/** What a kernel costs, on any device. */
+export interface KernelCost {
+  /** Floating-point operations, a multiplication and an addition counting as two. */
+  readonly flops: number;
+  /** Bytes that must at least be read and written. */
+  readonly bytes: number;
+  /** Inputs that are written through. */
+  readonly inPlace?: readonly number[];
+}
+
 /**
  * A kernel for given shapes. Its code takes, in this order: one `ptr` an operand (inputs, then
  * outputs), a `ptr` to scratch memory of its own thread, and the range `begin`, `end` (i32) of
  * work items to do. Items are independent of one another, and each is computed in a fixed order,
  * so the result has the same bits for every number of threads.
  */
-export interface Kernel {
+export interface Kernel extends KernelCost {
   /** Names the code: two kernels with one key are one kernel. */
   readonly key: string;
   /** Builds the code for vectors of so many lanes, or fewer where it has no use for them. */
@@ -32,16 +42,10 @@ export interface Kernel {
   readonly items: number;
   /** Scratch memory of one thread, in bytes. */
   readonly scratchBytes: number;
-  /** Floating-point operations, a multiplication and an addition counting as two. */
-  readonly flops: number;
-  /** Bytes that must at least be read and written. */
-  readonly bytes: number;
   /** A plain matrix product, which a device may leave to a library. */
   readonly matmul?: MatmulShape;
   /** For a product with stored weights: what makes f32 of rows of b (weight_rows.ts). */
   readonly expansion?: Kernel;
-  /** Inputs that are written through. */
-  readonly inPlace?: readonly number[];
 }
 
 /** An axis of a strided operand: one or more factors, outermost first, strides in elements. */

@@ -185,18 +185,17 @@ export const max = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Expr<T> => binar
 /** What a comparison gives: a lane mask for vectors, a 0/1 index for scalars. */
 export type Mask<T extends ValueType> = [T] extends [Vector] ? Expr<T> : Expr<"i32">;
 
-/** A lane mask of where a = b. */
-export const equalLanes = <T extends Vector>(a: Expr<T>, b: Expr<T>): Expr<T> => binary("eq", a, b);
-
-/** a < b (i32 signed). */
-export function lessThan<T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> {
+function comparison<T extends Numeric>(op: "lt" | "eq", a: Expr<T>, b: Expr<T>): Mask<T> {
   const type = isVector(a.type) ? a.type : "i32";
-  return { kind: "binary", type, op: "lt", a, b } as unknown as Mask<T>;
+  return { kind: "binary", type, op, a, b } as unknown as Mask<T>;
 }
+/** a < b (i32 signed). */
+export const lessThan = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> =>
+  comparison("lt", a, b);
 /** Bits of both. */
 export const bitAnd = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("and", a, b);
-/** a = b as i32. */
-export const equal = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("eq", a, b);
+/** a = b. */
+export const equal = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> => comparison("eq", a, b);
 
 function unary<T extends ValueType>(op: UnaryOp, type: T, a: Expr): Expr<T> {
   return { kind: "unary", type, op, a } as Expr<T>;
@@ -221,7 +220,7 @@ export function fma<T extends Real>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T>
 }
 
 /** mask ? a : b, where mask comes from `lessThan` on the same type. */
-export function select<T extends Numeric>(mask: Mask<T>, a: Expr<T>, b: Expr<T>): Expr<T> {
+export function select<T extends Numeric>(mask: Mask<NoInfer<T>>, a: Expr<T>, b: Expr<T>): Expr<T> {
   return { kind: "select", type: a.type, mask, a, b } as unknown as Expr<T>;
 }
 
@@ -369,6 +368,9 @@ export const lowHalf = (a: Expr<"i16x8">): Expr<"f32x4"> => unary("low_half", "f
 export const highHalf = (a: Expr<"i16x8">): Expr<"f32x4"> => unary("high_half", "f32x4", a);
 /** Whole numbers as f32, rounded. */
 export const lanesToF32 = (a: Expr<"i32x4">): Expr<"f32x4"> => unary("to_f32", "f32x4", a);
+
+/** What binds values to locals: all that arithmetic needs of a kernel under construction. */
+export type Binder = Pick<Block, "let">;
 
 /** A list of statements under construction. */
 export interface Block {

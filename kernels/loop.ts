@@ -5,8 +5,16 @@
 
 import type { LoopOperand, LoopValue } from "../graph/loop.ts";
 import type { StoredLoop } from "../graph/step.ts";
-import { type Columns, isCostly, loopLanes, loopRow, type Position, type Row } from "./body.ts";
-import { rowPointers, storeColumns, targetOf, type V } from "./body.ts";
+import {
+  loopLanes,
+  loopRow,
+  type Position,
+  rowPointers,
+  storeColumns,
+  targetOf,
+  type V,
+} from "./body.ts";
+import { type Columns, isCostly, type Row } from "./loop_values.ts";
 import {
   acrossLanes,
   add,
@@ -36,10 +44,11 @@ import { variable } from "./vectors.ts";
 /** Columns of one work item where nothing is reduced and rows are long. */
 const COLUMN_CHUNK = 2048;
 
-const isReduce = ({ op }: LoopValue) => op.kind === "reduce";
+/** Whether a value of a loop is a reduction. */
+export const isReduce = ({ op }: LoopValue) => op.kind === "reduce";
 
 /** What happens in which pass over the columns. */
-interface Passes {
+export interface Passes {
   readonly count: number;
   /** The pass in which a full value is first computed; row values are known before it. */
   readonly stage: readonly number[];
@@ -48,12 +57,13 @@ interface Passes {
 }
 
 /** Whether a later pass can read a value back from where it was stored. */
-function reloads({ loop: { values }, outputs }: StoredLoop, index: number): boolean {
+export function reloads({ loop: { values }, outputs }: StoredLoop, index: number): boolean {
   const { address, node } = values[index];
   return outputs.includes(index) && address.columnStride === 1 && node.outputs[0].dtype === "f32";
 }
 
-function passesOf(stored: StoredLoop): Passes {
+/** Cuts a loop's work into passes over the columns: one a level of reductions, and the rest. */
+export function passesOf(stored: StoredLoop): Passes {
   const { loop: { values }, outputs, folds = [] } = stored;
   const stage: number[] = [];
   for (const value of values) {
@@ -277,7 +287,7 @@ interface PassContext {
   readonly k: Block;
   readonly stored: StoredLoop;
   readonly passes: Passes;
-  readonly row: Row;
+  readonly row: Row<Vector, Position>;
   readonly stores: ReadonlyMap<number, Expr<"ptr">>;
   /** Where the row is added to the sums of its block. */
   readonly targets: readonly Expr<"ptr">[];
@@ -317,7 +327,7 @@ function emitPass(context: PassContext, pass: number): void {
         return kept.has(i) ? read(slot(i)) : undefined;
       };
       const position: Position = { bytes, width, given };
-      const at: Columns = row.at(position);
+      const at: Columns<Vector> = row.at(position);
       for (const i of saved) {
         storeColumns(k, at.value(i), position, { pointer: slot(i), stride: 1, dtype: "f32" });
       }

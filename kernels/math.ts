@@ -9,7 +9,7 @@
 import {
   abs,
   add,
-  type Block,
+  type Binder,
   constant,
   div,
   exp2Integer,
@@ -63,7 +63,7 @@ const LN2_HIGH = 355 / 512;
 const LN2_LOW = -2.12194440054691e-4;
 
 /** eˣ. */
-export function exp<T extends Real>(x: Expr<T>, k: Block): Expr<T> {
+export function exp<T extends Real>(x: Expr<T>, k: Binder): Expr<T> {
   const c = (value: number) => constant(x.type as T, value);
   const bounded = k.let(max(min(x, c(89)), c(-87.6)));
   const n = k.let(nearest(mul(bounded, c(Math.LOG2E))));
@@ -72,7 +72,7 @@ export function exp<T extends Real>(x: Expr<T>, k: Block): Expr<T> {
 }
 
 /** 2ˣ. */
-export function exp2<T extends Real>(x: Expr<T>, k: Block): Expr<T> {
+export function exp2<T extends Real>(x: Expr<T>, k: Binder): Expr<T> {
   const c = (value: number) => constant(x.type as T, value);
   const bounded = k.let(max(min(x, c(128)), c(-126)));
   const n = k.let(nearest(bounded));
@@ -93,7 +93,7 @@ const LOG = [
 ];
 
 /** Natural logarithm: −∞ of 0, NaN of what is negative. */
-export function log<T extends Real>(x: Expr<T>, k: Block): Expr<T> {
+export function log<T extends Real>(x: Expr<T>, k: Binder): Expr<T> {
   const c = (value: number) => constant(x.type as T, value);
   const subnormal = k.let(lessThan(x, c(2 ** -126)) as Expr) as ReturnType<typeof lessThan<T>>;
   const normal = k.let(select(subnormal, mul(x, c(2 ** 23)), x));
@@ -117,7 +117,7 @@ const TANH = [
 ];
 
 /** Hyperbolic tangent. */
-export function tanh<T extends Real>(x: Expr<T>, k: Block): Expr<T> {
+export function tanh<T extends Real>(x: Expr<T>, k: Binder): Expr<T> {
   const c = (value: number) => constant(x.type as T, value);
   const size = k.let(abs(x));
   const large = k.let(sub(c(1), div(c(2), add(exp(add(size, size), k), c(1)))));
@@ -128,7 +128,7 @@ export function tanh<T extends Real>(x: Expr<T>, k: Block): Expr<T> {
 }
 
 /** 1/(1 + e⁻ˣ). */
-export function sigmoid<T extends Real>(x: Expr<T>, k: Block): Expr<T> {
+export function sigmoid<T extends Real>(x: Expr<T>, k: Binder): Expr<T> {
   const one = constant(x.type as T, 1);
   return div(one, add(exp(neg(x), k), one));
 }

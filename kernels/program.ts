@@ -21,8 +21,8 @@ export interface OperandMemory {
 }
 
 /** One run of a kernel. */
-export interface Launch {
-  readonly kernel: Kernel;
+export interface Launch<K = Kernel> {
+  readonly kernel: K;
   readonly operands: readonly OperandMemory[];
   /** The operands from this index on are written. */
   readonly firstWritten: number;
@@ -46,47 +46,56 @@ export interface ProgramRoot {
 }
 
 /** Everything a device needs to compute some tensors. */
-export interface Program {
-  readonly launches: readonly Launch[];
+export interface Program<K = Kernel> {
+  readonly launches: readonly Launch<K>[];
   readonly inputs: readonly ProgramInput[];
   readonly roots: readonly ProgramRoot[];
   readonly arenaBytes: number;
 }
 
-/** The kernel of a step and the element offsets of its operands. */
-function lower(
-  { work, reads, writes }: Step,
-  threads: number,
-): { kernel: Kernel; offsets: readonly number[] } {
+/** The CPU's kernel of a step; the number of threads does not change its results. */
+export function cpuKernel({ work, reads, writes }: Step, threads: number): Kernel {
   switch (work.kind) {
-    case "loop": {
-      const { loop, outputs, folds = [] } = work.body;
-      const offsets = [
-        ...loop.operands.map((o) => o.offset),
-        ...outputs.map((i) => loop.values[i].address.offset),
-        ...folds.map(() => 0),
-      ];
-      return { kernel: loopKernel(work.body), offsets };
-    }
-    case "columns": {
-      const offsets = [...work.reduction.loop.operands.map((o) => o.offset), 0];
-      return { kernel: columnsKernel(work.reduction), offsets };
-    }
+    case "loop":
+      return loopKernel(work.body);
+    case "columns":
+      return columnsKernel(work.reduction);
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue, accumulates } = work;
       const shape = matmulShape(a, b, transposeA, transposeB, reads[1].dtype);
       const own = isMatvec(shape)
         ? matvecKernel(shape, epilogue)
         : matmulKernel(shape, threads, epilogue);
-      const kernel = accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
+      return accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
+    }
+    case "structured":
+      return structuredKernel(work.node, work.views, writes.length);
+    default:
+      return work satisfies never;
+  }
+}
+
+/** The elements that a step's kernel counts from, for every operand. */
+function operandOffsets({ work, writes }: Step): readonly number[] {
+  switch (work.kind) {
+    case "loop": {
+      const { loop, outputs, folds = [] } = work.body;
+      return [
+        ...loop.operands.map((o) => o.offset),
+        ...outputs.map((i) => loop.values[i].address.offset),
+        ...folds.map(() => 0),
+      ];
+    }
+    case "columns":
+      return [...work.reduction.loop.operands.map((o) => o.offset), 0];
+    case "matmul": {
+      const { a, b, epilogue } = work;
       const others = epilogue?.loop.operands.filter((_, i) => i !== epilogue.product) ?? [];
       const results = epilogue?.outputs.map((i) => epilogue.loop.values[i].address.offset) ?? [0];
-      return { kernel, offsets: [a.offset, b.offset, ...others.map((o) => o.offset), ...results] };
+      return [a.offset, b.offset, ...others.map((o) => o.offset), ...results];
     }
-    case "structured": {
-      const kernel = structuredKernel(work.node, work.views, writes.length);
-      return { kernel, offsets: [...work.views.map((v) => v.offset), ...writes.map(() => 0)] };
-    }
+    case "structured":
+      return [...work.views.map((v) => v.offset), ...writes.map(() => 0)];
     default:
       return work satisfies never;
   }
@@ -103,8 +112,8 @@ function label(step: Step): string {
   return `${name} ${shape}`;
 }
 
-/** Turns a schedule into a program for a number of threads, which does not change its results. */
-export function buildProgram(schedule: Schedule, threads: number): Program {
+/** Turns a schedule into a program of the kernels that a device has for its steps. */
+export function buildProgram<K>(schedule: Schedule, kernelOf: (step: Step) => K): Program<K> {
   const memory: MemoryPlan = planMemory(schedule);
   const inputs = new Map<string, ProgramInput>();
   const note = (t: Tensor) => {
@@ -116,15 +125,20 @@ export function buildProgram(schedule: Schedule, threads: number): Program {
     }
     inputs.set(name, { name, shape: t.shape, dtype: t.dtype });
   };
-  const launches = schedule.steps.map((step): Launch => {
+  const launches = schedule.steps.map((step): Launch<K> => {
     step.reads.forEach(note);
-    const { kernel, offsets } = lower(step, threads);
+    const offsets = operandOffsets(step);
     const operands = [...step.reads, ...step.writes].map((t, i): OperandMemory => ({
       place: memory.place(t),
       offset: offsets[i] * 4,
       bytes: memory.bytes(t),
     }));
-    return { kernel, operands, firstWritten: step.reads.length, label: label(step) };
+    return {
+      kernel: kernelOf(step),
+      operands,
+      firstWritten: step.reads.length,
+      label: label(step),
+    };
   });
   return {
     launches,

@@ -1,10 +1,9 @@
 /** The CPU device: kernels as WebAssembly on shared memory, one thread a core. */
 
-import { schedule } from "../../graph/schedule.ts";
-import type { Schedule } from "../../graph/step.ts";
-import type { Tensor } from "../../graph/tensor.ts";
+import type { WeightDType } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
-import { buildProgram, type Program } from "../../kernels/program.ts";
+import { cpuKernel, type Program } from "../../kernels/program.ts";
+import { kernelText } from "../../kernels/render/text.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
 import {
   hasX64,
@@ -13,7 +12,16 @@ import {
   X64_NAMES,
   type X64Level,
 } from "../../kernels/render/x64.ts";
-import type { Bindings, Device, Executable, HostArray, Memory, ProfileRow } from "../device.ts";
+import { type CompileOptions, compileWith } from "../compile.ts";
+import {
+  type Bindings,
+  checkCopy,
+  type Device,
+  type Executable,
+  type HostArray,
+  type Memory,
+} from "../device.ts";
+import { profileRows } from "../profile.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { chooseCore, coreOf } from "./blas_core.ts";
@@ -27,7 +35,7 @@ import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 const ALONE_FLOPS = 4e6;
 
 /** How the device is set up. */
-export interface CpuOptions {
+export interface CpuOptions extends CompileOptions {
   /** Threads, the main one included; one a core by default. */
   readonly threads?: number;
   /** `auto` uses a BLAS where one is found, `none` never, a path that library. */
@@ -39,17 +47,6 @@ export interface CpuOptions {
   readonly memory?: number;
   /** `auto` makes machine code of kernels where that works, `none` WebAssembly; or for a level. */
   readonly native?: "auto" | "none" | X64Level;
-  /** Told of everything that is compiled, for DEBUG. */
-  readonly onCompile?: (compiled: Compiled) => void;
-}
-
-/** What was made of some tensors. */
-export interface Compiled {
-  readonly name?: string;
-  readonly schedule: Schedule;
-  readonly program: Program;
-  /** Time of scheduling, and of building and loading the kernels that were new. */
-  readonly seconds: number;
 }
 
 /** The CPU device, which also takes programs that were built elsewhere. */
@@ -231,7 +228,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       profile: () => {
         const seconds = new Float64Array(launches.length);
         run(seconds);
-        return profileRows(program, seconds);
+        return Promise.resolve(profileRows(program, seconds));
       },
       free: () => {
         // After a failure it would hide the error that is on its way.
@@ -255,43 +252,30 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const kind = native === undefined
     ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD`
     : `${X64_NAMES[native]} kernels`;
+  const stores: readonly WeightDType[] = ["bf16", "q8_0", "q4_0"];
   return {
     kind: "cpu",
     description: `cpu: ${counted}, ${kind}${library}`,
+    stores,
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
     memoryUse: heap.use,
     write: (at, data) => {
-      if (data.byteLength > at.bytes) {
-        throw new RangeError(`memory: ${data.byteLength} bytes into ${at.bytes}`);
-      }
+      checkCopy(data, at, "into");
       bytesOf(at, data.byteLength).set(hostBytes(data));
     },
     read: (at, into) => {
-      if (into.byteLength > at.bytes) {
-        throw new RangeError(`memory: ${into.byteLength} bytes from ${at.bytes}`);
-      }
+      checkCopy(into, at, "from");
       hostBytes(into).set(bytesOf(at, into.byteLength));
       return Promise.resolve();
     },
     clear: (at) => void bytesOf(at).fill(0),
-    compile: (results: readonly Tensor[], bindings) => {
-      const start = performance.now();
-      const steps = schedule(results, {
-        epilogues: blas === undefined,
-        folds: true,
-        accumulates: true,
-      });
-      const program = buildProgram(steps, threads);
-      const executable = bind(program, bindings);
-      options.onCompile?.({
-        name: bindings.name,
-        schedule: steps,
-        program,
-        seconds: (performance.now() - start) / 1000,
-      });
-      return executable;
-    },
+    compile: compileWith<Kernel>({
+      ...{ kind: "cpu", stores, bind },
+      scheduling: { epilogues: blas === undefined, folds: true, accumulates: true },
+      kernelOf: (step) => cpuKernel(step, threads),
+      code: ({ kernel }) => kernelText(kernel.code(4)),
+    }, options),
     bind,
     close: () => {
       if (workers.length > 0) {
@@ -306,20 +290,4 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       return Promise.resolve();
     },
   };
-}
-
-/** Sums the seconds of a program's launches by what they do. */
-function profileRows({ launches }: Program, seconds: Float64Array): ProfileRow[] {
-  const rows = new Map<string, ProfileRow>();
-  launches.forEach(({ label, kernel }, i) => {
-    const row = rows.get(label) ?? { label, launches: 0, seconds: 0, flops: 0, bytes: 0 };
-    rows.set(label, {
-      label,
-      launches: row.launches + 1,
-      seconds: row.seconds + seconds[i],
-      flops: row.flops + kernel.flops,
-      bytes: row.bytes + kernel.bytes,
-    });
-  });
-  return [...rows.values()].sort((a, b) => b.seconds - a.seconds);
 }

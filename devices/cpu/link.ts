@@ -1,12 +1,12 @@
 /** Links a program: addresses for its operands, and the barriers that it cannot do without. */
 
-import { tensorBytes } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
-import type { Launch, OperandMemory, Program } from "../../kernels/program.ts";
+import type { Launch, Program } from "../../kernels/program.ts";
+import { checkBindings, memoryAt } from "../bindings.ts";
 import type { Bindings } from "../device.ts";
 import { expandedColumns } from "../../kernels/matmul_shape.ts";
 import type { GemmCall } from "./blas.ts";
-import type { CpuMemory } from "./memory.ts";
+import { type CpuMemory, piece } from "./memory.ts";
 import type { LaunchText } from "./player.ts";
 
 /** What linking needs to know. */
@@ -20,39 +20,6 @@ export interface LinkContext {
 interface Range {
   readonly begin: number;
   readonly end: number;
-}
-
-function check(program: Program, { inputs, results }: Bindings): void {
-  const problems = program.inputs.flatMap(({ name, shape, dtype }) => {
-    const bytes = tensorBytes(shape, dtype);
-    const bound = inputs[name];
-    if (bound === undefined) return [`input ${name} [${shape.join(", ")}] has no memory`];
-    return bound.bytes === bytes ? [] : [`input ${name}: ${bound.bytes} bytes, expected ${bytes}`];
-  });
-  program.roots.forEach(({ shape, dtype, through }, i) => {
-    const bytes = tensorBytes(shape, dtype);
-    const shared = through === undefined ? undefined : inputs[through] as CpuMemory | undefined;
-    if (shared !== undefined && shared.address !== (results[i] as CpuMemory).address) {
-      problems.push(`result ${i}: expected the memory of ${through}, which it is written through`);
-    }
-    if (results[i]?.bytes !== bytes) {
-      problems.push(`result ${i}: ${results[i]?.bytes} bytes, expected ${bytes}`);
-    }
-  });
-  if (problems.length > 0) throw new Error(`cpu: bindings: ${problems.join("; ")}`);
-}
-
-function addressOf({ place }: OperandMemory, bindings: Bindings, arena: number): number {
-  switch (place.kind) {
-    case "arena":
-      return arena + place.offset;
-    case "input":
-      return (bindings.inputs[place.name] as CpuMemory).address;
-    case "root":
-      return (bindings.results[place.index] as CpuMemory).address;
-    default:
-      return place satisfies never;
-  }
 }
 
 /** A product that cblas_sgemm can do as it stands. */
@@ -139,11 +106,12 @@ export function linkLaunches(
   bindings: Bindings,
   context: LinkContext,
 ): LaunchText[] {
-  check(program, bindings);
+  checkBindings<CpuMemory>("cpu", program, bindings, (a, b) => a.address === b.address);
+  const inArena = (offset: number) => piece(context.arena + offset, 0);
   const nothing = (): Unfinished => ({ written: [], read: [] });
   let [shared, first] = [nothing(), nothing()];
   return program.launches.map((launch: Launch): LaunchText => {
-    const bases = launch.operands.map((operand) => addressOf(operand, bindings, context.arena));
+    const bases = launch.operands.map(({ place }) => memoryAt(place, bindings, inArena).address);
     const ranges = bases.map((begin, i) => ({ begin, end: begin + launch.operands[i].bytes }));
     const reads = ranges.slice(0, launch.firstWritten);
     const writes = ranges.slice(launch.firstWritten);

@@ -1,7 +1,7 @@
 /** The shared memory and its pieces. */
 
 import { type AddressType, MAX_PAGES } from "../../kernels/render/wasm.ts";
-import type { Memory } from "../device.ts";
+import { checkPiece, type Memory } from "../device.ts";
 
 /** Bytes of a page. */
 export const PAGE = 65536;
@@ -52,9 +52,7 @@ export function piece(address: number, bytes: number): CpuMemory {
     address,
     bytes,
     slice: (offset, length) => {
-      if (!(offset >= 0 && length >= 0 && offset + length <= bytes)) {
-        throw new RangeError(`memory: ${length} bytes at ${offset} of ${bytes}`);
-      }
+      checkPiece(offset, length, bytes);
       return piece(address + offset, length);
     },
   };

@@ -34,17 +34,28 @@ for (const [name, words] of Object.entries(COMMANDS)) {
 
 Deno.test("commands: a device that there is not, threads and a BLAS that cannot be", async () => {
   const run = (...flags: string[]) => runTask("golden", sharedPath("golden"), ...flags);
-  const [device, threads, blas] = await Promise.all([
+  const [device, both, threads, blas] = await Promise.all([
     run("--device", "tpu"),
+    run("--device", "webgpu", "--threads", "2"),
     run("--threads", "0"),
     run("--blas", "/nowhere/libblas.so"),
   ]);
-  assertEquals([device, threads, blas].map(({ code, stdout }) => [code, stdout]), [
+  assertEquals([device, both, threads, blas].map(({ code, stdout }) => [code, stdout]), [
+    [2, ""],
     [2, ""],
     [2, ""],
     [2, ""],
   ]);
-  assert(device.stderr.startsWith('golden: --device: expected cpu, found "tpu"\n'), device.stderr);
+  const names = "cpu or webgpu or auto";
+  assert(device.stderr.startsWith(`golden: --device: expected ${names}, found "tpu"\n`));
+  assert(both.stderr.includes("--threads: expected --device cpu, whose it is, found"), both.stderr);
   assert(threads.stderr.includes('--threads: expected a whole number from 1 to 256, found "0"'));
   assert(blas.stderr.includes('expected a library with cblas_sgemm, found "/nowhere/libblas.so"'));
+});
+
+Deno.test("commands: any device is one that is named, with a reason", async () => {
+  const flags = ["--only", "lr_schedule", "--device", "auto"];
+  const { code, stderr } = await runTask("golden", sharedPath("golden"), ...flags);
+  assertEquals(code, 0);
+  assert(/--device auto: (cpu|webgpu), because /.test(stderr), stderr);
 });

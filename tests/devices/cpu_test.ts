@@ -141,12 +141,12 @@ Deno.test("cpu: memory that grows while threads work is seen by all of them", as
 });
 
 Deno.test("cpu: a profile has every launch, and its work", async () => {
-  await withCpu({ threads: 2 }, (device) => {
+  await withCpu({ threads: 2 }, async (device) => {
     const [a, b] = [g.input("a", [64, 96]), g.input("b", [96, 32])];
     const inputs = { a: device.allocate(4 * 64 * 96), b: device.allocate(4 * 96 * 32) };
     const results = [device.allocate(4 * 64 * 32)];
     const executable = device.compile([g.matmul(a, b)], { inputs, results });
-    const rows = executable.profile();
+    const rows = await executable.profile();
     assertEquals(rows.map(({ label, launches, flops }) => ({ label, launches, flops })), [
       { label: "matmul [64, 32]", launches: 1, flops: 2 * 64 * 96 * 32 },
     ]);

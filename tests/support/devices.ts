@@ -2,19 +2,33 @@
 
 import { type CpuOptions, openCpu } from "../../devices/cpu/device.ts";
 import { findNative } from "../../devices/cpu/native.ts";
+import { openCuda } from "../../devices/cuda/device.ts";
 import type { Device } from "../../devices/device.ts";
+import { openWebgpu } from "../../devices/webgpu/device.ts";
+import { cudaEmulator } from "./cuda.ts";
+
+async function using<T>(device: Device, run: (device: Device) => T | Promise<T>): Promise<T> {
+  try {
+    return await run(device);
+  } finally {
+    await device.close();
+  }
+}
+
+/** Runs with the WebGPU device, and closes it. */
+export const withWebgpu = async <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
+  await using(await openWebgpu(), run);
+
+/** Runs with a CUDA device on the emulated driver, and closes it. */
+export const withCuda = <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
+  using(openCuda(cudaEmulator()), run);
 
 /** Runs with a CPU device, without a BLAS unless one is asked for, and closes it. */
 export async function withCpu<T>(
   options: CpuOptions,
   run: (device: Device) => T | Promise<T>,
 ): Promise<T> {
-  const device = await openCpu({ blas: "none", ...options });
-  try {
-    return await run(device);
-  } finally {
-    await device.close();
-  }
+  return await using(await openCpu({ blas: "none", ...options }), run);
 }
 
 /** The kernels that a CPU device can have on this machine: always WebAssembly, and machine code. */

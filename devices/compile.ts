@@ -1,0 +1,79 @@
+/** How devices compile tensors, and what they tell of it. */
+
+import { schedule, type ScheduleOptions } from "../graph/schedule.ts";
+import type { Schedule, Step } from "../graph/step.ts";
+import { isWeight, type WeightDType } from "../graph/tensor.ts";
+import type { KernelCost } from "../kernels/kernel.ts";
+import { buildProgram, type Launch, type Program } from "../kernels/program.ts";
+import type { Bindings, Device, Executable } from "./device.ts";
+
+/** A kernel of any device. */
+interface NamedKernel extends KernelCost {
+  /** Names the code: two kernels with one key are one kernel. */
+  readonly key: string;
+}
+
+/** What was made of some tensors. */
+export interface Compiled {
+  readonly name?: string;
+  readonly schedule: Schedule;
+  readonly program: Program<NamedKernel>;
+  /** The code of a launch's kernel, for people. */
+  readonly code: (launch: number) => string;
+  /** Time of scheduling, and of building and loading the kernels that were new. */
+  readonly seconds: number;
+}
+
+/** What all devices can be asked for. */
+export interface CompileOptions {
+  /** Told of everything that is compiled, for DEBUG. */
+  readonly onCompile?: (compiled: Compiled) => void;
+}
+
+/** How a device makes a program of tensors. */
+export interface Compiler<K extends NamedKernel> {
+  readonly kind: Device["kind"];
+  readonly stores: readonly WeightDType[];
+  readonly scheduling: ScheduleOptions;
+  kernelOf(step: Step): K;
+  /** The code of a launch's kernel, for people. */
+  code(launch: Launch<K>): string;
+  bind(program: Program<K>, bindings: Bindings): Executable;
+}
+
+/** Fails for an input whose type the device's kernels do not read. */
+function checkInputs(
+  { kind, stores }: { readonly kind: string; readonly stores: readonly WeightDType[] },
+  { steps }: Schedule,
+): void {
+  for (const { node: { op }, dtype } of steps.flatMap(({ reads }) => reads)) {
+    if (op.kind !== "input" || !isWeight(dtype) || stores.includes(dtype)) continue;
+    const expected = ["f32", "i32", ...stores].join(", ");
+    throw new Error(
+      `${kind}: input ${op.name}: expected one of ${expected}, found ${dtype}, which this device ` +
+        "has no kernels for; keep it in f32",
+    );
+  }
+}
+
+/** A device's `compile`. */
+export function compileWith<K extends NamedKernel>(
+  { kind, stores, scheduling, kernelOf, code, bind }: Compiler<K>,
+  { onCompile }: CompileOptions,
+): Device["compile"] {
+  return (results, bindings) => {
+    const start = performance.now();
+    const steps = schedule(results, scheduling);
+    checkInputs({ kind, stores }, steps);
+    const program = buildProgram(steps, kernelOf);
+    const executable = bind(program, bindings);
+    onCompile?.({
+      ...(bindings.name !== undefined && { name: bindings.name }),
+      schedule: steps,
+      program,
+      code: (launch) => code(program.launches[launch]),
+      seconds: (performance.now() - start) / 1000,
+    });
+    return executable;
+  };
+}

@@ -1,0 +1,57 @@
+/** Shared libraries of NVIDIA by the names that systems give them, or by a path that is asked for. */
+
+import { CudaError } from "./error.ts";
+
+/** Where a library may be found. */
+export interface LibraryPlaces {
+  /** What it is, for people. */
+  readonly what: string;
+  /** The variable that may name its path. */
+  readonly variable: string;
+  /** Names and paths to try, the newest first. */
+  readonly candidates: readonly string[];
+  /** What to install where none is found. */
+  readonly advice: string;
+}
+
+/** An open library. */
+export interface OpenLibrary<S extends Deno.ForeignLibraryInterface> {
+  readonly path: string;
+  readonly symbols: Deno.StaticForeignLibraryInterface<S>;
+  close(): void;
+}
+
+/** The value of a variable; undefined where it is not set or may not be read. */
+export function variable(name: string): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: name });
+  const value = state === "granted" ? Deno.env.get(name) : undefined;
+  return value === "" ? undefined : value;
+}
+
+/**
+ * Opens the library at a path, which the variable may name, else the first candidate that opens.
+ * @throws CudaError that lists what was tried and what each said.
+ */
+export function openLibrary<const S extends Deno.ForeignLibraryInterface>(
+  places: LibraryPlaces,
+  symbols: S,
+  path = variable(places.variable),
+  prepare: (path: string) => void = () => {},
+): OpenLibrary<S> {
+  const { what, candidates, advice } = places;
+  const tried: string[] = [];
+  for (const name of path === undefined ? candidates : [path]) {
+    try {
+      prepare(name);
+      const library = Deno.dlopen(name, symbols);
+      return { path: name, symbols: library.symbols, close: () => library.close() };
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) {
+        throw new CudaError(`cuda: ${what}: loading it needs --allow-ffi`, { cause: error });
+      }
+      tried.push(`${name} (${error instanceof Error ? error.message.split("\n")[0] : error})`);
+    }
+  }
+  const where = `or set ${places.variable} to its path`;
+  throw new CudaError(`cuda: no ${what}: tried ${tried.join(", ")}; ${advice}, ${where}`);
+}

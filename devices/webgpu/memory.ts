@@ -1,0 +1,20 @@
+/** Pieces of WebGPU buffers. */
+
+import { checkPiece, type Memory } from "../device.ts";
+
+/** A piece of a buffer, in bytes from its start. */
+export interface WebgpuMemory extends Memory {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+}
+
+/** A piece of a buffer. */
+export function piece(buffer: GPUBuffer, offset: number, bytes: number): WebgpuMemory {
+  return {
+    ...{ buffer, offset, bytes },
+    slice: (from, length) => {
+      checkPiece(from, length, bytes);
+      return piece(buffer, offset + from, length);
+    },
+  };
+}

@@ -1,0 +1,99 @@
+/** Causal softmax attention on a GPU: a group is a block of queries of one head (flash.ts). */
+
+import { seenPairs } from "../attention.ts";
+import { add, bitAnd, div, i32, lessThan, max, min, mul, rem, sub } from "../language.ts";
+import { flash, flashRoom } from "./flash.ts";
+import { elementAt, headRows, type HeadStrides, linesOfColumns, linesOfRows } from "./heads.ts";
+import type { GpuKernel } from "./kernel.ts";
+import { type GpuBlock, gpuKernel, type Index } from "./language.ts";
+import { TILE_THREADS } from "./products.ts";
+
+/** What an attention kernel is made for. */
+export interface GpuAttentionShape {
+  readonly batch: number;
+  readonly time: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly width: number;
+  readonly scale: number;
+  /** Latest keys that a query sees, its own included; every earlier one where it is missing. */
+  readonly window?: number;
+  /** How q, k and v lie. */
+  readonly q: HeadStrides;
+  readonly k: HeadStrides;
+  readonly v: HeadStrides;
+}
+
+/** Queries and keys of a block. */
+export const attentionBlock = (time: number): number => time <= 16 ? 16 : time <= 32 ? 32 : 64;
+
+/** Strides of a contiguous [batch, time, heads, width]. */
+export const contiguousHeads = (time: number, heads: number, width: number): HeadStrides => [
+  time * heads * width,
+  heads * width,
+  width,
+];
+
+/** Whether a query sees a key; both may be beyond the last, which only keys must not be. */
+export function sees(
+  query: Index,
+  key: Index,
+  { time, window }: Pick<GpuAttentionShape, "time" | "window">,
+): Index {
+  const causal = bitAnd(lessThan(key, add(query, i32(1))), lessThan(key, i32(time)));
+  return window === undefined ? causal : bitAnd(causal, lessThan(sub(query, i32(window)), key));
+}
+
+/** The first key of the first block that a query sees something of. */
+export function firstBlock(k: GpuBlock, query: Index, block: number, window?: number): Index {
+  if (window === undefined) return i32(0);
+  const first = max(sub(query, i32(window - 1)), i32(0));
+  return k.let(mul(div(first, i32(block)), i32(block)));
+}
+
+/** Operands q, k, v → output [batch, time, heads, width] and log-sum-exp [batch, heads, time]. */
+export function attention(shape: GpuAttentionShape): GpuKernel {
+  const { batch, time, heads, kvHeads, width } = shape;
+  const rows = batch * time * width;
+  return {
+    key: `attention ${JSON.stringify(shape)}`,
+    code: () => attentionCode(shape),
+    groups: batch * heads * Math.ceil(time / attentionBlock(time)),
+    flops: 4 * batch * heads * seenPairs(time, shape.window) * width,
+    bytes: 4 * (2 * rows * (heads + kvHeads) + batch * heads * time),
+  };
+}
+
+function attentionCode(shape: GpuAttentionShape) {
+  const { time, heads, kvHeads, width, scale, window } = shape;
+  const block = attentionBlock(time);
+  const blocks = Math.ceil(time / block);
+  const operands = { q: "f32", k: "f32", v: "f32", output: "+f32", logSumExp: "+f32" } as const;
+  return gpuKernel("attention", TILE_THREADS, operands, (k, places) => {
+    const head = k.let(div(k.group, i32(blocks)));
+    const [b, h] = [k.let(div(head, i32(heads))), k.let(rem(head, i32(heads)))];
+    const kv = k.let(div(h, i32(heads / kvHeads)));
+    const firstQuery = k.let(mul(rem(k.group, i32(blocks)), i32(block)));
+    const q = headRows(k, places.q, shape.q, b, h);
+    const key = headRows(k, places.k, shape.k, b, kv);
+    const v = headRows(k, places.v, shape.v, b, kv);
+    const output = headRows(k, places.output, contiguousHeads(time, heads, width), b, h);
+
+    flash(k, flashRoom(k, block, width), {
+      ...{ width, scale },
+      queries: linesOfRows(k, q, firstQuery, block, shape),
+      keys: (first) => linesOfRows(k, key, first, block, shape),
+      values: (first) => linesOfColumns(k, v, first, shape),
+      begin: firstBlock(k, firstQuery, block, window),
+      end: k.let(min(add(firstQuery, i32(block)), i32(time))),
+      sees: (query, other) => sees(add(firstQuery, query), other, shape),
+      exists: (query) => lessThan(add(firstQuery, query), i32(time)),
+      store: (query, column, value) =>
+        k.write(places.output, elementAt(output, add(firstQuery, query), column), value),
+      storeNorm: (query, logSumExp) => {
+        const at = add(mul(head, i32(time)), add(firstQuery, query));
+        k.write(places.logSumExp, at, logSumExp);
+      },
+    });
+  });
+}

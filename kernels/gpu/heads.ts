@@ -1,0 +1,90 @@
+/** Rows of operands [batch, time, heads, width] whose width lies side by side. */
+
+import type { View } from "../../graph/view.ts";
+import { add, i32, min, mul } from "../language.ts";
+import type { Float, GpuBlock, Index, Place } from "./language.ts";
+import type { Side } from "./products.ts";
+
+/** Elements from one batch, time and head to the next. */
+export type HeadStrides = readonly [batch: number, time: number, head: number];
+
+/** The strides of a view; its offset is already in the operand's place. */
+export const headStrides = ({ strides: [batch, time, head] }: View): HeadStrides => [
+  batch,
+  time,
+  head,
+];
+
+/** The rows of one batch and head, by time. */
+export interface HeadRows {
+  readonly place: Place<"f32">;
+  /** The element of time 0 and column 0. */
+  readonly first: Index;
+  readonly stride: number;
+}
+
+/** Rows of a head of an operand. */
+export function headRows(
+  k: GpuBlock,
+  place: Place<"f32">,
+  [batch, time, head]: HeadStrides,
+  b: Index,
+  h: Index,
+): HeadRows {
+  return {
+    place,
+    first: k.let(add(mul(b, i32(batch)), mul(h, i32(head)))),
+    stride: time,
+  };
+}
+
+/** The place of an element of a row. */
+export const elementAt = ({ first, stride }: HeadRows, row: Index, column: Index): Index =>
+  add(add(first, mul(row, i32(stride))), column);
+
+/** Reads an element; rows and columns beyond the last are the last. */
+export function readElement(
+  k: GpuBlock,
+  rows: HeadRows,
+  row: Index,
+  column: Index,
+  { time, width }: { readonly time: number; readonly width: number },
+): Float {
+  const inside = k.let(elementAt(rows, min(row, i32(time - 1)), min(column, i32(width - 1))));
+  return k.read(rows.place, inside);
+}
+
+/** The next multiple of 16. */
+export const padded = (size: number): number => Math.ceil(size / 16) * 16;
+
+/** A side of a product: rows from `first` on as lines, their columns as steps. */
+export function linesOfRows(
+  k: GpuBlock,
+  rows: HeadRows,
+  first: Index,
+  lines: number,
+  sizes: { readonly time: number; readonly width: number },
+): Side {
+  const read = (line: Index, step: Index) => readElement(k, rows, add(first, line), step, sizes);
+  return { lines, lies: "along", read };
+}
+
+/** A side of a product: rows from `first` on as steps, their columns as lines. */
+export function linesOfColumns(
+  k: GpuBlock,
+  rows: HeadRows,
+  first: Index,
+  sizes: { readonly time: number; readonly width: number },
+): Side {
+  const read = (line: Index, step: Index) => readElement(k, rows, add(first, step), line, sizes);
+  return { lines: padded(sizes.width), lies: "across", read };
+}
+
+/** A tile [lines][steps] in shared memory as a side. */
+export function linesOfTile(k: GpuBlock, tile: Place<"f32">, lines: number, pitch: number): Side {
+  return {
+    lines,
+    lies: "shared",
+    read: (line, step) => k.read(tile, add(mul(line, i32(pitch)), step)),
+  };
+}

@@ -1,0 +1,17 @@
+/** What a GPU kernel is to a device: code, a number of groups, and its cost. */
+
+import type { KernelCost } from "../kernel.ts";
+import type { GpuCode } from "./language.ts";
+
+/**
+ * A kernel for given shapes. Operands are inputs, then outputs; groups are independent of one
+ * another, and each computes in a fixed order, so that the result has the same bits every time.
+ */
+export interface GpuKernel extends KernelCost {
+  /** Names the code: two kernels with one key are one kernel. */
+  readonly key: string;
+  /** Builds the code. */
+  readonly code: () => GpuCode;
+  /** Number of groups of threads. */
+  readonly groups: number;
+}

@@ -1,0 +1,203 @@
+/**
+ * The GPU kernel language: what one thread of a group does, as a small typed tree.
+ *
+ * Arithmetic is that of kernels/language.ts on scalars (`f32`, and `i32` for indices and, as 0 or 1,
+ * for conditions). A GPU adds statements: reads and writes of operands by element index, arrays
+ * that the threads of a group share, and barriers. A barrier must be reached by all threads of a
+ * group: it stands only where bounds and conditions around it are the same for all of them, which
+ * `group`, constants, `uniform` and loop counters over such bounds are. A renderer turns the tree
+ * into WGSL or CUDA C++.
+ */
+
+import { type Block, constant, type Expr, i32 } from "../language.ts";
+
+/** Element types of operands and shared arrays, and of scalars. */
+export type Scalar = "f32" | "i32";
+
+/** Scalars. */
+export type Index = Expr<"i32">;
+/** A real number. */
+export type Float = Expr<"f32">;
+
+/** Memory that is read and written by element index: an operand, or an array of a group. */
+export interface Place<T extends Scalar = Scalar> {
+  readonly kind: "operand" | "shared";
+  readonly index: number;
+  readonly type: T;
+}
+
+/** A local that is assigned. */
+export type Local = Expr & { readonly kind: "local" };
+
+/** A statement. */
+export type GpuStatement =
+  /** A new local that keeps its value. */
+  | { readonly kind: "let"; readonly local: Local; readonly value: Expr }
+  /** A new local that `set` changes. */
+  | { readonly kind: "variable"; readonly local: Local; readonly value: Expr }
+  | { readonly kind: "set"; readonly local: Local; readonly value: Expr }
+  /** A new local with what memory holds. */
+  | { readonly kind: "read"; readonly local: Local; readonly from: Place; readonly at: Index }
+  | { readonly kind: "write"; readonly to: Place; readonly at: Index; readonly value: Expr }
+  /**
+   * Waits for all threads of the group; what they wrote before to shared arrays, or to operands as
+   * well, the others then see.
+   */
+  | { readonly kind: "barrier"; readonly of: "shared" | "operands" }
+  /** A new local, the same for all threads of the group, whose values must agree. */
+  | { readonly kind: "uniform"; readonly local: Local; readonly value: Expr<"i32"> }
+  | {
+    readonly kind: "for";
+    readonly counter: Local;
+    readonly begin: Index;
+    readonly end: Index;
+    readonly step: number;
+    readonly body: readonly GpuStatement[];
+  }
+  | {
+    readonly kind: "if";
+    readonly condition: Index;
+    readonly then: readonly GpuStatement[];
+    readonly otherwise: readonly GpuStatement[];
+  };
+
+/** An operand of a kernel, in the order of the launch. */
+export interface GpuOperand {
+  readonly name: string;
+  readonly type: Scalar;
+  readonly written: boolean;
+}
+
+/** A whole kernel. */
+export interface GpuCode {
+  readonly name: string;
+  readonly operands: readonly GpuOperand[];
+  readonly shared: readonly { readonly type: Scalar; readonly size: number }[];
+  /** Threads of a group. */
+  readonly threads: number;
+  /** Local 0 is the group's number, local 1 the thread's in its group. */
+  readonly body: readonly GpuStatement[];
+}
+
+/** A kernel under construction. It binds as a CPU's block does, so that arithmetic is shared. */
+export interface GpuBlock extends Pick<Block, "let" | "set" | "for" | "if"> {
+  /** The group's number, the same for all its threads. */
+  readonly group: Index;
+  /** The thread's number in its group. */
+  readonly thread: Index;
+  /** Threads of a group. */
+  readonly threads: number;
+  /** A new local that will be set again. */
+  variable<T extends Scalar>(value: Expr<T>): Expr<T>;
+  /** An array that the group shares; unset at first. */
+  shared<T extends Scalar>(type: T, size: number): Place<T>;
+  /** An element, read now. */
+  read<T extends Scalar>(from: Place<T>, at: Index): Expr<T>;
+  /** Writes an element. */
+  write<T extends Scalar>(to: Place<T>, at: Index, value: Expr<T>): void;
+  /** Waits for the group; `operands` makes what it wrote to operands visible too. */
+  barrier(of?: "shared" | "operands"): void;
+  /** Promises that a value is the same for all threads, so that barriers may depend on it. */
+  uniform(value: Index): Index;
+}
+
+/** Operands by name: their element type, `+` before it where they are written. */
+export type OperandTypes = Readonly<Record<string, Scalar | `+${Scalar}`>>;
+
+type TypeOf<S extends string> = S extends `+${infer T extends Scalar}` ? T
+  : S extends Scalar ? S
+  : never;
+
+/** Builds a kernel. `write` emits what one thread does. */
+export function gpuKernel<O extends OperandTypes>(
+  name: string,
+  threads: number,
+  operands: O,
+  write: (k: GpuBlock, places: { [N in keyof O]: Place<TypeOf<O[N]>> }) => void,
+): GpuCode {
+  let statements: GpuStatement[] = [];
+  let locals = 0;
+  const shared: { type: Scalar; size: number }[] = [];
+  const local = <T extends Scalar>(type: T) =>
+    ({ kind: "local", type, index: locals++ }) as Expr<T> & Local;
+  const nested = (write: () => void): GpuStatement[] => {
+    const outer = statements;
+    const inner: GpuStatement[] = statements = [];
+    write();
+    statements = outer;
+    return inner;
+  };
+  const index = (e: Index | number) => typeof e === "number" ? i32(e) : e;
+  const [group, thread] = [local("i32"), local("i32")];
+  const block: GpuBlock = {
+    ...{ group, thread, threads },
+    let: (value) => {
+      if (value.kind === "local" || value.kind === "const") return value;
+      const to = local(value.type as Scalar) as Local;
+      statements.push({ kind: "let", local: to, value });
+      return to as unknown as typeof value;
+    },
+    variable: (value) => {
+      const to = local(value.type);
+      statements.push({ kind: "variable", local: to, value });
+      return to as typeof value;
+    },
+    set: (to, value) => {
+      if (to.kind !== "local") throw new Error("gpu language: set of something not a local");
+      statements.push({ kind: "set", local: to as Expr as Local, value });
+    },
+    shared: (type, size) => {
+      shared.push({ type, size });
+      return { kind: "shared", index: shared.length - 1, type };
+    },
+    read: (from, at) => {
+      const to = local(from.type);
+      statements.push({ kind: "read", local: to, from, at });
+      return to;
+    },
+    write: (to, at, value) => {
+      statements.push({ kind: "write", to, at, value });
+    },
+    barrier: (of = "shared") => {
+      statements.push({ kind: "barrier", of });
+    },
+    uniform: (value) => {
+      const to = local("i32");
+      statements.push({ kind: "uniform", local: to, value });
+      return to;
+    },
+    for: (begin, end, step, body) => {
+      const counter = local("i32");
+      const inner = nested(() => body(counter));
+      const bounds = { begin: index(begin), end: index(end), step };
+      statements.push({ kind: "for", counter, ...bounds, body: inner });
+    },
+    if: (condition, then, otherwise = () => {}) => {
+      statements.push({
+        kind: "if",
+        condition,
+        then: nested(then),
+        otherwise: nested(otherwise),
+      });
+    },
+  };
+  const places = Object.fromEntries(
+    Object.entries(operands).map(([key, type], index) => {
+      const own = type.replace("+", "") as Scalar;
+      return [key, { kind: "operand", index, type: own }];
+    }),
+  ) as { [N in keyof O]: Place<TypeOf<O[N]>> };
+  write(block, places);
+  return {
+    name,
+    operands: Object.entries(operands).map(([name, type]) => ({
+      name,
+      type: type.replace("+", "") as Scalar,
+      written: type.startsWith("+"),
+    })),
+    ...{ shared, threads, body: statements },
+  };
+}
+
+/** A real constant. */
+export const f32 = (value: number): Float => constant("f32", value);

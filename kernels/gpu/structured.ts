@@ -1,0 +1,64 @@
+/** GPU kernels of the operations that have one of their own, chosen by operation. */
+
+import { type Node, size } from "../../graph/tensor.ts";
+import type { View } from "../../graph/view.ts";
+import { attention } from "./attention.ts";
+import { attentionGradient } from "./attention_gradient.ts";
+import { cachedAttention } from "./cached_attention.ts";
+import { embedding, embeddingGradient } from "./embedding.ts";
+import { headStrides } from "./heads.ts";
+import type { GpuKernel } from "./kernel.ts";
+import { wkv6 } from "./wkv6.ts";
+import { wkv6Gradient } from "./wkv6_gradient.ts";
+import { wkv7 } from "./wkv7.ts";
+import { wkv7Gradient } from "./wkv7_gradient.ts";
+
+/**
+ * The kernel of a structured node whose inputs lie as the views say; `writes` is the number of
+ * outputs that are kept.
+ */
+export function structuredKernel(node: Node, views: readonly View[], writes: number): GpuKernel {
+  const [batch, time, heads, width] = node.inputs[0].shape;
+  switch (node.op.kind) {
+    case "attention":
+    case "attention_gradient":
+    case "cached_attention": {
+      const [q, k, v] = views.map(headStrides);
+      const { scale, window } = node.op;
+      const limit = window === undefined ? {} : { window };
+      const kvHeads = node.inputs[1].shape[2];
+      const shape = { batch, time, heads, kvHeads, width, scale, ...limit, q, k, v };
+      if (node.op.kind === "attention") return attention(shape);
+      if (node.op.kind === "attention_gradient") {
+        return attentionGradient({ ...shape, dOutput: headStrides(views[5]) });
+      }
+      return cachedAttention({ ...shape, capacity: node.inputs[3].shape[2] });
+    }
+    case "wkv6":
+    case "wkv6_gradient": {
+      const [r, w, k, v] = views.map(headStrides);
+      const shape = { batch, time, heads, width, inputs: { r, w, k, v } };
+      return node.op.kind === "wkv6"
+        ? wkv6({ ...shape, keepStates: writes === 3 })
+        : wkv6Gradient({ ...shape, dy: headStrides(views[5]) });
+    }
+    case "wkv7":
+    case "wkv7_gradient": {
+      const [r, w, k, v, kappa, a] = views.map(headStrides);
+      const shape = { batch, time, heads, width, inputs: { r, w, k, v, kappa, a } };
+      return node.op.kind === "wkv7"
+        ? wkv7({ ...shape, keepStates: writes === 3 })
+        : wkv7Gradient({ ...shape, dy: headStrides(views[7]) });
+    }
+    case "embedding": {
+      const [vocabulary, columns] = node.inputs[0].shape;
+      return embedding({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
+    }
+    case "embedding_gradient": {
+      const [vocabulary, columns] = node.outputs[0].shape;
+      return embeddingGradient({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
+    }
+    default:
+      throw new Error(`gpu: no kernel for ${node.op.kind}`);
+  }
+}

@@ -1,0 +1,164 @@
+/** GPU kernels (kernels/gpu/language.ts) as text of a language with C's syntax. */
+
+import type { GpuStatement, Place, Scalar } from "../gpu/language.ts";
+import type { BinaryOp, Expr, UnaryOp } from "../language.ts";
+
+/** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
+export type ScalarOp = Exclude<UnaryOp, "low_bits" | "high_bits" | "low_half" | "high_half">;
+
+/** What languages with C's syntax say differently. Texts of expressions are whole: in brackets. */
+export interface Dialect {
+  constant(type: Scalar, value: number): string;
+  /** A new local with a value: one that is kept, or one that is assigned again. */
+  declare(type: Scalar, name: string, value: string, assigned: boolean): string;
+  unary(op: ScalarOp, a: string): string;
+  /** Smallest or largest of two. */
+  extreme(op: "min" | "max", type: Scalar, a: string, b: string): string;
+  fma(a: string, b: string, c: string): string;
+  select(condition: string, a: string, b: string): string;
+  /** A condition as 0 or 1. */
+  whole(condition: string): string;
+  read(from: Place, at: string): string;
+  write(to: Place, at: string, value: string): string;
+  barrier(of: "shared" | "operands"): string;
+  /** A new local from a value that is the same for the whole group. */
+  uniform(name: string, value: string): string;
+}
+
+const OPERATORS = { add: "+", sub: "-", mul: "*", div: "/", rem: "%", and: "&" } as const;
+const COMPARISONS = { lt: "<", eq: "==" } as const;
+
+const isComparison = (op: BinaryOp): op is keyof typeof COMPARISONS => op === "lt" || op === "eq";
+
+const scalar = ({ type }: Expr): Scalar => {
+  if (type !== "f32" && type !== "i32") throw new Error(`gpu kernel: a value of type ${type}`);
+  return type;
+};
+
+const ofCpu = (what: string) => new Error(`gpu kernel: ${what} is of the CPU's kernels`);
+
+/** A local's name. */
+export const localName = (index: number): string => `l${index}`;
+
+/** The text of a condition. */
+function condition(e: Expr, dialect: Dialect): string {
+  if (e.kind === "binary" && isComparison(e.op)) {
+    return `(${value(e.a, dialect)} ${COMPARISONS[e.op]} ${value(e.b, dialect)})`;
+  }
+  if (e.kind === "binary" && e.op === "and") {
+    return `(${condition(e.a, dialect)} && ${condition(e.b, dialect)})`;
+  }
+  return `(${value(e, dialect)} != ${dialect.constant("i32", 0)})`;
+}
+
+function unary({ op, a }: Expr & { readonly kind: "unary" }, dialect: Dialect): string {
+  switch (op) {
+    case "low_bits":
+    case "high_bits":
+    case "low_half":
+    case "high_half":
+      throw ofCpu(op);
+    default:
+      return dialect.unary(op, value(a, dialect));
+  }
+}
+
+function binary(e: Expr & { readonly kind: "binary" }, dialect: Dialect): string {
+  const [a, b] = [value(e.a, dialect), value(e.b, dialect)];
+  switch (e.op) {
+    case "add":
+    case "sub":
+    case "mul":
+    case "div":
+    case "rem":
+    case "and":
+      return `(${a} ${OPERATORS[e.op]} ${b})`;
+    case "min":
+    case "max":
+      return dialect.extreme(e.op, scalar(e), a, b);
+    case "lt":
+    case "eq":
+      return dialect.whole(condition(e, dialect));
+    case "dot":
+    case "narrow":
+      throw ofCpu(e.op);
+    default:
+      return e.op satisfies never;
+  }
+}
+
+/** The text of a value. */
+function value(e: Expr, dialect: Dialect): string {
+  const text = (part: Expr) => value(part, dialect);
+  switch (e.kind) {
+    case "const":
+      return dialect.constant(scalar(e), e.value);
+    case "local":
+      return localName(e.index);
+    case "unary":
+      return unary(e, dialect);
+    case "fma":
+      return dialect.fma(text(e.a), text(e.b), text(e.c));
+    case "select":
+      return dialect.select(condition(e.mask, dialect), text(e.a), text(e.b));
+    case "binary":
+      return binary(e, dialect);
+    case "vector":
+    case "splat":
+    case "lane":
+    case "half":
+    case "shuffle":
+    case "load":
+    case "offset":
+      throw ofCpu(e.kind);
+    default:
+      return e satisfies never;
+  }
+}
+
+/** The lines of a body. */
+export function bodyLines(
+  list: readonly GpuStatement[],
+  dialect: Dialect,
+  indent = "  ",
+): string[] {
+  const text = (e: Expr) => value(e, dialect);
+  const inner = (body: readonly GpuStatement[]) => bodyLines(body, dialect, `${indent}  `);
+  return list.flatMap((s): string[] => {
+    const line = (content: string) => [indent + content];
+    switch (s.kind) {
+      case "let":
+      case "variable": {
+        const name = localName(s.local.index);
+        const assigned = s.kind === "variable";
+        return line(dialect.declare(scalar(s.local), name, text(s.value), assigned));
+      }
+      case "set":
+        return line(`${localName(s.local.index)} = ${text(s.value)};`);
+      case "read": {
+        const from = dialect.read(s.from, text(s.at));
+        return line(dialect.declare(scalar(s.local), localName(s.local.index), from, false));
+      }
+      case "write":
+        return line(dialect.write(s.to, text(s.at), text(s.value)));
+      case "barrier":
+        return line(dialect.barrier(s.of));
+      case "uniform":
+        return line(dialect.uniform(localName(s.local.index), text(s.value)));
+      case "for": {
+        const name = localName(s.counter.index);
+        const start = dialect.declare("i32", name, text(s.begin), true);
+        const step = dialect.constant("i32", s.step);
+        const head = `for (${start} ${name} < ${text(s.end)}; ${name} += ${step}) {`;
+        return [...line(head), ...inner(s.body), ...line("}")];
+      }
+      case "if": {
+        const rest = s.otherwise.length === 0 ? [] : [...line("} else {"), ...inner(s.otherwise)];
+        const head = line(`if ${condition(s.condition, dialect)} {`);
+        return [...head, ...inner(s.then), ...rest, ...line("}")];
+      }
+      default:
+        return s satisfies never;
+    }
+  });
+}

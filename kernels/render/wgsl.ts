@@ -1,0 +1,127 @@
+/** GPU kernels as WGSL (www.w3.org/TR/WGSL). */
+
+import type { GpuCode, Place } from "../gpu/language.ts";
+import { bodyLines, type Dialect, localName, type ScalarOp } from "./gpu_text.ts";
+
+/** How operands are bound: a buffer that holds several of them is bound once. */
+export interface WgslLayout {
+  /** The number of every operand's binding, from 0; operands of one binding share a buffer. */
+  readonly bindings: readonly number[];
+  /** Bindings that are written, which all that share a buffer are if one operand is. */
+  readonly written: readonly boolean[];
+  /** Groups along x and y; the last row may have more than the kernel's. */
+  readonly grid: readonly [number, number];
+  /** Groups that work. */
+  readonly groups: number;
+}
+
+// Constants of WGSL may be neither infinite nor NaN, and literals are constants.
+const PRELUDE = `var<private> infinity_bits: u32 = 0x7f800000u;
+var<private> nan_bits: u32 = 0x7fc00000u;
+fn mantissa_exponent(a: f32) -> i32 { return (bitcast<i32>(a) - 0x3f3504f3i) >> 23u; }
+fn mantissa(a: f32) -> f32 { return bitcast<f32>(bitcast<i32>(a) - (mantissa_exponent(a) << 23u)); }
+`;
+
+function real(value: number): string {
+  if (Number.isNaN(value)) return "bitcast<f32>(nan_bits)";
+  const single = Math.fround(value);
+  if (!Number.isFinite(single)) return `(${single < 0 ? "-" : ""}bitcast<f32>(infinity_bits))`;
+  return single < 0 || Object.is(single, -0) ? `(-${-single}f)` : `${single}f`;
+}
+
+function unary(op: ScalarOp, a: string): string {
+  switch (op) {
+    case "neg":
+      return `(-${a})`;
+    case "abs":
+    case "sqrt":
+      return `${op}(${a})`;
+    case "nearest":
+      return `round(${a})`;
+    case "to_f32":
+      return `f32(${a})`;
+    case "to_i32":
+      return `i32(${a})`;
+    case "bits_to_f32":
+      return `bitcast<f32>((i32(${a}) + 127i) << 23u)`;
+    case "exponent":
+      return `f32(mantissa_exponent(${a}))`;
+    case "mantissa":
+      return `mantissa(${a})`;
+    default:
+      return op satisfies never;
+  }
+}
+
+function dialectOf({ bindings }: WgslLayout, mixed: readonly boolean[]): Dialect {
+  const element = ({ kind, index }: Place, at: string): string =>
+    kind === "shared" ? `shared${index}[${at}]` : `memory${bindings[index]}[first${index} + ${at}]`;
+  const isBits = ({ kind, index }: Place) => kind === "operand" && mixed[bindings[index]];
+  return {
+    constant: (type, value) =>
+      type === "f32" ? real(value) : value < 0 ? `(${value}i)` : `${value}i`,
+    declare: (type, name, value, assigned) =>
+      `${assigned ? "var" : "let"} ${name}: ${type} = ${value};`,
+    unary,
+    extreme: (op, _, a, b) => `${op}(${a}, ${b})`,
+    fma: (a, b, c) => `fma(${a}, ${b}, ${c})`,
+    select: (condition, a, b) => `select(${b}, ${a}, ${condition})`,
+    whole: (condition) => `i32(${condition})`,
+    read: (from, at) =>
+      isBits(from) ? `bitcast<${from.type}>(${element(from, at)})` : element(from, at),
+    write: (to, at, value) =>
+      `${element(to, at)} = ${isBits(to) ? `bitcast<u32>(${value})` : value};`,
+    barrier: (of) =>
+      of === "shared" ? "workgroupBarrier();" : "storageBarrier(); workgroupBarrier();",
+    uniform: (name, value) =>
+      `if (${localName(1)} == 0i) { agreed = ${value}; } ` +
+      `let ${name}: i32 = workgroupUniformLoad(&agreed);`,
+  };
+}
+
+/**
+ * A shader module with the entry point `main`. Group 0 has at binding 0 a uniform buffer with the
+ * first element of every operand in its binding's buffer, padded to 4, and the bindings from 1 on.
+ */
+export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
+  const { bindings, written, grid, groups } = layout;
+  const types = written.map((_, b) =>
+    new Set(code.operands.filter((_, i) => bindings[i] === b).map(({ type }) => type))
+  );
+  const mixed = types.map((own) => own.size > 1);
+  const memory = types.map((own, b) => {
+    const access = written[b] ? "read_write" : "read";
+    const type = mixed[b] ? "u32" : [...own][0];
+    return `@group(0) @binding(${b + 1}) var<storage, ${access}> memory${b}: array<${type}>;`;
+  });
+  const shared = code.shared.map(({ type, size }, i) =>
+    `var<workgroup> shared${i}: array<${type}, ${size}>;`
+  );
+  const firsts = code.operands.map((_, i) =>
+    `  let first${i} = i32(firsts[${Math.floor(i / 4)}][${i % 4}]);`
+  );
+  const whole = grid[0] * grid[1] === groups;
+  const group = grid[1] === 1 ? "group_id.x" : `group_id.x + group_id.y * ${grid[0]}u`;
+  return [
+    `// ${code.name}`,
+    PRELUDE,
+    `@group(0) @binding(0) var<uniform> firsts: array<vec4<u32>, ${
+      Math.ceil(code.operands.length / 4)
+    }>;`,
+    ...memory,
+    ...shared,
+    "var<workgroup> agreed: i32;",
+    `@compute @workgroup_size(${code.threads})`,
+    "fn main(",
+    "  @builtin(workgroup_id) group_id: vec3<u32>,",
+    "  @builtin(local_invocation_index) thread_id: u32,",
+    ") {",
+    `  let ${localName(0)} = i32(${group});`,
+    `  let ${localName(1)} = i32(thread_id);`,
+    ...(whole ? [] : [`  if (${localName(0)} >= ${groups}i) { return; }`]),
+    ...firsts,
+    ...bodyLines(code.body, dialectOf(layout, mixed)),
+    "}",
+    "",
+  ].join("\n");
+}

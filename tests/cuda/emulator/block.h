@@ -1,0 +1,56 @@
+// Runs a block of threads, each a fiber that gives way at barriers.
+#pragma once
+#include <string>
+
+#include "runtime.h"
+
+namespace suture {
+
+constexpr u32 MAX_THREADS = 1024;
+
+// Runs blocks one after another. Not for several threads of the host at once.
+class Grid {
+ public:
+  Grid();
+  ~Grid();
+  Grid(const Grid&) = delete;
+  // Runs all blocks. False after an error, which `failure` then describes.
+  bool run(const char* kernel, Index3 blocks, Index3 threads, const Entry& entry,
+           const Bound* bound);
+  const std::string& failure() const { return text; }
+
+ private:
+  struct Fiber {
+    void* stack = nullptr;  // where it stopped
+    int line = 0;           // of the barrier at which it waits
+    u32 slot = 0;           // its piece of the stacks
+    bool done = false;
+  };
+
+  Runtime runtime = {};
+  Fiber fibers[MAX_THREADS];
+  u32 freeSlots[MAX_THREADS];
+  u32 freeCount = 0;
+  char* stacks = nullptr;
+  void* scheduler = nullptr;
+  const Entry* entry = nullptr;
+  const Bound* bound = nullptr;
+  const char* kernel = "";
+  std::string text;
+  bool failed = false;
+
+  bool runBlock();
+  void resume(u32 thread);
+  void place(u32 thread);
+  bool checkBarrier();
+  [[noreturn]] void fail(const std::string& what);
+  std::string where(u64 stamp) const;
+
+  static void begin();
+  static void onBarrier(Runtime*, int line);
+  static void onOutOfBounds(Runtime*, Access, u64 elements, bool writes);
+  static void onRace(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
+  static void onUnset(Runtime*, Access);
+};
+
+}  // namespace suture

@@ -1,0 +1,173 @@
+/** What the emulated driver finds in rendered kernels: races, accesses out of bounds, barriers. */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { openContext } from "../../devices/cuda/context.ts";
+import { DriverError, openDriver } from "../../devices/cuda/driver.ts";
+import { openNvrtc } from "../../devices/cuda/nvrtc.ts";
+import { type GpuBlock, gpuKernel, type Index, type Place } from "../../kernels/gpu/language.ts";
+import { add, i32, lessThan, mul, sub, toF32 } from "../../kernels/language.ts";
+import { renderCuda } from "../../kernels/render/cuda.ts";
+import { cudaEmulator } from "../support/cuda.ts";
+
+const THREADS = 32;
+const BLOCKS = 2;
+const SIZE = THREADS * BLOCKS;
+
+interface Places {
+  readonly x: Place<"f32">;
+  readonly y: Place<"f32">;
+}
+
+/** Runs a kernel of 2 blocks of 32 threads on 64 numbers 0, 1, 2, … and gives its 64 results. */
+function runKernel(write: (k: GpuBlock, places: Places, own: Index) => void): number[] {
+  const code = gpuKernel("planted", THREADS, { x: "f32", y: "+f32" }, (k, places) => {
+    write(k, places, k.let(add(mul(k.group, i32(THREADS)), k.thread)));
+  });
+  const paths = cudaEmulator();
+  const driver = openDriver(paths.driver);
+  const nvrtc = openNvrtc(paths.nvrtc);
+  const context = openContext(driver);
+  try {
+    const source = renderCuda([{ name: "planted", code, elements: [SIZE, SIZE], label: "a test" }]);
+    const { code: image } = nvrtc.compile(source, "test", { kind: "cubin", architecture: 90 });
+    const [loaded] = context.load(image, ["planted"]);
+    const operands = [0, 1].map(() => context.allocate(4 * SIZE));
+    const data = Float32Array.from({ length: SIZE }, (_, i) => i);
+    context.write(operands[0], new Uint8Array(data.buffer));
+    context.launch({ function: loaded, grid: [BLOCKS, 1, 1], block: [THREADS, 1, 1], operands });
+    context.read(operands[1], new Uint8Array(data.buffer));
+    return [...data];
+  } finally {
+    context.close();
+    nvrtc.close();
+    driver.close();
+  }
+}
+
+/** The message of a kernel that fails, from what the driver says of the kernel. */
+function failure(write: Parameters<typeof runKernel>[0]): string {
+  const { message } = assertThrows(() => runKernel(write), DriverError);
+  return message.replace(/^cuda: cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED: [^:]*: /, "");
+}
+
+Deno.test("emulated CUDA: threads of a block exchange what they wrote before a barrier", () => {
+  const found = runKernel((k, { x, y }, own) => {
+    const tile = k.shared("f32", THREADS);
+    k.write(tile, k.thread, k.read(x, own));
+    k.barrier();
+    k.write(y, own, k.read(tile, sub(i32(THREADS - 1), k.thread)));
+  });
+  const expected = Array.from({ length: SIZE }, (_, i) => i < 32 ? 31 - i : 95 - i);
+  assertEquals(found, expected);
+});
+
+Deno.test("emulated CUDA: a read of shared memory without a barrier is a race", () => {
+  const message = failure((k, { x, y }, own) => {
+    const tile = k.shared("f32", THREADS);
+    k.write(tile, k.thread, k.read(x, own));
+    k.barrier();
+    k.write(tile, k.thread, k.read(x, own));
+    // The barrier that belongs here is missing.
+    k.write(y, own, k.read(tile, sub(i32(THREADS - 1), k.thread)));
+  });
+  assertEquals(
+    message,
+    "kernel planted: race: thread 16 of block 0 writes shared shared0[16], which thread 15 read " +
+      "with no barrier between them",
+  );
+});
+
+Deno.test("emulated CUDA: two threads that write one shared element race", () => {
+  const message = failure((k, { x, y }, own) => {
+    const tile = k.shared("f32", THREADS);
+    k.write(tile, i32(3), k.read(x, own));
+    k.barrier();
+    k.write(y, own, k.read(tile, i32(3)));
+  });
+  assertEquals(
+    message,
+    "kernel planted: race: thread 1 of block 0 writes shared shared0[3], which thread 0 wrote " +
+      "with no barrier between them",
+  );
+});
+
+Deno.test("emulated CUDA: a global element of two threads without a barrier is a race", () => {
+  const message = failure((k, { x, y }, own) => {
+    k.write(y, own, k.read(x, own));
+    k.if(lessThan(i32(0), k.thread), () => k.write(y, own, k.read(y, sub(own, i32(1)))));
+  });
+  assertEquals(
+    message,
+    "kernel planted: race: thread 1 of block 0 reads global y[0], which thread 0 wrote " +
+      "with no barrier between them",
+  );
+});
+
+Deno.test("emulated CUDA: blocks have no barrier between them", () => {
+  const write = failure((k, { y }) => k.write(y, k.thread, toF32(k.group)));
+  assertEquals(
+    write,
+    "kernel planted: race: thread 0 of block 1 writes global y[0], which thread 0 of an earlier " +
+      "block wrote",
+  );
+  const read = failure((k, { x, y }, own) => {
+    k.write(y, own, k.read(x, own));
+    k.barrier("operands");
+    k.write(y, own, k.read(y, k.thread));
+  });
+  assertEquals(
+    read,
+    "kernel planted: race: thread 0 of block 1 reads global y[0], which thread 0 of an earlier " +
+      "block wrote",
+  );
+});
+
+Deno.test("emulated CUDA: accesses out of bounds", () => {
+  assertEquals(
+    failure((k, { x, y }, own) => k.write(y, own, k.read(x, add(own, i32(1))))),
+    "kernel planted: out of bounds: thread 31 of block 1 reads global x[64], which has 64 elements",
+  );
+  assertEquals(
+    failure((k, { x, y }, own) => k.write(y, sub(own, i32(1)), k.read(x, own))),
+    "kernel planted: out of bounds: thread 0 of block 0 writes global y[-1], which has 64 elements",
+  );
+  assertEquals(
+    failure((k, { x }, own) => {
+      const tile = k.shared("f32", THREADS);
+      k.write(tile, own, k.read(x, own));
+    }),
+    "kernel planted: out of bounds: thread 0 of block 1 writes shared shared0[32], which has 32 " +
+      "elements",
+  );
+});
+
+Deno.test("emulated CUDA: shared memory is unset at first, for every block", () => {
+  const message = failure((k, { x, y }, own) => {
+    const tile = k.shared("f32", THREADS);
+    k.if(lessThan(k.group, i32(1)), () => k.write(tile, k.thread, k.read(x, own)));
+    k.barrier();
+    k.write(y, own, k.read(tile, k.thread));
+  });
+  assertEquals(
+    message,
+    "kernel planted: unset memory: thread 0 of block 1 reads shared shared0[0], which its block " +
+      "has not written",
+  );
+});
+
+Deno.test("emulated CUDA: a barrier that some threads do not reach, or another one", () => {
+  const ended = failure((k) => k.if(lessThan(k.thread, i32(8)), () => k.barrier()));
+  assertEquals(
+    ended.replace(/line \d+/g, "line N"),
+    "kernel planted: a barrier that not all threads reach: thread 0 waits in line N, thread 8 has " +
+      "ended (block 0)",
+  );
+  const other = failure((k) =>
+    k.if(lessThan(k.thread, i32(8)), () => k.barrier(), () => k.barrier())
+  );
+  assertEquals(
+    other.replace(/line \d+/g, "line N"),
+    "kernel planted: a barrier that not all threads reach: thread 0 waits in line N, thread 8 " +
+      "waits in line N (block 0)",
+  );
+});
