@@ -3,7 +3,7 @@
 import { stripTypeScriptTypes } from "node:module";
 
 /** `from "…"` and `import "…"` where a statement may begin. */
-const SPECIFIERS = /^(?:import|export|\})[^"'`;]*?(?:\bfrom\s*|^import\s*)"([^"\n]+)"/gm;
+const SPECIFIERS = /^(?:import\s*|(?:import|export)\b[^"'`;]*?\bfrom\s*)"([^"\n]+)"/gm;
 
 /** What a module's JavaScript imports, as it is written. */
 export function importsOf(code: string): string[] {
