@@ -50,7 +50,7 @@ async function load(
   const view = addModelView(element("models"), served.name, role);
   const checkpoint = await openRemote(served);
   view.describe(checkpoint.spec);
-  const model = await loadRemote(device, checkpoint, partBytes, view.progress);
+  const model = await loadRemote(device, checkpoint, { partBytes, progress: view.progress });
   view.ready();
   return { model, checkpoint, view };
 }

@@ -24,8 +24,15 @@ import type { Parameter } from "../models/parameter.ts";
 import type { ServedFiles } from "./models.ts";
 import { readRange, readText } from "./remote_file.ts";
 
-/** Bytes of a tensor that are fetched, converted and written at a time. */
-const BLOCK_BYTES = 1 << 24;
+/** How a checkpoint is loaded. */
+export interface LoadOptions {
+  /** How large a piece of the device's memory may be, in bytes. */
+  readonly partBytes: number;
+  /** Bytes of a tensor that are fetched, converted and written at a time, a multiple of 8. */
+  readonly blockBytes?: number;
+  /** Told of the bytes so far, and of all. */
+  readonly progress: (bytes: number, total: number) => void;
+}
 
 /** A checkpoint whose weights are still on the server. */
 export interface RemoteCheckpoint {
@@ -112,8 +119,8 @@ interface Block {
 }
 
 /** The blocks of a tensor. */
-function blocksOf(tensor: TensorInfo): Block[] {
-  const step = BLOCK_BYTES / DTYPE_BYTES[tensor.dtype];
+function blocksOf(tensor: TensorInfo, blockBytes: number): Block[] {
+  const step = blockBytes / DTYPE_BYTES[tensor.dtype];
   const total = size(tensor.shape);
   return Array.from({ length: Math.ceil(total / step) }, (_, i) => ({
     tensor,
@@ -131,33 +138,39 @@ function readBlock({ tensor, first, count }: Block): Promise<Uint8Array> {
 /**
  * Streams a checkpoint's weights onto a device, as f32; the next block is on its way while one is
  * converted.
- * @param partBytes how large a piece of the device's memory may be
- * @param progress told of the bytes so far, and of all
+ * @throws Error where a range does not arrive, or the device has too little memory; it holds nothing
+ * of the model then
  */
 export async function loadRemote(
   device: Device,
   { spec, tensors }: RemoteCheckpoint,
-  partBytes: number,
-  progress: (bytes: number, total: number) => void,
+  { partBytes, blockBytes = 1 << 24, progress }: LoadOptions,
 ): Promise<LoadedModel> {
   const parts = inParts(modelParameters(spec), partBytes);
   const stores = parts.map((part) => createStore(device, layoutOf(part)));
   const targets = new Map(
     stores.flatMap((store) => store.layout.tensors.map(({ name }) => [name, store.at(name)])),
   );
-  const blocks = [...targets.keys()].flatMap((name) => blocksOf(tensors.get(name)!));
+  const blocks = [...targets.keys()].flatMap((name) => blocksOf(tensors.get(name)!, blockBytes));
   const bytesOf = ({ tensor, count }: Block) => count * DTYPE_BYTES[tensor.dtype];
   const total = blocks.reduce((sum, block) => sum + bytesOf(block), 0);
   let done = 0;
   let next = readBlock(blocks[0]);
-  for (const [i, block] of blocks.entries()) {
-    const bytes = await next;
-    if (i + 1 < blocks.length) next = readBlock(blocks[i + 1]);
-    const values = new Float32Array(block.count);
-    decodeF32(block.tensor.dtype, bytes, values);
-    const target = targets.get(block.tensor.name)!;
-    device.write(target.slice(4 * block.first, 4 * block.count), values);
-    progress(done += bytesOf(block), total);
+  try {
+    for (const [i, block] of blocks.entries()) {
+      const bytes = await next;
+      if (i + 1 < blocks.length) next = readBlock(blocks[i + 1]);
+      const values = new Float32Array(block.count);
+      decodeF32(block.tensor.dtype, bytes, values);
+      const target = targets.get(block.tensor.name)!;
+      device.write(target.slice(4 * block.first, 4 * block.count), values);
+      progress(done += bytesOf(block), total);
+    }
+  } catch (error) {
+    // What is still on its way is of no use any more, whatever becomes of it.
+    next.catch(() => {});
+    stores.forEach((store) => store.free());
+    throw error;
   }
   return {
     spec,

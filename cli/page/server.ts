@@ -38,18 +38,19 @@ function fileBytes(path: string, begin: number, end: number): ReadableStream<Uin
   let left = end - begin;
   return new ReadableStream({
     pull: async (controller) => {
-      const chunk = new Uint8Array(Math.min(left, 1 << 20));
-      const count = await file.read(chunk);
-      if (count === null) {
+      try {
+        const chunk = new Uint8Array(Math.min(left, 1 << 20));
+        const count = await file.read(chunk);
+        if (count === null) throw new Error(`${path}: ended while it was being sent`);
+        left -= count;
+        controller.enqueue(chunk.subarray(0, count));
+      } catch (error) {
         file.close();
-        return controller.error(new Error(`${path}: ended while it was being sent`));
+        throw error;
       }
-      left -= count;
-      controller.enqueue(chunk.subarray(0, count));
-      if (left === 0) {
-        file.close();
-        controller.close();
-      }
+      if (left > 0) return;
+      file.close();
+      controller.close();
     },
     cancel: () => file.close(),
   });

@@ -11,6 +11,7 @@ import type { Models } from "../../page/models.ts";
 import { inParts, loadRemote, openRemote } from "../../page/remote_checkpoint.ts";
 import { readRange } from "../../page/remote_file.ts";
 import { changedCheckpoint } from "../support/checkpoint.ts";
+import { counted } from "../support/counted_device.ts";
 import { withCpu } from "../support/devices.ts";
 import { sharedPath } from "../support/shared.ts";
 
@@ -32,16 +33,23 @@ async function served(
 }
 
 /** Fails unless every weight of a checkpoint arrives as it is on disk. */
-async function assertSameWeights(folder: string, partBytes: number): Promise<void> {
+async function assertSameWeights(
+  folder: string,
+  partBytes: number,
+  blockBytes?: number,
+): Promise<void> {
   await withCpu({ threads: 1 }, async (device) => {
     const local = loadCheckpoint(device, inspectCheckpoint(folder));
     await served(folder, async (url, files) => {
       const remote = await openRemote({ folder: `${url}/checkpoints/0`, files });
       assertEquals(remote.spec, local.spec);
       const shown: number[] = [];
-      const model = await loadRemote(device, remote, partBytes, (bytes, total) => {
-        assert(bytes <= total);
-        shown.push(bytes / total);
+      const model = await loadRemote(device, remote, {
+        ...{ partBytes, blockBytes },
+        progress: (bytes, total) => {
+          assert(bytes <= total);
+          shown.push(bytes / total);
+        },
       });
       assertEquals(shown.at(-1), 1);
       for (const [name, memory] of Object.entries(model.bindings)) {
@@ -62,6 +70,10 @@ Deno.test("remote checkpoint: one file, in one part and in many", async () => {
   await assertSameWeights(STORIES, 100_000);
 });
 
+Deno.test("remote checkpoint: tensors of several blocks, the last one shorter", async () => {
+  await assertSameWeights(STORIES, Infinity, 5000 * 8);
+});
+
 Deno.test("remote checkpoint: bf16, and several files with an index", async () => {
   using copy = changedCheckpoint(STORIES);
   using store = openCheckpoint(STORIES);
@@ -74,7 +86,26 @@ Deno.test("remote checkpoint: bf16, and several files with an index", async () =
   Deno.removeSync(`${copy.folder}/model.safetensors`);
   writeCheckpoint(copy.folder, tensors, { shardBytes: 200_000 });
   assert([...Deno.readDirSync(copy.folder)].some(({ name }) => name.endsWith(".index.json")));
-  await assertSameWeights(copy.folder, Infinity);
+  await assertSameWeights(copy.folder, Infinity, 3000 * 8);
+});
+
+Deno.test("remote checkpoint: one that cannot be loaded leaves nothing on the device", async () => {
+  await withCpu({ threads: 1 }, async (cpu) => {
+    const device = counted(cpu);
+    await served(STORIES, async (url, files) => {
+      const remote = await openRemote({ folder: `${url}/checkpoints/0`, files });
+      const [tensor] = remote.tensors.values();
+      const gone = { ...tensor, file: `${url}/checkpoints/0/gone.safetensors` };
+      const tensors = new Map([...remote.tensors, [gone.name, gone]]);
+      await assertRejects(
+        () =>
+          loadRemote(device, { ...remote, tensors }, { partBytes: 100_000, progress: () => {} }),
+        Error,
+        "gone.safetensors: expected bytes",
+      );
+    });
+    assertEquals(device.held(), { memory: 0, programs: 0 });
+  });
 });
 
 Deno.test("remote checkpoint: parts hold what fits, in order", () => {

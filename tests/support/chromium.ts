@@ -22,7 +22,7 @@ export interface Tab {
   call(method: string, parameters?: Values): Promise<Values>;
   /** The value of an expression, as JSON has it; promises are awaited. */
   evaluate<T>(expression: string): Promise<T>;
-  /** Waits until an expression is true; throws with the tab's problems after some seconds. */
+  /** Waits until an expression is true; throws with the tab's problems after some minutes. */
   until(expression: string, seconds?: number): Promise<void>;
   /** Goes to an address. */
   open(url: string): Promise<void>;
@@ -128,7 +128,7 @@ export async function openChromium(): Promise<Chromium> {
       problems,
       call: own,
       evaluate,
-      until: async (expression, seconds = 120) => {
+      until: async (expression, seconds = 300) => {
         for (const end = Date.now() + 1000 * seconds; !await evaluate<boolean>(expression);) {
           if (problems.length > 0 || Date.now() > end) {
             throw new Error(`waited for ${expression}: ${problems.join("\n")}`);
