@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { AtomicFile, writeJsonAtomic } from "../formats/atomic_file.ts";
 import { encode } from "../formats/convert.ts";
-import { INDEX_FILE } from "../formats/safetensors/checkpoint.ts";
+import { INDEX_FILE } from "../formats/safetensors/weight_map.ts";
 import { DEFAULT_METADATA, formatHeader } from "../formats/safetensors/write.ts";
 import { size } from "../graph/tensor.ts";
 import type { DecoderConfig } from "../models/config.ts";

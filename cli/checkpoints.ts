@@ -7,11 +7,8 @@ import { FormatError } from "../formats/error.ts";
 import { findCheckpoint, findConfig, locationText, parseLocation } from "../hub/find.ts";
 import { type HubSettings, hubSettings } from "../hub/settings.ts";
 import type { DownloadEvents, Needs } from "../hub/snapshot.ts";
-import {
-  type Checkpoint as InspectedCheckpoint,
-  checkWidths,
-  inspectCheckpoint,
-} from "../infer/load.ts";
+import { checkWidths } from "../infer/checks.ts";
+import { type Checkpoint as InspectedCheckpoint, inspectCheckpoint } from "../infer/load.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import type { FolderOf } from "../train/sources.ts";
 import { type Progress, standardProgress } from "./progress.ts";

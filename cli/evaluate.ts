@@ -1,7 +1,7 @@
 /** `deno task evaluate`: how well a checkpoint predicts a text. */
 
 import { FormatError } from "../formats/error.ts";
-import { readText } from "../formats/json.ts";
+import { readText } from "../formats/json_file.ts";
 import { TEXT_LIMIT } from "../formats/text/text.ts";
 import { evaluate as evaluateTokens } from "../infer/evaluate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";

@@ -1,7 +1,7 @@
 /** Continuing the prompts of a file, several at a time. */
 
 import { FormatError } from "../formats/error.ts";
-import { readText } from "../formats/json.ts";
+import { readText } from "../formats/json_file.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import type { GenerateOptions } from "../infer/generate.ts";
 import type { LoadedModel } from "../infer/session.ts";

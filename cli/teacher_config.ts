@@ -2,7 +2,8 @@
 import type { Checkpoint } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
 import { isFile } from "../formats/files.ts";
-import { type ModelConfig, parseConfig, readConfig } from "../formats/hf_config/config.ts";
+import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
+import { readConfig } from "../formats/hf_config/read.ts";
 import { findConfig, type FoundConfig } from "../hub/find.ts";
 import { knownConfig } from "../plan/known_configs.ts";
 

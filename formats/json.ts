@@ -1,5 +1,5 @@
 /** JSON from strangers: sizes are capped, keys that are given twice are found. */
-import { FormatError, quote, systemError } from "./error.ts";
+import { FormatError, quote } from "./error.ts";
 
 /** A JSON object. */
 export type JsonObject = { readonly [key: string]: unknown };
@@ -7,35 +7,6 @@ export type JsonObject = { readonly [key: string]: unknown };
 /** Whether the value is a JSON object, which lists and null are not. */
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/**
- * Reads a UTF-8 text file. Larger files than `limit` bytes are refused before they are read.
- * @throws FormatError for a missing file, one over the limit, one that is not UTF-8.
- */
-export function readText(path: string, limit: number): string {
-  try {
-    const { size, isDirectory } = Deno.statSync(path);
-    if (isDirectory) {
-      throw new FormatError({
-        file: path,
-        expected: "a file",
-        found: "a folder",
-        advice: "check the path",
-      });
-    }
-    if (size > limit) {
-      throw new FormatError({
-        file: path,
-        expected: `at most ${limit} bytes`,
-        found: `${size} bytes`,
-        advice: "check that it is the right file",
-      });
-    }
-    return decodeUtf8(Deno.readFileSync(path), path);
-  } catch (error) {
-    throw systemError(path, "read", error);
-  }
 }
 
 /** Bytes as text. @throws FormatError where they are not UTF-8. */
@@ -61,18 +32,6 @@ export function parseJson(text: string, file: string, at?: string): unknown {
     const found = quote((error as Error).message);
     throw new FormatError({ file, at, expected: "JSON", found }, { cause: error });
   }
-}
-
-/** A JSON file whose top is an object. @throws FormatError for anything else. */
-export function readJsonObject(path: string, limit: number): JsonObject {
-  const value = parseJson(readText(path, limit), path);
-  if (isJsonObject(value)) return value;
-  throw new FormatError({ file: path, expected: "a JSON object", found: typeName(value) });
-}
-
-function typeName(value: unknown): string {
-  if (value === null) return "null";
-  return Array.isArray(value) ? "a list" : `a ${typeof value}`;
 }
 
 /**

@@ -3,14 +3,11 @@
 import { join } from "node:path";
 import { FormatError } from "../formats/error.ts";
 import { exists } from "../formats/files.ts";
-import {
-  CONFIG_LIMIT,
-  type ModelConfig,
-  parseConfig,
-  readConfig,
-} from "../formats/hf_config/config.ts";
+import { CONFIG_LIMIT, type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
+import { readConfig } from "../formats/hf_config/read.ts";
 import { decodeUtf8, parseJson } from "../formats/json.ts";
-import { INDEX_FILE, readIndex, SINGLE_FILE } from "../formats/safetensors/checkpoint.ts";
+import { readIndex } from "../formats/safetensors/checkpoint.ts";
+import { INDEX_FILE, SINGLE_FILE } from "../formats/safetensors/weight_map.ts";
 import { OTHER_TOKENIZER_FILES, TOKENIZER_FILE } from "../formats/tokenizer/files.ts";
 import { blobPath, linkBlob, lockPath, snapshotFolder, writeRef } from "./cache.ts";
 import { download, type Patience, startHash } from "./download.ts";

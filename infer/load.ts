@@ -3,13 +3,14 @@
 import type { Device } from "../devices/device.ts";
 import { createStore, layoutOf, type Store, storeBindings, storeInputs } from "../devices/store.ts";
 import { FormatError } from "../formats/error.ts";
-import { type ModelConfig, readConfig } from "../formats/hf_config/config.ts";
+import type { ModelConfig } from "../formats/hf_config/config.ts";
+import { readConfig } from "../formats/hf_config/read.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
-import { expectTensors } from "../formats/safetensors/expect.ts";
-import { loadTokenizer, type Tokenizer } from "../formats/tokenizer/tokenizer.ts";
+import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../formats/tokenizer/load.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
-import { checkpointSpec } from "../plan/spec.ts";
+import { checkedSpec, checkVocabulary, checkWidths } from "./checks.ts";
 import type { LoadedModel } from "./session.ts";
 import { storedAs, type WeightFormat } from "./weights.ts";
 
@@ -28,30 +29,6 @@ export interface LoadedCheckpoint extends LoadedModel {
 }
 
 /**
- * What the kernels need of a config.
- * @param file what messages name
- */
-export function checkWidths(file: string, { headDim, vocabSize }: ModelConfig): void {
-  if (headDim % 4 !== 0 || headDim < 8 || headDim > 256) {
-    throw new FormatError({
-      file,
-      at: "head_dim",
-      expected: "a multiple of 4 from 8 to 256",
-      found: `${headDim}`,
-      advice: "other head widths have no kernels",
-    });
-  }
-  if (vocabSize > 2 ** 24) {
-    throw new FormatError({
-      file,
-      at: "vocab_size",
-      expected: `at most ${2 ** 24}`,
-      found: `${vocabSize}`,
-    });
-  }
-}
-
-/**
  * Reads a checkpoint's config and headers.
  * @throws FormatError for everything that is missing, of another shape or not a number type.
  */
@@ -59,9 +36,7 @@ export function inspectCheckpoint(folder: string): Checkpoint {
   const config = readConfig(folder);
   checkWidths(`${folder}/config.json`, config);
   using tensors = openCheckpoint(folder);
-  const spec = checkpointSpec(config, tensors.tensors);
-  expectTensors(tensors, modelParameters(spec));
-  return { folder, config, spec };
+  return { folder, config, spec: checkedSpec(config, tensors) };
 }
 
 /**
@@ -121,15 +96,8 @@ export function loadedModel(
  * A checkpoint's tokenizer.
  * @throws FormatError also where it has more pieces than the model has embeddings.
  */
-export function checkpointTokenizer(folder: string, { vocabSize }: ModelConfig): Tokenizer {
+export function checkpointTokenizer(folder: string, config: ModelConfig): Tokenizer {
   const tokenizer = loadTokenizer(folder);
-  if (tokenizer.vocabularySize > vocabSize) {
-    throw new FormatError({
-      file: `${folder}/tokenizer.json`,
-      expected: `at most ${vocabSize} pieces, the embeddings of the model`,
-      found: `${tokenizer.vocabularySize}`,
-      advice: "use the tokenizer that belongs to this checkpoint",
-    });
-  }
+  checkVocabulary(`${folder}/tokenizer.json`, tokenizer, config);
   return tokenizer;
 }

@@ -5,7 +5,7 @@ import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
 import { FormatError, systemError } from "../formats/error.ts";
 import { isFile } from "../formats/files.ts";
 import { configJson, type ModelConfig } from "../formats/hf_config/config.ts";
-import { readJsonObject } from "../formats/json.ts";
+import { readJsonObject } from "../formats/json_file.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { TensorSource } from "../formats/safetensors/write.ts";
 import { writeCheckpoint } from "../formats/safetensors/write_checkpoint.ts";

@@ -6,13 +6,14 @@ import type { ByteLevelBpe, TokenizerFile } from "../dsl/tokenizers.ts";
 import { writeFileAtomic } from "../formats/atomic_file.ts";
 import { systemError } from "../formats/error.ts";
 import { isFile } from "../formats/files.ts";
-import { readJsonObject } from "../formats/json.ts";
+import { readJsonObject } from "../formats/json_file.ts";
 import {
   OTHER_TOKENIZER_FILES,
   TOKENIZER_CONFIG_FILE,
   TOKENIZER_FILE,
 } from "../formats/tokenizer/files.ts";
-import { loadTokenizer, Tokenizer, TOKENIZER_LIMIT } from "../formats/tokenizer/tokenizer.ts";
+import { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
+import { loadTokenizer, TOKENIZER_LIMIT } from "../formats/tokenizer/load.ts";
 import { trainByteLevelBpe } from "../formats/tokenizer/train.ts";
 import { sourceTexts } from "./sources.ts";
 

@@ -6,7 +6,7 @@
 import { join } from "node:path";
 import { writeJsonAtomic } from "../formats/atomic_file.ts";
 import { isFile, removeFile } from "../formats/files.ts";
-import { readJsonObject } from "../formats/json.ts";
+import { readJsonObject } from "../formats/json_file.ts";
 import { size } from "../graph/tensor.ts";
 import { EMBEDDINGS } from "../models/decoder.ts";
 import type { StreamName } from "./layer_trainer.ts";

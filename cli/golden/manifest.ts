@@ -2,7 +2,8 @@
 
 import { join } from "node:path";
 import { FormatError, show } from "../../formats/error.ts";
-import { isJsonObject, type JsonObject, readJsonObject } from "../../formats/json.ts";
+import { isJsonObject, type JsonObject } from "../../formats/json.ts";
+import { readJsonObject } from "../../formats/json_file.ts";
 
 const MANIFEST_LIMIT = 10_000_000;
 

@@ -5,7 +5,8 @@
 import { join } from "node:path";
 import { writeFileAtomic, writeJsonAtomic } from "../../formats/atomic_file.ts";
 import { FormatError, show, systemError } from "../../formats/error.ts";
-import { isJsonObject, readJsonObject } from "../../formats/json.ts";
+import { isJsonObject } from "../../formats/json.ts";
+import { readJsonObject } from "../../formats/json_file.ts";
 import { RecipeModuleError } from "./error.ts";
 import {
   checkWeb,

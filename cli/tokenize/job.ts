@@ -13,7 +13,7 @@ import { indexBytes } from "../../formats/binidx_write.ts";
 import { FormatError, systemError } from "../../formats/error.ts";
 import { exists } from "../../formats/files.ts";
 import { lockFolder } from "../../formats/folder_lock.ts";
-import { readJsonObject } from "../../formats/json.ts";
+import { readJsonObject } from "../../formats/json_file.ts";
 import type { Encoded } from "./encoding.ts";
 import { BEGINNING, type InputFile, type Position } from "./input.ts";
 

@@ -2,7 +2,8 @@
 /** A thread that encodes chunks, one after another, in the order in which they come. */
 
 import { FormatError, type Problem } from "../../formats/error.ts";
-import { loadTokenizer, type Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
+import type { Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../formats/tokenizer/load.ts";
 import { encodeChunk, type Encoded, type Encoding } from "./encoding.ts";
 import type { Chunk } from "./input.ts";
 

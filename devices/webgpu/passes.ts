@@ -16,7 +16,7 @@ export async function timePasses(
     throw new Error("webgpu: expected a GPU that can time launches, found no timestamp-query");
   }
   const buffer = (size: number, usage: number) => device.createBuffer({ size, usage });
-  const parts: { readonly staging: GPUBuffer; readonly mapped: Promise<undefined> }[] = [];
+  const parts: { readonly staging: GPUBuffer; readonly mapped: Promise<unknown> }[] = [];
   for (let first = 0; first < works.length; first += QUERIES / 2) {
     const part = works.slice(first, first + QUERIES / 2);
     const count = 2 * part.length;

@@ -1,7 +1,6 @@
 /** config.json of a Hugging Face folder, as a plain value in the field's own names, and back. */
-import { join } from "node:path";
 import { FormatError, show } from "../error.ts";
-import { type JsonObject, readJsonObject } from "../json.ts";
+import type { JsonObject } from "../json.ts";
 import type { Family } from "./family.ts";
 import { topFields } from "./fields.ts";
 import { llama } from "./llama.ts";
@@ -54,15 +53,6 @@ export function parseConfig(json: unknown, file = "config.json"): ModelConfig {
   const config: ModelConfig = FAMILIES[modelType].read(fields);
   fields.finish();
   return freeze(config);
-}
-
-/**
- * Reads `config.json` of a folder.
- * @throws FormatError for a missing file and for everything in it that is wrong.
- */
-export function readConfig(folder: string): ModelConfig {
-  const path = join(folder, "config.json");
-  return parseConfig(readJsonObject(path, CONFIG_LIMIT), path);
 }
 
 /**

@@ -10,24 +10,25 @@ export const SIZE_LIMIT = 2 ** 31 - 1;
  * rest is checked too; `finish` then throws. `null` counts as absent, as Python writes None.
  */
 export class Fields {
+  readonly json: JsonObject;
+  readonly file: string;
+  readonly #at: string;
   readonly #problems: Problem[];
 
   /**
    * @param at the key that holds this object, if it is not the file's top
    * @param problems where to note them; those of the object that holds this one
    */
-  constructor(
-    readonly json: JsonObject,
-    readonly file: string,
-    private readonly at = "",
-    problems: Problem[] = [],
-  ) {
+  constructor(json: JsonObject, file: string, at = "", problems: Problem[] = []) {
+    this.json = json;
+    this.file = file;
+    this.#at = at;
     this.#problems = problems;
   }
 
   /** Notes that a key has not what was expected; the first problem of a key is the one that counts. */
   problem(key: string, expected: string, advice?: string): void {
-    const at = this.at === "" ? key : `${this.at}.${key}`;
+    const at = this.#at === "" ? key : `${this.#at}.${key}`;
     if (this.#problems.some((problem) => problem.at === at)) return;
     const found = show(this.json[key]);
     this.#problems.push({ file: this.file, at, expected, found, advice });

@@ -1,7 +1,13 @@
 /** Whether a checkpoint has the tensors that an architecture asks for. */
 import type { Dtype } from "../dtype.ts";
 import { FormatError, type Problem, quote, show } from "../error.ts";
-import type { TensorStore } from "./store.ts";
+import type { TensorInfo } from "./header.ts";
+
+/** Tensors by name, and what messages call the place where they are. */
+export interface TensorList {
+  readonly path: string;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+}
 
 /** A tensor that must be there. */
 export interface ExpectedTensor {
@@ -18,7 +24,7 @@ export const FLOAT_DTYPES: readonly Dtype[] = Object.freeze(["F64", "F32", "F16"
  * @throws FormatError with every tensor that is missing or other than expected.
  */
 export function expectTensors(
-  store: TensorStore,
+  store: TensorList,
   expected: Iterable<ExpectedTensor>,
   dtypes: readonly Dtype[] = FLOAT_DTYPES,
 ): void {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { AtomicFile } from "../atomic_file.ts";
 import { quote } from "../error.ts";
-import { INDEX_FILE, SINGLE_FILE } from "./checkpoint.ts";
+import { INDEX_FILE, SINGLE_FILE } from "./weight_map.ts";
 import { DEFAULT_METADATA, sourceBytes, type TensorSource, writeTensors } from "./write.ts";
 
 /** Data of one file at most, unless a single tensor is larger: 5 GB. */

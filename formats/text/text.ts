@@ -1,5 +1,5 @@
 /** Plain text as documents: a file each. */
-import { readText } from "../json.ts";
+import { readText } from "../json_file.ts";
 import { sourceFiles } from "./paths.ts";
 
 /** A text and where it comes from. */

@@ -1,19 +1,13 @@
 /** Text to ids and back, as the tokenizer.json of a checkpoint says. */
-import { join } from "node:path";
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { FormatError, quote } from "../error.ts";
-import { isFile } from "../files.ts";
-import { isJsonObject, type JsonObject, readJsonObject } from "../json.ts";
+import { isJsonObject, type JsonObject } from "../json.ts";
 import { type AddedToken, addedToken, type Section, sectionSplitter } from "./added_tokens.ts";
 import { type Decoding, decodingOf, type TextStream } from "./decoding.ts";
-import { TOKENIZER_CONFIG_FILE, TOKENIZER_FILE } from "./files.ts";
 import { PieceEncoder } from "./pieces.ts";
 import { checkTokenizer } from "./supported.ts";
 
 export type { TextStream } from "./decoding.ts";
-
-/** The largest tokenizer.json that is read; those of 250 K pieces have some 30 MB. */
-export const TOKENIZER_LIMIT = 200_000_000;
 
 /**
  * A tokenizer. Its ids equal those of Hugging Face's Python library for the same files; only where
@@ -176,16 +170,4 @@ export function appended(ids: Int32Array, id: number): Int32Array {
   longer.set(ids);
   longer[ids.length] = id;
   return longer;
-}
-
-/**
- * The tokenizer of a checkpoint's folder: tokenizer.json, and tokenizer_config.json if it is there.
- * @throws FormatError for missing files and for everything in them that is not read.
- */
-export function loadTokenizer(folder: string): Tokenizer {
-  const path = join(folder, TOKENIZER_FILE);
-  const json = readJsonObject(path, TOKENIZER_LIMIT);
-  const configPath = join(folder, TOKENIZER_CONFIG_FILE);
-  const config = isFile(configPath) ? readJsonObject(configPath, TOKENIZER_LIMIT) : {};
-  return new Tokenizer(json, config, path);
 }

@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { INDEX_FILE, openCheckpoint, SINGLE_FILE } from "../../formats/safetensors/checkpoint.ts";
+import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
+import { INDEX_FILE, SINGLE_FILE } from "../../formats/safetensors/weight_map.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import { type TensorSource, writeSafetensors } from "../../formats/safetensors/write.ts";
 import { writeCheckpoint } from "../../formats/safetensors/write_checkpoint.ts";

@@ -5,10 +5,10 @@ import {
   MODEL_TYPES,
   type ModelConfig,
   parseConfig,
-  readConfig,
   type Rwkv6Qwen2Config,
   type Rwkv7Qwen2Config,
 } from "../../formats/hf_config/config.ts";
+import { readConfig } from "../../formats/hf_config/read.ts";
 import type { JsonObject } from "../../formats/json.ts";
 import { sharedPath } from "../support/shared.ts";
 import { fixturePath, messageOf, withFolder } from "./support.ts";

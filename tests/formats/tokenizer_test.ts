@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import type { JsonObject } from "../../formats/json.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
-import { loadTokenizer, Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
+import { Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../formats/tokenizer/load.ts";
 import { sharedPath } from "../support/shared.ts";
 import { fixtureLines, fixturePath, messageOf, withFolder } from "./support.ts";
 

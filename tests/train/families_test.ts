@@ -10,7 +10,7 @@ import { text } from "../../dsl/sources.ts";
 import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
 import type { Rule } from "../../dsl/surgery.ts";
 import { teacher } from "../../dsl/teachers.ts";
-import { readJsonObject } from "../../formats/json.ts";
+import { readJsonObject } from "../../formats/json_file.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
 import { openSession } from "../../infer/session.ts";
 import { changedCheckpoint } from "../support/checkpoint.ts";

@@ -12,7 +12,7 @@ import { text } from "../../dsl/sources.ts";
 import { align, finetune } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { CODE_FILES } from "../../formats/hf_modeling/code.ts";
-import { readConfig } from "../../formats/hf_config/config.ts";
+import { readConfig } from "../../formats/hf_config/read.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import { writeSafetensors } from "../../formats/safetensors/write.ts";
 import { forwardLogits } from "../../infer/forward.ts";

@@ -1,0 +1,122 @@
+/** Chromium's compiler accepts the WGSL of decoding, of training and of every operation. */
+
+import { assertEquals, assertGreater } from "@std/assert";
+import type { Device } from "../../devices/device.ts";
+import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import { inspectCheckpoint } from "../../infer/load.ts";
+import { openSession } from "../../infer/session.ts";
+import type { ModelSpec } from "../../models/config.ts";
+import { modelParameters } from "../../models/decoder.ts";
+import { input } from "../../graph/build.ts";
+import { studentSpec } from "../../plan/spec.ts";
+import quickstart from "../../recipes/quickstart.ts";
+import { stageGraph } from "../../train/stage_graph.ts";
+import { openChromium } from "../support/chromium.ts";
+import { caseGraph } from "../support/op_case.ts";
+import { gradientCases, opCases } from "../support/op_cases.ts";
+import { wgslOf } from "../support/wgsl.ts";
+import { fileURLToPath } from "node:url";
+
+/** The quickstart's teacher, and what it becomes. */
+const TEACHER = inspectCheckpoint(
+  fileURLToPath(new URL("../../assets/teacher", import.meta.url)),
+).spec;
+const STUDENTS = [radRwkv7(), radRwkv6()].map((mixer) =>
+  studentSpec(TEACHER, TEACHER.mixers.map(() => mixer))
+);
+
+/** The graphs that a session compiles for a prompt of 128 + 16 + 1 tokens. */
+async function decodingGraphs(spec: ModelSpec): Promise<(readonly Tensor[])[]> {
+  const graphs: (readonly Tensor[])[] = [];
+  const memory = { bytes: 0, slice: () => memory };
+  const device: Device = {
+    kind: "webgpu",
+    description: "notes what it is asked to compute",
+    stores: [],
+    allocate: () => memory,
+    memoryUse: () => ({ inUse: 0, peak: 0 }),
+    free: () => {},
+    write: () => {},
+    read: () => Promise.resolve(),
+    clear: () => {},
+    compile: (results) => {
+      graphs.push(results);
+      return {
+        ...{ flops: 0, arenaBytes: 0, run: () => {}, free: () => {} },
+        profile: () => Promise.resolve([]),
+      };
+    },
+    close: () => Promise.resolve(),
+  };
+  const inputs = new Map(
+    modelParameters(spec).map(({ name, shape }) => [name, input(name, shape)]),
+  );
+  const session = openSession({ spec, device, inputs, bindings: {} });
+  await session.advance([new Int32Array(128 + 16 + 1)]);
+  session.free();
+  return graphs;
+}
+
+/** What a browser's compiler says against shader modules; run in the browser. */
+async function check(codes: readonly string[]): Promise<string[]> {
+  const adapter = await navigator.gpu.requestAdapter();
+  const device = await adapter!.requestDevice();
+  const found: string[] = [];
+  for (const code of codes) {
+    device.pushErrorScope("validation");
+    const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+    await device.popErrorScope();
+    const errors = messages.filter(({ type }) => type === "error");
+    found.push(
+      ...errors.map(({ lineNum, message }) => `${code.slice(0, 60)} ${lineNum}: ${message}`),
+    );
+  }
+  device.destroy();
+  return found;
+}
+
+/** All that Chromium says against shader modules. */
+async function compilerErrors(codes: Iterable<string>): Promise<string[]> {
+  await using browser = await openChromium();
+  const tab = await browser.tab();
+  // WebGPU is for pages of this machine and of https, which a blank page is not.
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen() {} },
+    () => new Response("", { headers: { "content-type": "text/html" } }),
+  );
+  try {
+    await tab.open(`http://127.0.0.1:${server.addr.port}/`);
+    const list = [...codes];
+    const errors: string[] = [];
+    for (let i = 0; i < list.length; i += 100) {
+      const some = JSON.stringify(list.slice(i, i + 100));
+      errors.push(...await tab.evaluate<string[]>(`(${check})(${some})`));
+    }
+    return errors;
+  } finally {
+    await server.shutdown();
+  }
+}
+
+Deno.test("wgsl: Chromium compiles the kernels of decoding and of the quickstart's training", async () => {
+  const decoding = (await Promise.all([TEACHER, ...STUDENTS].map(decodingGraphs))).flat();
+  const training = STUDENTS.flatMap((student) =>
+    quickstart.stages.map((stage) => stageGraph(stage, student, TEACHER).results)
+  );
+  const codes = new Set([...decoding, ...training].flatMap(wgslOf));
+  assertGreater(codes.size, 100);
+  assertEquals(await compilerErrors(codes), []);
+});
+
+Deno.test("wgsl: Chromium compiles the kernels of every operation and its gradient", async () => {
+  const graphs = [...opCases, ...gradientCases].map((each) => caseGraph(each).outputs);
+  const codes = new Set(graphs.flatMap(wgslOf));
+  assertGreater(codes.size, 500);
+  assertEquals(await compilerErrors(codes), []);
+});
+
+Deno.test("wgsl: what is wrong is found", async () => {
+  const errors = await compilerErrors(["fn f() -> f32 { return 1u; }", "fn g() {}"]);
+  assertEquals(errors.length, 1);
+});
