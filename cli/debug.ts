@@ -50,14 +50,14 @@ export function compileReport(
   };
 }
 
-/** A device whose programs tell where their time goes, beside the machine's peaks. */
+/** A device whose programs tell where their time goes, beside the peaks of the CPU if it computes. */
 export async function profiledDevice(
   device: Device,
   peaks: { readonly threads: number; readonly blas: string },
   say: (line: string) => void,
 ): Promise<Device> {
-  const measured = await measurePeaks(peaks);
-  say(peaksText(measured));
+  const measured = device.kind === "cpu" ? await measurePeaks(peaks) : undefined;
+  if (measured !== undefined) say(peaksText(measured));
   return profiled(
     device,
     EVERY_DOUBLING,

@@ -12,11 +12,11 @@ const LABEL = 56;
 
 const shortened = (label: string) => label.length > LABEL ? `${label.slice(0, LABEL - 1)}…` : label;
 
-/** A rate beside its share of a peak; nothing where there is none. */
-export function rateCells(rate: number, peak: number): [string, string] {
+/** A rate beside its share of a peak, if that is known; nothing where there is none. */
+export function rateCells(rate: number, peak: number | undefined): [string, string] {
   return rate === 0 || !Number.isFinite(rate)
     ? ["", ""]
-    : [rate.toFixed(1), `${Math.round(100 * rate / peak)} %`];
+    : [rate.toFixed(1), peak === undefined ? "" : `${Math.round(100 * rate / peak)} %`];
 }
 
 /** The first columns of a profile's table, after the label. */
@@ -28,15 +28,16 @@ export const PROFILE_COLUMNS = [
 /**
  * A row a kind of kernel, with its longest kernels below. Shares above 100 % of the memory's peak
  * are of what lies in caches.
+ * @param peaks those of what computed it, if they are known
  */
-export function profileText({ name, total, kinds }: StepProfile, peaks: Peaks): string {
+export function profileText({ name, total, kinds }: StepProfile, peaks?: Peaks): string {
   const row = (label: string, { launches, seconds, flops, bytes }: ProfileRow) => [
     shortened(label),
     `${launches}`,
     (1000 * seconds).toFixed(2),
     `${(100 * seconds / total.seconds).toFixed(1)} %`,
-    ...rateCells(flops / seconds / 1e9, peaks.machineGflops),
-    ...rateCells(bytes / seconds / 1e9, peaks.readGBs),
+    ...rateCells(flops / seconds / 1e9, peaks?.machineGflops),
+    ...rateCells(bytes / seconds / 1e9, peaks?.readGBs),
   ];
   return table([
     [name, ...PROFILE_COLUMNS],

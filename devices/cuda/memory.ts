@@ -37,8 +37,8 @@ export function createMemory(context: CudaContext): CudaAllocator {
       return own;
     },
     free: ({ address }) => {
-      if (!used.remove(address)) throw new Error("cuda: nothing was allocated there");
       context.free(address);
+      used.remove(address);
     },
     use: used.use,
   };

@@ -34,21 +34,24 @@ for (const [name, words] of Object.entries(COMMANDS)) {
 
 Deno.test("commands: a device that there is not, threads and a BLAS that cannot be", async () => {
   const run = (...flags: string[]) => runTask("golden", sharedPath("golden"), ...flags);
-  const [device, both, threads, blas] = await Promise.all([
+  const [device, both, native, threads, blas] = await Promise.all([
     run("--device", "tpu"),
     run("--device", "webgpu", "--threads", "2"),
+    run("--device", "cuda", "--native", "none"),
     run("--threads", "0"),
     run("--blas", "/nowhere/libblas.so"),
   ]);
-  assertEquals([device, both, threads, blas].map(({ code, stdout }) => [code, stdout]), [
+  assertEquals([device, both, native, threads, blas].map(({ code, stdout }) => [code, stdout]), [
+    [2, ""],
     [2, ""],
     [2, ""],
     [2, ""],
     [2, ""],
   ]);
-  const names = "cpu or webgpu or auto";
+  const names = "cpu or webgpu or cuda or auto";
   assert(device.stderr.startsWith(`golden: --device: expected ${names}, found "tpu"\n`));
   assert(both.stderr.includes("--threads: expected --device cpu, whose it is, found"), both.stderr);
+  assert(native.stderr.includes("--native: expected --device cpu, whose it is, found --dev"));
   assert(threads.stderr.includes('--threads: expected a whole number from 1 to 256, found "0"'));
   assert(blas.stderr.includes('expected a library with cblas_sgemm, found "/nowhere/libblas.so"'));
 });
@@ -57,5 +60,5 @@ Deno.test("commands: any device is one that is named, with a reason", async () =
   const flags = ["--only", "lr_schedule", "--device", "auto"];
   const { code, stderr } = await runTask("golden", sharedPath("golden"), ...flags);
   assertEquals(code, 0);
-  assert(/--device auto: (cpu|webgpu), because /.test(stderr), stderr);
+  assert(/--device auto: (cpu|webgpu|cuda), because /.test(stderr), stderr);
 });

@@ -1,0 +1,120 @@
+/** What both GPU devices do as the CPU does: sessions, stored weights, reports, memory. */
+
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import type { Compiled } from "../../devices/compile.ts";
+import { openCuda } from "../../devices/cuda/device.ts";
+import type { Device } from "../../devices/device.ts";
+import { profiled, type WorkProfile } from "../../devices/profiled.ts";
+import { openWebgpu } from "../../devices/webgpu/device.ts";
+import * as g from "../../graph/build.ts";
+import { inspectCheckpoint } from "../../infer/load.ts";
+import { openSession } from "../../infer/session.ts";
+import { loadTeacher } from "../../train/teacher.ts";
+import { assertClose } from "../support/compare.ts";
+import { cudaEmulator } from "../support/cuda.ts";
+import { withCpu, withCuda, withWebgpu } from "../support/devices.ts";
+import { ATTENTION, radRwkv6, radRwkv7, randomModel } from "../support/model.ts";
+
+const GPUS = { webgpu: withWebgpu, cuda: withCuda } as const;
+
+/** Logits of a text that comes in parts, so that every state is read and written in place. */
+async function decoded(device: Device): Promise<Float32Array[]> {
+  const model = randomModel(device, [radRwkv6(), radRwkv7(), ATTENTION]);
+  const session = openSession(model);
+  const rows: Float32Array[] = [];
+  for (const part of [[3, 1, 4], [1], [5]]) rows.push(await session.advance([part]));
+  session.free();
+  model.free();
+  return rows;
+}
+
+for (const [name, withGpu] of Object.entries(GPUS)) {
+  Deno.test(`${name}: a session decodes what it decodes on the CPU, and gives all back`, async () => {
+    const expected = await withCpu({ threads: 1 }, decoded);
+    await withGpu(async (device) => {
+      const found = await decoded(device);
+      found.forEach((row, i) => assertClose(`part ${i}`, row, expected[i], 2e-5));
+      // What is left is for programs.
+      const { inUse, peak } = device.memoryUse();
+      assert(inUse < peak, `${inUse} of ${peak}`);
+      const memory = device.allocate(4096);
+      assertEquals(device.memoryUse().inUse, inUse + 4096);
+      device.free(memory);
+      assertEquals(device.memoryUse().inUse, inUse);
+    });
+  });
+
+  Deno.test(`${name}: weights in fewer bits are refused by name, a teacher is kept in f32`, async () => {
+    await withGpu(async (device) => {
+      const product = g.matmul(g.input("x", [4, 64]), g.input("w", [32, 64], "bf16"), {
+        transposeB: true,
+      });
+      const compile = () => device.compile([product], { inputs: {}, results: [] });
+      const { message } = assertThrows(compile, Error);
+      assertEquals(
+        message,
+        `${name}: input w: expected one of f32, i32, found bf16, which this device has no kernels ` +
+          "for; keep it in f32",
+      );
+      const teacher = loadTeacher(device, inspectCheckpoint("assets/teacher"));
+      assertEquals(teacher.store.layout.tensors.filter(({ dtype }) => dtype !== undefined), []);
+      const weight = await teacher.store.read("model.embed_tokens.weight");
+      assert(weight.some((value) => value !== 0));
+      teacher.free();
+    });
+  });
+
+  Deno.test(`${name}: runs that are timed are done in the order of the calls`, async () => {
+    await withGpu(async (device) => {
+      const done: WorkProfile[] = [];
+      const own = profiled(device, () => true, (profile) => done.push(profile));
+      const [x, y] = [own.allocate(4 * 64), own.allocate(4 * 64)];
+      const double = own.compile([g.mul(g.input("x", [64]), 2)], {
+        inputs: { x },
+        results: [y],
+        name: "doubling: whole",
+      });
+      own.write(x, new Float32Array(64).fill(3));
+      double.run();
+      own.write(x, new Float32Array(64).fill(5));
+      const found = new Float32Array(64);
+      await own.read(y, found);
+      assertEquals([found[0], found[63]], [6, 6]);
+      double.run();
+      double.free();
+      own.clear(x);
+      await own.read(y, found);
+      assertEquals([found[0], found[63]], [10, 10]);
+      while (done.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+      assertEquals(done.map(({ name }) => name), ["doubling"]);
+      assertEquals(done[0].parts.map(({ part, runs }) => [part, runs]), [["whole", 2]]);
+      assertEquals(done[0].parts[0].rows.map(({ label }) => label), ["loop [64]"]);
+    });
+  });
+}
+
+const OPENED = {
+  webgpu: { open: openWebgpu, code: "@compute" },
+  cuda: {
+    open: (options: Parameters<typeof openCuda>[0]) => openCuda({ ...cudaEmulator(), ...options }),
+    code: "__global__",
+  },
+} as const;
+
+for (const [name, { open, code }] of Object.entries(OPENED)) {
+  Deno.test(`${name}: tells of what it compiles, with its code`, async () => {
+    const told: Compiled[] = [];
+    const device = await open({ onCompile: (compiled) => told.push(compiled) });
+    try {
+      const [x, y] = [device.allocate(4 * 64), device.allocate(4 * 64)];
+      const doubled = g.mul(g.input("x", [64]), 2);
+      device.compile([doubled], { inputs: { x }, results: [y], name: "doubling" }).free();
+      assertEquals(told.map(({ name }) => name), ["doubling"]);
+      assertEquals(told[0].program.launches.length, 1);
+      assert(told[0].seconds > 0);
+      assertStringIncludes(told[0].code(0), code);
+    } finally {
+      await device.close();
+    }
+  });
+}
