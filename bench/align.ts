@@ -11,7 +11,7 @@ import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
 import { BEGINNING } from "../train/stage.ts";
-import { runStreamedStage } from "../train/streamed_stage.ts";
+import { runStreamedStage } from "../train/by_layer/stage.ts";
 import { madeWeights } from "../train/weights.ts";
 import { writeRandomCheckpoint } from "./random_checkpoint.ts";
 import { BENCH_MIXERS, type BenchMixer, type ShapeName, SHAPES } from "./shapes.ts";

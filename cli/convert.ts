@@ -9,7 +9,7 @@ import { OUTPUT_DTYPES } from "../train/output.ts";
 import type { InferenceReport, KeptAttention, Report, StageReport } from "../train/report.ts";
 import type { RunOutcome } from "../train/run.ts";
 import { trainedParameters } from "../train/stage_graph.ts";
-import { SCRATCH_BYTES } from "../train/windows.ts";
+import { SCRATCH_BYTES } from "../train/by_layer/windows.ts";
 import { localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { debugLevel } from "./debug.ts";

@@ -4,7 +4,7 @@ import { reach } from "../devices/cpu/memory.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { FormatError } from "../formats/error.ts";
-import { isLayered } from "../train/layered_models.ts";
+import { isLayered } from "../train/by_layer/models.ts";
 import { memoryNeed } from "../train/memory_need.ts";
 import { isBf16, modelsOf } from "./planned_models.ts";
 

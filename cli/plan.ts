@@ -10,7 +10,7 @@ import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { isRated, stageRoofline } from "../plan/roofline.ts";
 import { LONG, planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
-import { isLayered } from "../train/layered_models.ts";
+import { isLayered } from "../train/by_layer/models.ts";
 import { stageKernels } from "../train/stage_kernels.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";

@@ -10,7 +10,7 @@ import type { LoadedModel } from "../infer/session.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { measureInference, promptOf, staticInference } from "./inference.ts";
 import { machineReport } from "./machine.ts";
-import { isLayered, layeredEvaluators, layeredStudent, layeredTensors } from "./layered_models.ts";
+import { isLayered, layeredEvaluators, layeredStudent, layeredTensors } from "./by_layer/models.ts";
 import { createMeasures, heldEvaluator } from "./measure.ts";
 import { originOf } from "./origin.ts";
 import { checkOutput, earlierReport, recoverOutput, writeOutput } from "./output.ts";

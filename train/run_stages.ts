@@ -3,14 +3,14 @@
 import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
 import { stepsOf } from "../dsl/stages.ts";
 import { keepWorst } from "./hybrid.ts";
-import { layeredStudent, trainedWeights } from "./layered_models.ts";
+import { layeredStudent, trainedWeights } from "./by_layer/models.ts";
 import { phase } from "./phases.ts";
 import { sourcesKey } from "./preparation.ts";
 import type { StageReport, Training } from "./report.ts";
 import { heldModels, type Run, type RunOutcome } from "./run.ts";
 import type { RunState } from "./run_folder.ts";
 import { BEGINNING, runStage } from "./stage.ts";
-import { runStreamedStage } from "./streamed_stage.ts";
+import { runStreamedStage } from "./by_layer/stage.ts";
 import { createTrainer } from "./trainer.ts";
 import { fillStore, heldWeights } from "./weights.ts";
 

@@ -11,7 +11,7 @@ import type { StageSize, StreamedSize } from "../plan/budget.ts";
 import { count } from "../plan/plan.ts";
 import { type ProgramCost, stageProgramCost, stageSequenceCost } from "./stage_cost.ts";
 import { stageParameters, trainedParameters } from "./stage_graph.ts";
-import { layerGraph, type LayerRole, partShapes, streamedLayers } from "./streamed_layers.ts";
+import { layerGraph, type LayerRole, partShapes, streamedLayers } from "./by_layer/layers.ts";
 import { teacherParameters } from "./teacher.ts";
 
 /** The largest part of a model that is gathered at once: a layer, or an embedding. */

@@ -6,8 +6,8 @@ import { match } from "../../dsl/trains.ts";
 import type { ModelSpec } from "../../models/config.ts";
 import { stageGraph } from "../../train/stage_graph.ts";
 import { stageSize } from "../../train/stage_size.ts";
-import { createLayerTrainer } from "../../train/layer_trainer.ts";
-import { streamedLayers } from "../../train/streamed_layers.ts";
+import { createLayerTrainer } from "../../train/by_layer/trainer.ts";
+import { streamedLayers } from "../../train/by_layer/layers.ts";
 import { withCpu } from "../support/devices.ts";
 import { ATTENTION, radRwkv7, smallConfig } from "../support/model.ts";
 

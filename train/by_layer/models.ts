@@ -1,21 +1,21 @@
 /** Models that stay on disk, where every stage of a recipe goes layer by layer. */
 
-import { measuredAfter, type Recipe } from "../dsl/recipe.ts";
-import type { Stage } from "../dsl/stages.ts";
-import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
-import type { TensorStore } from "../formats/safetensors/store.ts";
-import type { TensorSource } from "../formats/safetensors/write.ts";
-import { size } from "../graph/tensor.ts";
-import type { ModelSpec } from "../models/config.ts";
-import { layerPrefix, modelParameters } from "../models/decoder.ts";
-import { openLayer, WEIGHTS_PREFIX } from "./layer_files.ts";
-import { evaluateLayers } from "./layer_evaluation.ts";
-import type { Evaluators } from "./measure.ts";
-import type { Origin } from "./origin.ts";
-import type { RunOptions } from "./run.ts";
-import type { RunFolder } from "./run_folder.ts";
-import { layerOf, trainedParameters } from "./stage_graph.ts";
-import { type StoredWeights, weightBlocks } from "./weights.ts";
+import { measuredAfter, type Recipe } from "../../dsl/recipe.ts";
+import type { Stage } from "../../dsl/stages.ts";
+import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
+import type { TensorStore } from "../../formats/safetensors/store.ts";
+import type { TensorSource } from "../../formats/safetensors/write.ts";
+import { size } from "../../graph/tensor.ts";
+import type { ModelSpec } from "../../models/config.ts";
+import { layerPrefix, modelParameters } from "../../models/decoder.ts";
+import { openLayer, WEIGHTS_PREFIX } from "./files.ts";
+import { evaluateLayers } from "./evaluation.ts";
+import type { Evaluators } from "../measure.ts";
+import type { Origin } from "../origin.ts";
+import type { RunOptions } from "../run.ts";
+import type { RunFolder } from "../run_folder.ts";
+import { layerOf, trainedParameters } from "../stage_graph.ts";
+import { type StoredWeights, weightBlocks } from "../weights.ts";
 
 /**
  * Whether a run of a recipe leaves both models on disk: every stage goes layer by layer, and no layer

@@ -1,14 +1,14 @@
 /** A layer of a stage that goes layer by layer, on disk: what it learnt, its moments, how far it is. */
 
 import { join } from "node:path";
-import type { Device } from "../devices/device.ts";
-import { AtomicFile } from "../formats/atomic_file.ts";
-import { FormatError } from "../formats/error.ts";
-import { isFile } from "../formats/files.ts";
-import { openSafetensors, type TensorStore } from "../formats/safetensors/store.ts";
-import { formatHeader } from "../formats/safetensors/write.ts";
-import type { TrainingStores } from "./run_folder.ts";
-import { fillStore, WEIGHT_BLOCK } from "./weights.ts";
+import type { Device } from "../../devices/device.ts";
+import { AtomicFile } from "../../formats/atomic_file.ts";
+import { FormatError } from "../../formats/error.ts";
+import { isFile } from "../../formats/files.ts";
+import { openSafetensors, type TensorStore } from "../../formats/safetensors/store.ts";
+import { formatHeader } from "../../formats/safetensors/write.ts";
+import type { TrainingStores } from "../run_folder.ts";
+import { fillStore, WEIGHT_BLOCK } from "../weights.ts";
 
 /** How far a layer is, and what it found in the present window of steps. */
 export interface LayerProgress {

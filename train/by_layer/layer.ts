@@ -1,15 +1,15 @@
 /** One layer's steps of a window of stage 1. */
 
 import { setImmediate } from "node:timers";
-import { learningRate } from "../dsl/schedules.ts";
-import { stepsOf } from "../dsl/stages.ts";
-import { layerPrefix } from "../models/decoder.ts";
-import { firstNotFinite, NotFiniteError } from "./finite.ts";
-import { layerProgress, loadLayer, openLayer, saveLayer } from "./layer_files.ts";
-import type { LayerTrainer } from "./layer_trainer.ts";
-import type { LayerRole } from "./streamed_layers.ts";
-import type { StreamedRun } from "./streamed_stage.ts";
-import { fillStore, type Weights } from "./weights.ts";
+import { learningRate } from "../../dsl/schedules.ts";
+import { stepsOf } from "../../dsl/stages.ts";
+import { layerPrefix } from "../../models/decoder.ts";
+import { firstNotFinite, NotFiniteError } from "../finite.ts";
+import { layerProgress, loadLayer, openLayer, saveLayer } from "./files.ts";
+import type { LayerTrainer } from "./trainer.ts";
+import type { LayerRole } from "./layers.ts";
+import type { StreamedRun } from "./stage.ts";
+import { fillStore, type Weights } from "../weights.ts";
 import type { Streams, Window } from "./windows.ts";
 
 /** Puts a layer's weights and moments in memory, as they are after its last checkpoint. */

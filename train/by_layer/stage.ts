@@ -9,19 +9,19 @@
  * docs/stages.md.
  */
 
-import type { Device } from "../devices/device.ts";
-import { learningRate } from "../dsl/schedules.ts";
-import { type Stage, stepsOf } from "../dsl/stages.ts";
-import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
-import type { Checkpoint } from "../infer/load.ts";
-import type { ModelSpec } from "../models/config.ts";
-import { batchReader, type TokenStream } from "./data.ts";
-import { type LayerProgress, layerProgress } from "./layer_files.ts";
-import { createLayerTrainer, type LayerTrainer } from "./layer_trainer.ts";
-import { RECENT_STEPS, type StageProgress, type StageResult, type StepEvent } from "./stage.ts";
-import { fillTrainer, trainLayer } from "./streamed_layer.ts";
-import { type StreamedLayers, streamedLayers } from "./streamed_layers.ts";
-import type { Weights } from "./weights.ts";
+import type { Device } from "../../devices/device.ts";
+import { learningRate } from "../../dsl/schedules.ts";
+import { type Stage, stepsOf } from "../../dsl/stages.ts";
+import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
+import type { Checkpoint } from "../../infer/load.ts";
+import type { ModelSpec } from "../../models/config.ts";
+import { batchReader, type TokenStream } from "../data.ts";
+import { type LayerProgress, layerProgress } from "./files.ts";
+import { createLayerTrainer, type LayerTrainer } from "./trainer.ts";
+import { RECENT_STEPS, type StageProgress, type StageResult, type StepEvent } from "../stage.ts";
+import { fillTrainer, trainLayer } from "./layer.ts";
+import { type StreamedLayers, streamedLayers } from "./layers.ts";
+import type { Weights } from "../weights.ts";
 import {
   notedWindow,
   noteWindow,

@@ -1,18 +1,18 @@
 /** How well a model on disk predicts a text: `evaluate`, layer by layer. */
 
 import { join } from "node:path";
-import type { Device } from "../devices/device.ts";
-import { createStore, layoutOf, storeBindings } from "../devices/store.ts";
-import { align } from "../dsl/stages.ts";
-import * as g from "../graph/build.ts";
-import { type Evaluation, evaluationBatches, type ReadableTokens } from "../infer/evaluate.ts";
-import type { ModelSpec } from "../models/config.ts";
-import { headName, LAST_NORM, layerPrefix } from "../models/decoder.ts";
-import { createLayerTrainer, type LayerTrainer } from "./layer_trainer.ts";
+import type { Device } from "../../devices/device.ts";
+import { createStore, layoutOf, storeBindings } from "../../devices/store.ts";
+import { align } from "../../dsl/stages.ts";
+import * as g from "../../graph/build.ts";
+import { type Evaluation, evaluationBatches, type ReadableTokens } from "../../infer/evaluate.ts";
+import type { ModelSpec } from "../../models/config.ts";
+import { headName, LAST_NORM, layerPrefix } from "../../models/decoder.ts";
+import { createLayerTrainer, type LayerTrainer } from "./trainer.ts";
 import type { Records } from "./records.ts";
-import { hostArrays, passThrough } from "./streamed_layer.ts";
-import { forwardLayers } from "./streamed_layers.ts";
-import { fillStore, type Weights } from "./weights.ts";
+import { hostArrays, passThrough } from "./layer.ts";
+import { forwardLayers } from "./layers.ts";
+import { fillStore, type Weights } from "../weights.ts";
 import { openStreams, SCRATCH_BYTES, windowSteps, writeEmbeddings } from "./windows.ts";
 
 /** A model on disk, and where its streams may be. */

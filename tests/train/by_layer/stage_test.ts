@@ -1,17 +1,17 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { Device } from "../../devices/device.ts";
-import { extend } from "../../dsl/compose.ts";
-import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
-import type { Recipe } from "../../dsl/recipe.ts";
-import { constant } from "../../dsl/schedules.ts";
-import { layers, only } from "../../dsl/selectors.ts";
-import { align, type AlignOptions, distill } from "../../dsl/stages.ts";
-import { teacher } from "../../dsl/teachers.ts";
-import { match } from "../../dsl/trains.ts";
-import { runFolderOf } from "../../train/convert.ts";
-import { NotFiniteError } from "../../train/finite.ts";
-import type { RunOptions } from "../../train/run.ts";
+import type { Device } from "../../../devices/device.ts";
+import { extend } from "../../../dsl/compose.ts";
+import { radRwkv6, radRwkv7 } from "../../../dsl/mixers.ts";
+import type { Recipe } from "../../../dsl/recipe.ts";
+import { constant } from "../../../dsl/schedules.ts";
+import { layers, only } from "../../../dsl/selectors.ts";
+import { align, type AlignOptions, distill } from "../../../dsl/stages.ts";
+import { teacher } from "../../../dsl/teachers.ts";
+import { match } from "../../../dsl/trains.ts";
+import { runFolderOf } from "../../../train/convert.ts";
+import { NotFiniteError } from "../../../train/finite.ts";
+import type { RunOptions } from "../../../train/run.ts";
 import {
   digestOf,
   go,
@@ -24,7 +24,7 @@ import {
   weightsOf,
   withFolder,
   writeTeacher,
-} from "./support.ts";
+} from "../support.ts";
 
 const STEPS = 5;
 const RATE = 1e-3;

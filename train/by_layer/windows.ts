@@ -4,15 +4,15 @@
  */
 
 import { join } from "node:path";
-import { writeJsonAtomic } from "../formats/atomic_file.ts";
-import { isFile, removeFile } from "../formats/files.ts";
-import { readJsonObject } from "../formats/json_file.ts";
-import { size } from "../graph/tensor.ts";
-import { EMBEDDINGS } from "../models/decoder.ts";
-import type { StreamName } from "./layer_trainer.ts";
+import { writeJsonAtomic } from "../../formats/atomic_file.ts";
+import { isFile, removeFile } from "../../formats/files.ts";
+import { readJsonObject } from "../../formats/json_file.ts";
+import { size } from "../../graph/tensor.ts";
+import { EMBEDDINGS } from "../../models/decoder.ts";
+import type { StreamName } from "./trainer.ts";
 import { openRecords, type Records } from "./records.ts";
-import { partShapes, type StreamedLayers } from "./streamed_layers.ts";
-import type { Weights } from "./weights.ts";
+import { partShapes, type StreamedLayers } from "./layers.ts";
+import type { Weights } from "../weights.ts";
 
 /** Bytes of streams on disk at most, unless a single step has more: 16 GB. */
 export const SCRATCH_BYTES = 16e9;

@@ -1,6 +1,6 @@
 /** Arrays of one length in a file, each at its place: streams that do not fit in memory. */
 
-import { systemError } from "../formats/error.ts";
+import { systemError } from "../../formats/error.ts";
 
 /** An open file of records. Dispose it. */
 export interface Records extends Disposable {

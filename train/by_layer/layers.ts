@@ -1,14 +1,14 @@
 /** Stage 1 layer by layer: what is to be done in each layer, and its graph. */
 
-import type { Stage } from "../dsl/stages.ts";
-import * as g from "../graph/build.ts";
-import { gradients } from "../graph/gradient.ts";
-import type { Tensor } from "../graph/tensor.ts";
-import type { DecoderConfig, MixerSpec, ModelSpec } from "../models/config.ts";
-import { layerForward, layerParameters, layerPrefix, mixerForward } from "../models/decoder.ts";
-import type { Parameter } from "../models/parameter.ts";
-import { alignmentLoss, isAligned } from "./losses.ts";
-import { TEACHER_PREFIX, trainedParameters } from "./stage_graph.ts";
+import type { Stage } from "../../dsl/stages.ts";
+import * as g from "../../graph/build.ts";
+import { gradients } from "../../graph/gradient.ts";
+import type { Tensor } from "../../graph/tensor.ts";
+import type { DecoderConfig, MixerSpec, ModelSpec } from "../../models/config.ts";
+import { layerForward, layerParameters, layerPrefix, mixerForward } from "../../models/decoder.ts";
+import type { Parameter } from "../../models/parameter.ts";
+import { alignmentLoss, isAligned } from "../losses.ts";
+import { TEACHER_PREFIX, trainedParameters } from "../stage_graph.ts";
 
 /** Layer 0's values, [rows, time, heads, headDim], which later layers of RAD-RWKV7 read. */
 export type ValueName = "teacher.firstValue" | "student.firstValue";

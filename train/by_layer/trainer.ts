@@ -1,20 +1,20 @@
 /** Training one layer of stage 1 on a device; the next layer of the same form takes its place. */
 
-import type { Device, Executable, Memory } from "../devices/device.ts";
-import { createStore, layoutOf, type Store, storeBindings } from "../devices/store.ts";
-import * as g from "../graph/build.ts";
-import { size, type Tensor } from "../graph/tensor.ts";
-import type { Parameter } from "../models/parameter.ts";
-import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
-import { createOptimizer, type Optimizer } from "./optimizer.ts";
-import { TEACHER_PREFIX } from "./stage_graph.ts";
+import type { Device, Executable, Memory } from "../../devices/device.ts";
+import { createStore, layoutOf, type Store, storeBindings } from "../../devices/store.ts";
+import * as g from "../../graph/build.ts";
+import { size, type Tensor } from "../../graph/tensor.ts";
+import type { Parameter } from "../../models/parameter.ts";
+import { rotaryFrequencies, rotaryTables } from "../../models/rotary.ts";
+import { createOptimizer, type Optimizer } from "../optimizer.ts";
+import { TEACHER_PREFIX } from "../stage_graph.ts";
 import {
   layerGraph,
   type LayerRole,
   partShapes,
   type StreamedLayers,
   type ValueName,
-} from "./streamed_layers.ts";
+} from "./layers.ts";
 
 /** What a layer's graph reads and writes beside its weights. */
 export type StreamName = "stream" | "next" | ValueName;

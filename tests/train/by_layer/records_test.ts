@@ -1,9 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { FormatError } from "../../formats/error.ts";
-import { openRecords } from "../../train/records.ts";
-import { madeWeights } from "../../train/weights.ts";
-import { temporaryFolder } from "../support/checkpoint.ts";
+import { FormatError } from "../../../formats/error.ts";
+import { openRecords } from "../../../train/by_layer/records.ts";
+import { madeWeights } from "../../../train/weights.ts";
+import { temporaryFolder } from "../../support/checkpoint.ts";
 
 Deno.test("records: each at its place, in any order, and there again", () => {
   using temporary = temporaryFolder();
