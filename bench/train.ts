@@ -28,6 +28,8 @@ export interface StepOptions {
 
 /** What was measured. */
 export interface StepBench {
+  /** What computed. */
+  readonly device: string;
   /** From the fastest step. */
   readonly tokensPerSecond: number;
   readonly medianTokensPerSecond: number;
@@ -107,6 +109,7 @@ export async function benchStep(
   seconds.sort((a, b) => a - b);
   const [best] = seconds;
   const result: StepBench = {
+    device: device.description,
     tokensPerSecond: tokens / best,
     medianTokensPerSecond: tokens / seconds[seconds.length >> 1],
     gflops: trainer.flops / best / 1e9,

@@ -1,27 +1,35 @@
-/** What computes: a BLAS beside our kernels, these alone as machine code, or as WebAssembly. */
+/**
+ * What computes: a GPU; on the CPU a BLAS beside our kernels, these alone as machine code, or as
+ * WebAssembly.
+ */
 
 import { findBlas } from "../../devices/cpu/blas.ts";
 import { findNative } from "../../devices/cpu/native.ts";
 import type { BenchFlags } from "./flags.ts";
 
-/** How the CPU device is opened, and what tables call it. */
+/** How the device is opened, and what tables call it. */
 export interface Form {
-  readonly name: "BLAS" | "machine code" | "WebAssembly";
+  readonly name: "BLAS" | "machine code" | "WebAssembly" | "GPU";
   readonly blas: string;
   readonly native: "auto" | "none";
 }
 
+/** The flags that say what computes. */
+export type FormFlags = Pick<BenchFlags, "device" | "blas" | "native">;
+
 /** What the flags ask for, as this machine has it. */
-export function formOf({ blas, native }: Pick<BenchFlags, "blas" | "native">): Form {
+export function formOf({ device, blas, native }: FormFlags): Form {
+  if (device !== "cpu") return { name: "GPU", blas, native };
   const withBlas = blas !== "none" && (blas !== "auto" || findBlas() !== undefined);
   const withCode = native === "auto" && findNative() !== undefined;
   return { name: withBlas ? "BLAS" : withCode ? "machine code" : "WebAssembly", blas, native };
 }
 
 /** All forms that this machine has, the fastest first, or the one that the flags say. */
-export function formsOf(flags: Pick<BenchFlags, "blas" | "native">, all: boolean): Form[] {
+export function formsOf(flags: FormFlags, all: boolean): Form[] {
   const own = formOf(flags);
-  if (!all) return [own];
-  const forms = [own, formOf({ ...flags, blas: "none" }), formOf({ blas: "none", native: "none" })];
+  if (!all || own.name === "GPU") return [own];
+  const plain = { ...flags, blas: "none" };
+  const forms = [own, formOf(plain), formOf({ ...plain, native: "none" })];
   return forms.filter((form, i) => forms.findIndex(({ name }) => name === form.name) === i);
 }

@@ -58,11 +58,16 @@ export function partContext(flags: BenchFlags, say: Output["say"], all: boolean)
   };
 }
 
-/** FLOP/s, in units of 10⁹, that the machine can do: the most that was seen with any of the forms. */
+/**
+ * FLOP/s, in units of 10⁹, that the CPU can do: the most that was seen with any of the forms;
+ * undefined where a GPU computes.
+ */
 export async function machineGflops(
   { peaks }: PartContext,
   forms: readonly Form[],
-): Promise<number> {
+): Promise<number | undefined> {
+  // The peaks are the CPU's.
+  if (forms.some(({ name }) => name === "GPU")) return undefined;
   let most = 0;
   // One after another: two at a time would disturb each other.
   for (const form of forms) most = Math.max(most, (await peaks(form)).machineGflops);

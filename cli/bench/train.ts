@@ -27,6 +27,7 @@ const QUICK_LIMIT = 150;
 const BARS: Readonly<Record<Form["name"], Partial<Record<PeerName, number>>>> = {
   BLAS: { torch: 1.5, "torch-bf16": 1 },
   "machine code": {},
+  GPU: {},
   WebAssembly: { torch: 0.8 },
 };
 
@@ -64,7 +65,9 @@ export const trainPart: BenchPart = {
     }
     const forms = measured[0].ours.map(({ form }) => form);
     const gflops = await machineGflops(context, forms);
-    const peaks: Peaks = { ...await context.peaks(forms[0]), machineGflops: gflops };
+    const peaks = gflops === undefined
+      ? undefined
+      : { ...await context.peaks(forms[0]), machineGflops: gflops };
     return resultOf(measured, flags, peaks);
   },
 };
@@ -142,7 +145,7 @@ async function inTurn(
 function resultOf(
   measured: readonly Measured[],
   { mixer, steps }: BenchFlags,
-  peaks: Peaks,
+  peaks: Peaks | undefined,
 ): PartResult {
   const compared = measured[0].peers.length > 0;
   const profiles = measured.flatMap(({ shape, stage, ours }) =>
@@ -167,10 +170,11 @@ function resultOf(
           stage,
           steps,
           form: form.name,
+          device: bench.device,
           tokens_per_second: bench.medianTokensPerSecond,
           best_tokens_per_second: bench.tokensPerSecond,
           gflops: bench.gflops,
-          peak_gflops: peaks.machineGflops,
+          peak_gflops: peaks?.machineGflops,
           seconds_per_step: bench.secondsPerStep,
           bytes: bench.bytes,
           profile: bench.profile,
@@ -191,7 +195,7 @@ function resultOf(
 function oursTable(
   measured: readonly Measured[],
   mixer: string,
-  peaks: Peaks,
+  peaks: Peaks | undefined,
 ): PartTable {
   const head = ["shape", "mixer", "stage", "form", "tokens/s", "fastest"];
   return {
@@ -202,7 +206,7 @@ function oursTable(
           ...[shape, mixer, `${stage}`, form.name],
           bench.medianTokensPerSecond.toFixed(0),
           bench.tokensPerSecond.toFixed(0),
-          ...rateCells(bench.gflops, peaks.machineGflops),
+          ...rateCells(bench.gflops, peaks?.machineGflops),
           (1000 * bench.secondsPerStep).toFixed(1),
           bytesText(bench.bytes),
         ])
