@@ -32,7 +32,9 @@ export type UnaryOp =
   | "exponent"
   | "mantissa"
   | "to_f32"
-  | "to_i32";
+  | "to_i32"
+  | "low4"
+  | "high4";
 
 /** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask. */
 export type BinaryOp =
@@ -72,13 +74,10 @@ export type Expr<T extends ValueType = ValueType> =
   );
 
 /**
- * How a load turns memory into a value: as it is; a scalar in every lane; or a lane's f32 of a
- * number in fewer bits: bf16, f16, a signed byte, the low or the high four bits of a byte less 8.
+ * How a load turns memory into a value: as it is; a scalar in every lane; bf16, f16 or signed bytes
+ * as f32; unsigned bytes as the last bits of lanes.
  */
-export type Load = "value" | "splat" | "bf16" | "f16" | Quant;
-
-/** Whole numbers in a few bits, a byte a lane. */
-export type Quant = "i8" | "low4" | "high4";
+export type Load = "value" | "splat" | "bf16" | "f16" | "i8" | "u8";
 
 /** Four lane numbers: 0–3 pick from the first vector, 4–7 from the second. */
 export type Pick4 = readonly [number, number, number, number];
@@ -329,13 +328,18 @@ export const loadF16 = <T extends "f32" | "f32x4">(
   byteOffset = 0,
 ): Expr<T> => ({ kind: "load", type, at, offset: byteOffset, as: "f16" }) as unknown as Expr<T>;
 
-/** A byte's whole number in every lane. */
-export const loadQuants = <T extends Vector>(
-  as: Quant,
-  type: T,
-  at: Expr<"ptr">,
-  byteOffset = 0,
-): Expr<T> => ({ kind: "load", type, at, offset: byteOffset, as }) as unknown as Expr<T>;
+/** Signed bytes as f32. */
+export const loadI8 = <T extends Vector>(type: T, at: Expr<"ptr">, byteOffset = 0): Expr<T> =>
+  ({ kind: "load", type, at, offset: byteOffset, as: "i8" }) as unknown as Expr<T>;
+
+/** Bytes as the last bits of lanes, for `lowQuants` and `highQuants`. */
+export const loadPairs = <T extends Vector>(type: T, at: Expr<"ptr">, byteOffset = 0): Expr<T> =>
+  ({ kind: "load", type, at, offset: byteOffset, as: "u8" }) as unknown as Expr<T>;
+
+/** The last four bits of bytes less 8: −8 … 7. */
+export const lowQuants = <T extends Vector>(a: Expr<T>): Expr<T> => unary("low4", a.type, a);
+/** The first four bits of bytes less 8: −8 … 7. */
+export const highQuants = <T extends Vector>(a: Expr<T>): Expr<T> => unary("high4", a.type, a);
 
 /** A list of statements under construction. */
 export interface Block {

@@ -21,7 +21,6 @@ import {
   load,
   loadBf16,
   mul,
-  offset,
   shuffle,
   splat,
 } from "./language.ts";

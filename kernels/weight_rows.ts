@@ -8,6 +8,7 @@ import {
   type Block,
   div,
   equal,
+  highQuants,
   i32,
   kernel,
   type KernelCode,
@@ -15,7 +16,9 @@ import {
   lessThan,
   loadBf16,
   loadF16,
-  loadQuants,
+  loadI8,
+  loadPairs,
+  lowQuants,
   mul,
   offset,
   splat,
@@ -144,11 +147,11 @@ export function expandRow(
 
 /** The quants of a block in order, without their scale. */
 export function quants(k: Block, dtype: "q8_0" | "q4_0", from: Pointer): V[] {
-  const forms = dtype === "q8_0" ? ["i8"] as const : ["low4", "high4"] as const;
   const bytes = weightRowBytes(dtype, WEIGHT_BLOCK);
-  return forms.flatMap((as) =>
-    Array.from({ length: bytes / k.lanes }, (_, i) => loadQuants(as, k.vector, from, i * k.lanes))
-  );
+  const places = Array.from({ length: bytes / k.lanes }, (_, i) => i * k.lanes);
+  if (dtype === "q8_0") return places.map((at) => loadI8(k.vector, from, at));
+  const pairs = places.map((at) => k.let(loadPairs(k.vector, from, at)));
+  return [...pairs.map(lowQuants), ...pairs.map(highQuants)];
 }
 
 /** Rows of a work item of `expansionKernel`: a tile. */

@@ -203,14 +203,8 @@ class Writer {
         // Four bytes, widened twice.
         this.#emit(...simd(0x5c), 2, ...at, ...simd(0x87), ...simd(0xa7), ...simd(0xfa));
         return;
-      case "low4":
-      case "high4":
+      case "u8":
         this.#emit(...simd(0x5c), 2, ...at, ...simd(0x89), ...simd(0xa9));
-        if (as === "high4") this.#emit(0x41, 4, ...simd(0xad));
-        else this.#emit(0x41, 28, ...simd(0xab), 0x41, 28, ...simd(0xad));
-        this.#emit(...simd(0xfa));
-        this.#vectorConstant(LOWEST_QUANT);
-        this.#emit(...simd(0xe5));
         return;
       default:
         as satisfies never;
@@ -235,7 +229,7 @@ class Writer {
       if (e.kind === "const" && e.type === "f32x4" && e.value !== 0) found.add(e.value);
       if (e.kind === "unary" && e.op === "bits_to_f32") found.add(EXP2_SHIFT);
       if (e.kind === "load" && e.as === "f16") found.add(F16_BIAS);
-      if (e.kind === "load" && (e.as === "low4" || e.as === "high4")) found.add(LOWEST_QUANT);
+      if (e.kind === "unary" && (e.op === "low4" || e.op === "high4")) found.add(LOWEST_QUANT);
     });
     for (const value of found) {
       this.#vectorConstant(value);
@@ -256,6 +250,14 @@ class Writer {
         } else {
           this.#emit(0x43, ...f32Bytes(EXP2_SHIFT), 0x92, 0xbc, 0x41, ...signed(23), 0x74, 0xbe);
         }
+        return;
+      case "low4":
+      case "high4":
+        if (op === "high4") this.#emit(0x41, 4, ...simd(0xad));
+        else this.#emit(0x41, 28, ...simd(0xab), 0x41, 28, ...simd(0xad));
+        this.#emit(...simd(0xfa));
+        this.#vectorConstant(LOWEST_QUANT);
+        this.#emit(...simd(0xe5));
         return;
       case "exponent":
         // (bits − those of √½) >> 23, which is signed.

@@ -2,12 +2,15 @@ import { assert, assertEquals } from "@std/assert";
 import type { WeightDType } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
 import {
+  highQuants,
   i32,
   kernel,
   load,
   loadBf16,
   loadF16,
-  loadQuants,
+  loadI8,
+  loadPairs,
+  lowQuants,
   mul,
   offset,
 } from "../../kernels/language.ts";
@@ -118,7 +121,9 @@ kernelTest("loads widen bf16, f16, bytes and halves of bytes to f32", () => {
       const to = k.let(offset(x, mul(i32(1), i32(out - at))));
       const vectors = [
         loadBf16(k.vector, x, 2),
-        ...(["i8", "low4", "high4"] as const).map((as) => loadQuants(as, k.vector, x, 1)),
+        loadI8(k.vector, x, 1),
+        lowQuants(loadPairs(k.vector, x, 1)),
+        highQuants(loadPairs(k.vector, x, 1)),
       ];
       vectors.forEach((vector, i) => k.store(vector, to, i * k.vectorBytes));
       const after = 4 * k.vectorBytes;

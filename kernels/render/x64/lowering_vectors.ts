@@ -143,15 +143,8 @@ function load(c: Output, e: Expr & { kind: "load" }, bits: Bits, to: Register): 
       vector(c, "widenSignedBytes", bits, wide, from);
       return vector(c, "convert", bits, to, wide);
     }
-    case "low4":
-    case "high4": {
-      const [wide, bare, whole] = [temporary(), temporary(), temporary()];
-      vector(c, "widenBytes", bits, wide, from);
-      if (e.as === "high4") withImmediate(c, "shiftRight", bits, 4, bare, wide);
-      else vector(c, "andInteger", bits, bare, wide, word(c, bits, 15));
-      vector(c, "convert", bits, whole, bare);
-      return vector(c, "sub", bits, to, whole, word(c, bits, realBits(LOWEST_QUANT)));
-    }
+    case "u8":
+      return vector(c, "widenBytes", bits, to, from);
     default:
       e.as satisfies never;
   }
@@ -186,6 +179,9 @@ function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void 
       vector(c, "add", bits, shifted, x, word32(realBits(EXP2_SHIFT)));
       return withImmediate(c, "shiftLeft", bits, 23, to, shifted);
     }
+    case "low4":
+    case "high4":
+      return quants(c, op, x, bits, to);
     case "exponent": {
       // (bits − those of √½) >> 23, which is signed.
       const [above, shifted] = [temporary(), temporary()];
@@ -203,6 +199,22 @@ function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void 
     default:
       throw new Error(`x64: no ${op} of reals`);
   }
+}
+
+/** Four bits of every byte less 8. */
+function quants(c: Output, op: "low4" | "high4", x: Register, bits: Bits, to: Register): void {
+  const temporary = () => c.register("vector");
+  let bare = x;
+  if (op === "high4") withImmediate(c, "shiftRight", bits, 4, bare = temporary(), x);
+  if (bits === 512) {
+    // A permutation looks at the last four bits of its numbers: it takes them from a table.
+    const table = Array.from({ length: 16 }, (_, i) => realBits(i - LOWEST_QUANT));
+    return vector(c, "permuteLanes", bits, to, bare, { constant: c.pool.words(table) });
+  }
+  if (op === "low4") vector(c, "andInteger", bits, bare = temporary(), x, word(c, bits, 15));
+  const whole = temporary();
+  vector(c, "convert", bits, whole, bare);
+  vector(c, "sub", bits, to, whole, word(c, bits, realBits(LOWEST_QUANT)));
 }
 
 function binary(

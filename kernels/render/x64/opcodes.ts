@@ -34,6 +34,7 @@ export const VECTOR_OPCODES = {
   convertHalves: { map: 2, prefix: 1, opcode: 0x13, part: 2 },
   widenBytes: { map: 2, prefix: 1, opcode: 0x31, part: 4 },
   widenSignedBytes: { map: 2, prefix: 1, opcode: 0x21, part: 4 },
+  permuteLanes: { map: 2, prefix: 1, opcode: 0x16 },
   permute: { map: 3, prefix: 1, opcode: 0x04 },
   blend: { map: 3, prefix: 1, opcode: 0x0c, only: "vex" },
 } as const satisfies Record<string, VectorOpcode>;

@@ -158,6 +158,11 @@ const VECTORS: readonly Case[] = [
     "62e27d48214e03",
     vector(v.widenSignedBytes, 17, 0, at(rsi, 48), z),
   ],
+  [
+    "vpermps zmm5, zmm20, [rdi+0x40]",
+    "62f25d40166f01",
+    vector(v.permuteLanes, 5, 20, at(rdi, 64), z),
+  ],
   ["vzeroupper", "c5f877", (a) => a.zeroUpper()],
 ];
 
