@@ -11,18 +11,15 @@ import {
   type Block,
   constant,
   equal,
-  type Expr,
   fma,
   i32,
   kernel,
   type KernelCode,
-  lane,
   type Lanes,
   load,
   loadF16,
   mul,
   offset,
-  shuffle,
   splat,
 } from "./language.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
@@ -46,7 +43,7 @@ export function blockMatvecKernel(
     key: JSON.stringify(["block_matvec", shape, epilogueKey(epilogue)]),
     code: (lanes) => code(shape, dtype, lanes, epilogue),
     items: Math.ceil(shape.n / ITEM),
-    scratchBytes: 0,
+    scratchBytes: TILE_ROWS * F32,
     ...productCost(shape, epilogue),
   };
 }
@@ -103,12 +100,10 @@ function tileSums(
     const source = k.let(at(values, block, columns * blockBytes));
     const activations = k.let(at(args.a, block, WEIGHT_BLOCK * F32));
     const scaleAt = k.let(at(scales, block, columns * SCALE));
-    const ofTile = columns === TILE_ROWS
-      ? k.let(loadF16("f32x4", scaleAt))
-      : partOfScales(k, scaleAt, columns);
+    storeScales(k, scaleAt, columns, args.scratch);
     for (let c = 0; c < columns; c++) {
       const parts = quants(k, dtype, offset(source, c * blockBytes)).map((part) => k.let(part));
-      const scale = k.let(splat(lane(ofTile, c), k.vector));
+      const scale = splat(load("f32", args.scratch, c * F32), k.vector);
       totals.forEach((total, row) => {
         const activation = (i: number) =>
           load(k.vector, activations, row * a.mStride * F32 + i * k.vectorBytes);
@@ -124,9 +119,8 @@ function tileSums(
   });
 }
 
-/** The scales of a tile of fewer than four rows. */
-function partOfScales(k: Block, scales: Pointer, count: number): V {
-  const one = (c: number): Expr<"f32x4"> =>
-    c < count ? splat(loadF16("f32", scales, c * SCALE)) : constant("f32x4", 0);
-  return k.let(shuffle(shuffle(one(0), one(1), [0, 4, 0, 4]), one(2), [0, 1, 4, 4]));
+/** The scales of a tile as f32: a load that puts one in every lane costs no arithmetic. */
+function storeScales(k: Block, scales: Pointer, count: number, to: Pointer): void {
+  if (count === TILE_ROWS) return k.store(loadF16("f32x4", scales), to);
+  for (let c = 0; c < count; c++) k.store(loadF16("f32", scales, c * SCALE), to, c * F32);
 }
