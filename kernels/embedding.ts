@@ -11,6 +11,7 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   lessThan,
   load,
   min,
@@ -47,7 +48,7 @@ export function embedding(shape: EmbeddingShape): Kernel {
   const { width, tokens, weight } = shape;
   return {
     key: `embedding ${JSON.stringify(shape)}`,
-    code: () => embeddingCode(shape),
+    code: (lanes) => embeddingCode(shape, lanes),
     items: tokens,
     scratchBytes: 0,
     flops: 0,
@@ -55,7 +56,10 @@ export function embedding(shape: EmbeddingShape): Kernel {
   };
 }
 
-function embeddingCode({ vocabulary, width, weight }: EmbeddingShape): KernelCode {
+function embeddingCode(
+  { vocabulary, width, weight }: EmbeddingShape,
+  lanes: Lanes,
+): KernelCode {
   const row = width * F32;
   const matrix = weight && { dtype: weight, rows: vocabulary, columns: width };
   return kernel("embedding", {
@@ -78,7 +82,7 @@ function embeddingCode({ vocabulary, width, weight }: EmbeddingShape): KernelCod
         () => k.for(0, width, 1, (i) => k.store(constant("f32", NaN), at(to, i, F32))),
       );
     });
-  });
+  }, lanes);
 }
 
 /**

@@ -6,9 +6,8 @@
  * There is no scheduling here: what a kernel says is what runs.
  *
  * Types: `i32` index, `f32` scalar, vectors `f32x4`, `f32x8` and `f32x16`, `ptr` byte address into
- * device memory; `i16x8` and `i32x4` for products of weights that are stored in a few bits. A kernel
- * is built for a number of lanes, the most that its target has; a block tells the type of such
- * vectors, so that kernels need not name it.
+ * device memory. A kernel is built for a number of lanes, the most that its target has; a block tells
+ * the type of such vectors, so that kernels need not name it.
  */
 
 /** Numbers of lanes that vectors have. */
@@ -18,7 +17,7 @@ export type Lanes = 4 | 8 | 16;
 export type Vector = `f32x${Lanes}`;
 
 /** The type of a value in a kernel. */
-export type ValueType = "i32" | "f32" | Vector | "i16x8" | "i32x4" | "ptr";
+export type ValueType = "i32" | "f32" | Vector | "ptr";
 
 /** Lanes of a vector type. */
 export const LANES = { f32x4: 4, f32x8: 8, f32x16: 16 } as const satisfies Record<Vector, Lanes>;
@@ -34,10 +33,8 @@ export type UnaryOp =
   | "mantissa"
   | "to_f32"
   | "to_i32"
-  | "low_bits"
-  | "high_bits"
-  | "low_half"
-  | "high_half";
+  | "low4"
+  | "high4";
 
 /** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask. */
 export type BinaryOp =
@@ -50,9 +47,7 @@ export type BinaryOp =
   | "max"
   | "lt"
   | "eq"
-  | "and"
-  | "dot"
-  | "narrow";
+  | "and";
 
 /** A value: a pure expression. */
 export type Expr<T extends ValueType = ValueType> =
@@ -79,8 +74,8 @@ export type Expr<T extends ValueType = ValueType> =
   );
 
 /**
- * How a load turns memory into a value: as it is; a scalar in every lane; bf16 or f16 widened to
- * f32; signed or unsigned bytes widened to 16 bits.
+ * How a load turns memory into a value: as it is; a scalar in every lane; bf16, f16 or signed bytes
+ * as f32; unsigned bytes as the last bits of lanes.
  */
 export type Load = "value" | "splat" | "bf16" | "f16" | "i8" | "u8";
 
@@ -318,56 +313,32 @@ export function load<T extends Numeric>(
   return { kind: "load", type, at, offset: byteOffset, as: "value" } as unknown as Expr<T>;
 }
 
-/** Four bf16 values, or one, as f32. */
-export const loadBf16 = <T extends "f32" | "f32x4">(
+/** bf16 values as f32. */
+export const loadBf16 = <T extends Real>(
   type: T,
   at: Expr<"ptr">,
   byteOffset = 0,
 ): Expr<T> => ({ kind: "load", type, at, offset: byteOffset, as: "bf16" }) as unknown as Expr<T>;
 
-/** Four f16 values, or one, as f32; infinities and NaN become large numbers. */
+/** Four f16 values, or one, as f32; what infinities and NaN become depends on the target. */
 export const loadF16 = <T extends "f32" | "f32x4">(
   type: T,
   at: Expr<"ptr">,
   byteOffset = 0,
 ): Expr<T> => ({ kind: "load", type, at, offset: byteOffset, as: "f16" }) as unknown as Expr<T>;
 
-/** Eight bytes, signed or not, as 16-bit numbers. */
-export const loadBytes = (
-  as: "i8" | "u8",
-  at: Expr<"ptr">,
-  byteOffset = 0,
-): Expr<"i16x8"> => ({ kind: "load", type: "i16x8", at, offset: byteOffset, as }) as Expr<"i16x8">;
+/** Signed bytes as f32. */
+export const loadI8 = <T extends Vector>(type: T, at: Expr<"ptr">, byteOffset = 0): Expr<T> =>
+  ({ kind: "load", type, at, offset: byteOffset, as: "i8" }) as unknown as Expr<T>;
 
-/** Eight 16-bit numbers as they are. */
-export const loadI16 = (at: Expr<"ptr">, byteOffset = 0): Expr<"i16x8"> =>
-  ({ kind: "load", type: "i16x8", at, offset: byteOffset, as: "value" }) as Expr<"i16x8">;
+/** Bytes as the last bits of lanes, for `lowQuants` and `highQuants`. */
+export const loadPairs = <T extends Vector>(type: T, at: Expr<"ptr">, byteOffset = 0): Expr<T> =>
+  ({ kind: "load", type, at, offset: byteOffset, as: "u8" }) as unknown as Expr<T>;
 
-/** Four 32-bit numbers as they are. */
-export const loadI32 = (at: Expr<"ptr">, byteOffset = 0): Expr<"i32x4"> =>
-  ({ kind: "load", type: "i32x4", at, offset: byteOffset, as: "value" }) as Expr<"i32x4">;
-
-/** a + b. */
-export const addI32 = (a: Expr<"i32x4">, b: Expr<"i32x4">): Expr<"i32x4"> => binary("add", a, b);
-
-/** a₂ᵢ·b₂ᵢ + a₂ᵢ₊₁·b₂ᵢ₊₁, lane by lane. */
-export const dot = (a: Expr<"i16x8">, b: Expr<"i16x8">): Expr<"i32x4"> =>
-  ({ kind: "binary", type: "i32x4", op: "dot", a, b }) as Expr<"i32x4">;
-
-/** Two vectors rounded to the nearest 16-bit numbers, ties to even. */
-export const narrow = (a: Expr<"f32x4">, b: Expr<"f32x4">): Expr<"i16x8"> =>
-  ({ kind: "binary", type: "i16x8", op: "narrow", a, b }) as Expr<"i16x8">;
-
-/** The last four bits of numbers from 0 to 255. */
-export const lowBits = (a: Expr<"i16x8">): Expr<"i16x8"> => unary("low_bits", "i16x8", a);
-/** What is above the last four bits of numbers from 0 to 255. */
-export const highBits = (a: Expr<"i16x8">): Expr<"i16x8"> => unary("high_bits", "i16x8", a);
-/** The first four numbers as f32. */
-export const lowHalf = (a: Expr<"i16x8">): Expr<"f32x4"> => unary("low_half", "f32x4", a);
-/** The last four numbers as f32. */
-export const highHalf = (a: Expr<"i16x8">): Expr<"f32x4"> => unary("high_half", "f32x4", a);
-/** Whole numbers as f32, rounded. */
-export const lanesToF32 = (a: Expr<"i32x4">): Expr<"f32x4"> => unary("to_f32", "f32x4", a);
+/** The last four bits of bytes less 8: −8 … 7. */
+export const lowQuants = <T extends Vector>(a: Expr<T>): Expr<T> => unary("low4", a.type, a);
+/** The first four bits of bytes less 8: −8 … 7. */
+export const highQuants = <T extends Vector>(a: Expr<T>): Expr<T> => unary("high4", a.type, a);
 
 /** What binds values to locals: all that arithmetic needs of a kernel under construction. */
 export type Binder = Pick<Block, "let">;

@@ -6,7 +6,6 @@
 import type { Epilogue } from "../graph/step.ts";
 import { isBlocked } from "../graph/tensor.ts";
 import { blockMatvecKernel } from "./block_matvec.ts";
-import type { V } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import {
   add,
@@ -18,10 +17,10 @@ import {
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   load,
   loadBf16,
   mul,
-  offset,
   shuffle,
   splat,
 } from "./language.ts";
@@ -32,18 +31,21 @@ import {
   type ProductTarget,
   storeRow,
 } from "./matmul_result.ts";
-import { transpose4 } from "./packing.ts";
-import { at, F32, type Index, type Pointer } from "./vectors.ts";
+import { at, F32, type Index, type Pointer, sums, type V, zeros } from "./vectors.ts";
 
 /** Rows from which on packing pays. */
 const MOST_ROWS = 4;
-/** Columns of a work item. */
-const ITEM = 16;
+/** Columns of a work item: where they lie along k, and where rows lie along n. */
+const ITEM = { along: 16, across: 32 };
+/** Sums that do not wait for one another. */
+const CHAINS = 4;
 
 /** Whether a product is better done by reading the matrix as it lies. */
 export function isMatvec({ batch, m, a, b }: MatmulShape): boolean {
   return batch === 1 && m <= MOST_ROWS && a.kStride === 1 && (b.kStride === 1 || b.nStride === 1);
 }
+
+const orderOf = ({ b }: MatmulShape) => b.kStride === 1 ? "along" : "across";
 
 /** The kernel; operands as those of `matmulKernel`. */
 export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
@@ -51,142 +53,160 @@ export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
   if (weight !== undefined && isBlocked(weight)) return blockMatvecKernel(shape, weight, epilogue);
   return {
     key: JSON.stringify(["matvec", shape, epilogueKey(epilogue)]),
-    code: () => matvecCode(shape, epilogue),
-    items: Math.ceil(shape.n / ITEM),
+    code: (lanes) => matvecCode(shape, lanes, epilogue),
+    items: Math.ceil(shape.n / ITEM[orderOf(shape)]),
     scratchBytes: 0,
     ...productCost(shape, epilogue),
   };
 }
 
-function matvecCode(shape: MatmulShape, epilogue?: Epilogue): KernelCode {
-  const { m, n, b } = shape;
-  const groups = b.kStride === 1 ? along : across;
+type Args = Readonly<Record<string, Pointer>>;
+
+function matvecCode(shape: MatmulShape, lanes: Lanes, epilogue?: Epilogue): KernelCode {
+  const { n } = shape;
+  const order = orderOf(shape);
+  const size = ITEM[order];
   return kernel("matvec", productParameters(epilogue), (k, all) => {
-    const args = all as unknown as Record<string, Pointer>;
+    const args = all as unknown as Args;
     const target: ProductTarget = { shape, epilogue, args };
-    const rowsOf = (column: Index, columns: number) => {
-      const sums = groups(k, shape, args, column, columns);
-      for (let row = 0; row < m; row++) {
-        storeRow(k, target, { batch: i32(0), row: i32(row), column, columns }, () => sums[row]);
+    const four = k.withLanes(4);
+    const part = (block: Block, column: Index, columns: number) => {
+      const products = order === "along"
+        ? along(k, shape, args, column, columns)
+        : across(block, shape, args, column, columns);
+      products.forEach((vectors, row) => {
+        const place = { batch: i32(0), row: i32(row), column, columns };
+        storeRow(block, target, place, (j) => vectors[j]);
+      });
+    };
+    const run = (first: Index, columns: number) => {
+      let done = 0;
+      const wide = order === "along" ? [] : [[k, 2 * k.lanes]] as const;
+      for (const [block, width] of [...wide, [four, 4] as const]) {
+        const end = columns - (columns - done) % width;
+        k.for(done, end, width, (c) => part(block, k.let(add(first, c)), width));
+        done = end;
       }
+      if (done < columns) part(four, k.let(add(first, i32(done))), columns - done);
     };
     k.for(all.begin, all.end, 1, (item) => {
-      const first = k.let(mul(item, i32(ITEM)));
-      const left = n % ITEM;
-      const run = (columns: number) => {
-        const whole = columns - columns % 4;
-        k.for(0, whole, 4, (c) => rowsOf(k.let(add(first, c)), 4));
-        if (columns > whole) rowsOf(k.let(add(first, i32(whole))), columns - whole);
-      };
-      if (left === 0) run(ITEM);
-      else k.if(equal(item, i32(Math.floor(n / ITEM))), () => run(left), () => run(ITEM));
+      const first = k.let(mul(item, i32(size)));
+      const left = n % size;
+      if (left === 0) run(first, size);
+      else {k.if(equal(item, i32(Math.floor(n / size))), () =>
+          run(first, left), () =>
+          run(first, size));}
     });
-  });
+  }, lanes);
 }
 
-/** Columns of the matrix lie along k: dot products of rows, two columns at a time. */
+/**
+ * Up to four columns of the matrix that lie along k, one after another, so that memory is read in
+ * order: for every row a vector of four.
+ */
 function along(
   k: Block,
   { m, k: length, a, b, weight }: MatmulShape,
-  args: Readonly<Record<string, Pointer>>,
+  args: Args,
   column: Index,
   columns: number,
-): V[] {
-  const read = weight === "bf16"
-    ? { vector: loadBf16<"f32x4">, scalar: loadBf16<"f32">, bytes: 2 }
-    : { vector: load<"f32x4">, scalar: load<"f32">, bytes: F32 };
-  const dots: V[][] = Array.from({ length: m }, () => []);
-  const start = k.let(at(args.b, column, b.nStride * read.bytes));
-  for (let c = 0; c < columns; c += 2) {
-    const pair = Math.min(2, columns - c);
-    const rows = Array.from({ length: m }, () => Array.from({ length: pair }, () => zero(k)));
-    const unroll = m === 1 ? 4 : 1;
+): V[][] {
+  const { read, bytes } = weight === "bf16"
+    ? { read: loadBf16, bytes: 2 }
+    : { read: load, bytes: F32 };
+  const unroll = Math.max(1, Math.floor(CHAINS / m));
+  const whole = length - length % k.lanes;
+  const wide = length - length % (unroll * k.lanes);
+  const four = k.withLanes(4);
+  const start = k.let(at(args.b, column, b.nStride * bytes));
+  const products = Array.from({ length: m }, () => ({ wholes: [] as V[], rests: [] as V[] }));
+  for (let c = 0; c < columns; c++) {
+    const chains = products.map(() => zeros(k, unroll));
     const step = (vectors: number) => (x: Index) => {
-      const [fromA, fromB] = [k.let(at(args.a, x, F32)), k.let(at(start, x, read.bytes))];
+      const [fromA, fromB] = [k.let(at(args.a, x, F32)), k.let(at(start, x, bytes))];
       for (let v = 0; v < vectors; v++) {
-        const left = rows.map((_, r) => k.let(load("f32x4", fromA, (r * a.mStride + 4 * v) * F32)));
-        for (let j = 0; j < pair; j++) {
-          const bytes = ((c + j) * b.nStride + 4 * v) * read.bytes;
-          const right = k.let(read.vector("f32x4", fromB, bytes));
-          rows.forEach((row, r) => {
-            const sums = row[j];
-            k.set(sums[v], fma(left[r], right, sums[v]));
-          });
-        }
+        const right = k.let(read(k.vector, fromB, (c * b.nStride + v * k.lanes) * bytes));
+        chains.forEach((chain, r) => {
+          const left = load(k.vector, fromA, (r * a.mStride + v * k.lanes) * F32);
+          k.set(chain[v], fma(left, right, chain[v]));
+        });
       }
     };
-    const wide = length - length % (4 * unroll);
-    const whole = length - length % 4;
-    k.for(0, wide, 4 * unroll, step(unroll));
-    k.for(wide, whole, 4, step(1));
-    rows.forEach((row, r) =>
-      row.forEach((sums) => dots[r].push(k.let(add(add(sums[0], sums[1]), add(sums[2], sums[3])))))
-    );
-    // What is left of k goes to the first lane.
-    for (let x = whole; x < length; x++) {
-      rows.forEach((row, r) =>
-        row.forEach((_, j) => {
-          const product = mul(
-            load("f32", args.a, (r * a.mStride + x) * F32),
-            read.scalar("f32", start, ((c + j) * b.nStride + x) * read.bytes),
-          );
-          dots[r][c + j] = k.let(add(dots[r][c + j], firstLane(product)));
-        })
-      );
-    }
+    k.for(0, wide, unroll * k.lanes, step(unroll));
+    k.for(wide, whole, k.lanes, step(1));
+    products.forEach(({ wholes, rests }, r) => {
+      wholes.push(k.let(chains[r].reduce((x, y) => k.let(add(x, y)))));
+      if (whole === length) return;
+      const [rest] = zeros(four, 1);
+      for (let x = whole; x < length;) {
+        const type = length - x >= 4 ? "f32x4" : "f32";
+        const left = load(type, args.a, (r * a.mStride + x) * F32);
+        const right = read(type, start, (c * b.nStride + x) * bytes);
+        const product = mul<"f32" | "f32x4">(left, right);
+        const lanes = type === "f32x4" ? product as V : firstLane(product as Expr<"f32">);
+        k.set(rest, add(rest, lanes));
+        x += type === "f32x4" ? 4 : 1;
+      }
+      rests.push(rest);
+    });
   }
-  return dots.map((row) => {
-    const four = [0, 1, 2, 3].map((c) => row[c] ?? constant("f32x4", 0));
-    const [x, y, z, w] = transpose4(k, four).map((v) => k.let(v));
-    return k.let(add(add(x, y), add(z, w)));
+  return products.map(({ wholes, rests }) => {
+    const total = sumsOf(k, wholes);
+    return [rests.length === 0 ? total : k.let(add(total, sumsOf(four, rests)))];
   });
+}
+
+/** The sums of up to four vectors. */
+function sumsOf(k: Block, vectors: readonly V[]): V {
+  const [x, y, z, w] = [0, 1, 2, 3].map((c) => vectors[c] ?? constant(k.vector, 0));
+  return sums(k, x, y, z, w);
 }
 
 /** A vector with one value in its first lane and zeros. */
 const firstLane = (value: Expr<"f32">): V =>
   shuffle(splat(value), constant("f32x4", 0), [0, 4, 4, 4]);
 
-/** Four sums, so that additions do not wait for one another. */
-function zero(k: Block): V[] {
-  return Array.from({ length: 4 }, () => {
-    const sum = k.variable("f32x4");
-    k.set(sum, constant("f32x4", 0));
-    return sum;
-  });
-}
-
-/** Rows of the matrix lie along n: multiples of rows are added up. */
+/** Rows of the matrix lie along n: multiples of parts of rows are added up, by vectors. */
 function across(
   k: Block,
   { m, k: length, a, b }: MatmulShape,
-  args: Readonly<Record<string, Pointer>>,
+  args: Args,
   column: Index,
   columns: number,
-): V[] {
-  const start = k.let(offset(args.b, mul(column, i32(4))));
-  const sums = Array.from({ length: m }, () => zero(k));
+): V[][] {
+  const vectors = Math.ceil(columns / k.lanes);
+  const unroll = Math.max(1, Math.floor(CHAINS / m));
+  const start = k.let(at(args.b, column, F32));
+  const chains = Array.from(
+    { length: m },
+    () => Array.from({ length: unroll }, () => zeros(k, vectors)),
+  );
   const step = (count: number) => (x: Index) => {
-    const from = k.let(offset(start, mul(x, i32(b.kStride * 4))));
-    const left = k.let(offset(args.a, mul(x, i32(4))));
+    const [from, left] = [k.let(at(start, x, b.kStride * F32)), k.let(at(args.a, x, F32))];
     for (let u = 0; u < count; u++) {
-      const row = k.let(partOf(from, u * b.kStride * 4, columns));
-      sums.forEach((four, r) => {
-        const element = splat(load("f32", left, (r * a.mStride + u) * 4));
-        k.set(four[u], fma(element, row, four[u]));
+      const row = Array.from(
+        { length: vectors },
+        (_, v) => k.let(partOf(k, from, u * b.kStride * F32 + v * k.vectorBytes, columns)),
+      );
+      chains.forEach((chain, r) => {
+        const element = k.let(splat(load("f32", left, (r * a.mStride + u) * F32), k.vector));
+        row.forEach((each, v) => k.set(chain[u][v], fma(element, each, chain[u][v])));
       });
     }
   };
-  const whole = length - length % 4;
-  k.for(0, whole, 4, step(4));
+  const whole = length - length % unroll;
+  k.for(0, whole, unroll, step(unroll));
   k.for(whole, length, 1, step(1));
-  return sums.map(([x, y, z, w]) => k.let(add(add(x, y), add(z, w))));
+  return chains.map((chain) =>
+    chain.reduce((x, y) => x.map((vector, v) => k.let(add(vector, y[v]))))
+  );
 }
 
-/** Up to four columns of a row; fewer are read one by one. */
-function partOf(from: Pointer, bytes: number, columns: number): V {
-  if (columns === 4) return load("f32x4", from, bytes);
+/** A vector of a row; fewer than four columns are read one by one. */
+function partOf(k: Block, from: Pointer, bytes: number, columns: number): V {
+  if (columns >= k.lanes) return load(k.vector, from, bytes);
   const scalar = (c: number) =>
-    c < columns ? splat(load("f32", from, bytes + c * 4)) : constant("f32x4", 0);
+    c < columns ? splat(load("f32", from, bytes + c * F32)) : constant("f32x4", 0);
   const low = shuffle(scalar(0), scalar(1), [0, 4, 0, 4]);
   return shuffle(low, scalar(2), [0, 1, 4, 4]);
 }

@@ -6,27 +6,25 @@ import {
   add,
   bitAnd,
   type Block,
-  constant,
   div,
   equal,
-  type Expr,
-  highBits,
-  highHalf,
+  highQuants,
   i32,
   kernel,
   type KernelCode,
+  type Lanes,
   lessThan,
   loadBf16,
-  loadBytes,
   loadF16,
-  lowBits,
-  lowHalf,
+  loadI8,
+  loadPairs,
+  lowQuants,
   mul,
   offset,
   splat,
   sub,
 } from "./language.ts";
-import { at, F32, FOUR, type Index, type Pointer } from "./vectors.ts";
+import { at, F32, type Index, type Pointer, type V } from "./vectors.ts";
 import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
 /** Bytes of a scale. */
@@ -130,32 +128,30 @@ export function expandRow(
 ): void {
   if (dtype === "bf16") {
     const first = k.let(at(values, from, 2));
-    const whole = k.let(bitAnd(count, i32(-4)));
-    k.for(0, whole, 4, (i) => k.store(loadBf16("f32x4", at(first, i, 2)), at(to, i, F32)));
+    const whole = k.let(bitAnd(count, i32(-k.lanes)));
+    k.for(0, whole, k.lanes, (i) => k.store(loadBf16(k.vector, at(first, i, 2)), at(to, i, F32)));
     k.for(whole, count, 1, (i) => k.store(loadBf16("f32", at(first, i, 2)), at(to, i, F32)));
     return;
   }
   const first = k.let(div(from, i32(WEIGHT_BLOCK)));
   const end = k.let(div(add(from, count), i32(WEIGHT_BLOCK)));
   k.for(first, end, 1, (block) => {
-    const scale = k.let(splat(loadF16("f32", at(scales, block, scaleStep))));
+    const scale = k.let(splat(loadF16("f32", at(scales, block, scaleStep)), k.vector));
     const source = k.let(at(values, block, valueStep));
     const target = k.let(at(to, sub(block, first), WEIGHT_BLOCK * F32));
-    quants(k, dtype, source).forEach((eight, i) => {
-      const [low, high] = [lowHalf(eight), highHalf(eight)].map((four) =>
-        dtype === "q4_0" ? sub(four, constant("f32x4", 8)) : four
-      );
-      k.store(mul(low, scale), target, 2 * i * FOUR);
-      k.store(mul(high, scale), target, (2 * i + 1) * FOUR);
+    quants(k, dtype, source).forEach((part, i) => {
+      k.store(mul(part, scale), target, i * k.vectorBytes);
     });
   });
 }
 
-/** The 32 quants of a block in order: 0 … 15 for q4_0. */
-export function quants(k: Block, dtype: "q8_0" | "q4_0", from: Pointer): Expr<"i16x8">[] {
-  if (dtype === "q8_0") return [0, 8, 16, 24].map((byte) => k.let(loadBytes("i8", from, byte)));
-  const bytes = [0, 8].map((byte) => k.let(loadBytes("u8", from, byte)));
-  return [...bytes.map((eight) => k.let(lowBits(eight))), ...bytes.map((b) => k.let(highBits(b)))];
+/** The quants of a block in order, without their scale. */
+export function quants(k: Block, dtype: "q8_0" | "q4_0", from: Pointer): V[] {
+  const bytes = weightRowBytes(dtype, WEIGHT_BLOCK);
+  const places = Array.from({ length: bytes / k.lanes }, (_, i) => i * k.lanes);
+  if (dtype === "q8_0") return places.map((at) => loadI8(k.vector, from, at));
+  const pairs = places.map((at) => k.let(loadPairs(k.vector, from, at)));
+  return [...pairs.map(lowQuants), ...pairs.map(highQuants)];
 }
 
 /** Rows of a work item of `expansionKernel`: a tile. */
@@ -169,7 +165,7 @@ export function expansionKernel(matrix: WeightMatrix): Kernel {
   const { rows, columns } = matrix;
   return {
     key: `expansion ${JSON.stringify(matrix)}`,
-    code: () => expansionCode(matrix),
+    code: (lanes) => expansionCode(matrix, lanes),
     items: Math.ceil(rows / EXPANDED_ROWS),
     scratchBytes: 0,
     flops: 0,
@@ -177,7 +173,7 @@ export function expansionKernel(matrix: WeightMatrix): Kernel {
   };
 }
 
-function expansionCode(matrix: WeightMatrix): KernelCode {
+function expansionCode(matrix: WeightMatrix, lanes: Lanes): KernelCode {
   const { dtype, rows, columns } = matrix;
   return kernel("expansion", {
     ...{ weights: "ptr", to: "ptr" } as const,
@@ -199,5 +195,5 @@ function expansionCode(matrix: WeightMatrix): KernelCode {
         k.if(last, () => expand(rest), () => expand(EXPANDED_ROWS));
       }
     });
-  });
+  }, lanes);
 }

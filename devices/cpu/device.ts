@@ -5,13 +5,7 @@ import type { Kernel } from "../../kernels/kernel.ts";
 import { cpuKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
-import {
-  hasX64,
-  renderX64,
-  X64_LANES,
-  X64_NAMES,
-  type X64Level,
-} from "../../kernels/render/x64.ts";
+import { renderX64, X64_LANES, X64_NAMES, type X64Level } from "../../kernels/render/x64.ts";
 import { type CompileOptions, compileWith } from "../compile.ts";
 import {
   type Bindings,
@@ -119,30 +113,24 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       return true;
     });
     if (added.length === 0) return;
-    const modules: number[] = [];
-    const machineCode: { readonly id: number; readonly code: Uint8Array }[] = [];
-    const texts = added.flatMap(({ key, code }): KernelText[] => {
-      const id = kernels.get(key)!;
-      const own = native && code(X64_LANES[native]);
-      if (own !== undefined && hasX64(own)) {
-        machineCode.push({ id, code: renderX64(own, native!).code });
-        return [];
-      }
+    if (native !== undefined) {
+      const loaded = loadCode(
+        added.map(({ code }) => renderX64(code(X64_LANES[native]), native).code),
+      );
+      codes.push(loaded);
+      const texts = added.map(({ key }, i): KernelText => ({
+        ...{ id: kernels.get(key)!, address: loaded.addresses[i], bytes: 0 },
+      }));
+      return command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+    }
+    const texts = added.map(({ key, code }): KernelText => {
       const module = renderWasm(code(4), features, addresses);
       const address = heap.allocate(module.length);
       new Uint8Array(memory.buffer, address, module.length).set(module);
-      modules.push(address);
-      return [{ id, address, bytes: module.length }];
+      return { id: kernels.get(key)!, address, bytes: module.length };
     });
-    if (machineCode.length > 0) {
-      const loaded = loadCode(machineCode.map(({ code }) => code));
-      codes.push(loaded);
-      machineCode.forEach(({ id }, i) =>
-        texts.push({ id, address: loaded.addresses[i], bytes: 0 })
-      );
-    }
     command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
-    modules.forEach((address) => heap.free(address));
+    texts.forEach(({ address }) => heap.free(address));
   };
 
   // Programs run one at a time, so they share one arena and every thread one scratch.

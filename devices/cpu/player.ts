@@ -89,14 +89,27 @@ export function createPlayer(options: PlayerOptions): Player {
   /** Addresses as kernels take them. */
   const pointers = (list: readonly number[]) => addresses === "i64" ? list.map(BigInt) : list;
 
+  /** A kernel with all its arguments but the range of items. */
+  const boundKernel = (id: number, operands: readonly number[]): Launch["run"] => {
+    const code = natives.get(id);
+    if (code !== undefined) return native!.bind(code, operands);
+    const call = kernels.get(id)!;
+    const args = [...pointers(operands), 0, 0];
+    return (begin, end) => {
+      args[args.length - 2] = begin;
+      args[args.length - 1] = end;
+      call.apply(null, args);
+    };
+  };
+
   /** Items are columns of the result: their weights become f32 in this thread's scratch first. */
   const expandedProduct = (call: ExpandedGemm, [a, b, c]: readonly number[]) => {
-    const expand = kernels.get(call.expansion)!;
+    const expand = boundKernel(call.expansion, [b, scratch, 0]);
     const part = (item: number) => {
       const first = item * call.columns;
       const n = Math.min(call.columns, call.n - first);
       const begin = first / EXPANDED_ROWS;
-      expand(...pointers([b, scratch, 0]), begin, begin + Math.ceil(n / EXPANDED_ROWS));
+      expand(begin, begin + Math.ceil(n / EXPANDED_ROWS));
       blas!.gemm({ ...call, n, ldb: call.k }, [a, scratch, c + 4 * first], 0, 1);
     };
     return (begin: number, end: number) => {
@@ -112,16 +125,7 @@ export function createPlayer(options: PlayerOptions): Player {
       const run = (begin: number, end: number) => blas!.gemm(kernel, operands, begin, end);
       return { run, ...rest };
     }
-    const code = natives.get(kernel);
-    if (code !== undefined) return { run: native!.bind(code, [...operands, scratch]), ...rest };
-    const call = kernels.get(kernel)!;
-    const args = [...pointers([...operands, scratch]), 0, 0];
-    const run = (begin: number, end: number) => {
-      args[args.length - 2] = begin;
-      args[args.length - 1] = end;
-      call.apply(null, args);
-    };
-    return { run, ...rest };
+    return { run: boundKernel(kernel, [...operands, scratch]), ...rest };
   };
 
   /** Takes items of a launch as long as there are any. */

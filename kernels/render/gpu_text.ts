@@ -4,7 +4,7 @@ import type { GpuStatement, Place, Scalar } from "../gpu/language.ts";
 import type { BinaryOp, Expr, UnaryOp } from "../language.ts";
 
 /** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
-export type ScalarOp = Exclude<UnaryOp, "low_bits" | "high_bits" | "low_half" | "high_half">;
+export type ScalarOp = Exclude<UnaryOp, "low4" | "high4">;
 
 /** What languages with C's syntax say differently. Texts of expressions are whole: in brackets. */
 export interface Dialect {
@@ -53,10 +53,8 @@ function condition(e: Expr, dialect: Dialect): string {
 
 function unary({ op, a }: Expr & { readonly kind: "unary" }, dialect: Dialect): string {
   switch (op) {
-    case "low_bits":
-    case "high_bits":
-    case "low_half":
-    case "high_half":
+    case "low4":
+    case "high4":
       throw ofCpu(op);
     default:
       return dialect.unary(op, value(a, dialect));
@@ -79,9 +77,6 @@ function binary(e: Expr & { readonly kind: "binary" }, dialect: Dialect): string
     case "lt":
     case "eq":
       return dialect.whole(condition(e, dialect));
-    case "dot":
-    case "narrow":
-      throw ofCpu(e.op);
     default:
       return e.op satisfies never;
   }

@@ -2,16 +2,6 @@
 
 import type { Expr, Statement } from "../language.ts";
 
-/** Whether some expression of these statements is as asked for. */
-export function someExpression(
-  list: readonly Statement[],
-  is: (e: Expr) => boolean,
-): boolean {
-  let found = false;
-  eachLoopExpression(list, true, (e) => found ||= is(e));
-  return found;
-}
-
 /** Calls `visit` with every expression inside loops. */
 export function eachLoopExpression(
   list: readonly Statement[],

@@ -16,14 +16,13 @@ import type {
   UnaryOp,
   ValueType,
 } from "../language.ts";
-import { EXP2_SHIFT, HALF_ROOT_BITS } from "./bits.ts";
+import { EXP2_SHIFT, HALF_ROOT_BITS, LOWEST_QUANT } from "./bits.ts";
 import { eachLoopExpression } from "./walk.ts";
 import {
   F32_BINARY,
   f32Bytes,
   F32X4_BINARY,
   I32_BINARY,
-  I32X4_BINARY,
   section,
   signed,
   signed64,
@@ -95,8 +94,6 @@ class Writer {
       case "const":
         if (e.type === "f32x4") this.#vectorConstant(e.value);
         else if (e.type === "f32") this.#emit(0x43, ...f32Bytes(e.value));
-        else if (e.type === "i16x8") this.#emit(0x41, ...signed(e.value), ...simd(0x10));
-        else if (e.type === "i32x4") this.#emit(0x41, ...signed(e.value), ...simd(0x11));
         else if (e.type === "ptr" && this.#addresses === "i64") {
           this.#emit(0x42, ...signed64(e.value));
         } else this.#emit(0x41, ...signed(e.value));
@@ -203,10 +200,11 @@ class Writer {
         return;
       }
       case "i8":
-        this.#emit(...simd(0x01), 3, ...at);
+        // Four bytes, widened twice.
+        this.#emit(...simd(0x5c), 2, ...at, ...simd(0x87), ...simd(0xa7), ...simd(0xfa));
         return;
       case "u8":
-        this.#emit(...simd(0x02), 3, ...at);
+        this.#emit(...simd(0x5c), 2, ...at, ...simd(0x89), ...simd(0xa9));
         return;
       default:
         as satisfies never;
@@ -231,6 +229,7 @@ class Writer {
       if (e.kind === "const" && e.type === "f32x4" && e.value !== 0) found.add(e.value);
       if (e.kind === "unary" && e.op === "bits_to_f32") found.add(EXP2_SHIFT);
       if (e.kind === "load" && e.as === "f16") found.add(F16_BIAS);
+      if (e.kind === "unary" && (e.op === "low4" || e.op === "high4")) found.add(LOWEST_QUANT);
     });
     for (const value of found) {
       this.#vectorConstant(value);
@@ -251,6 +250,14 @@ class Writer {
         } else {
           this.#emit(0x43, ...f32Bytes(EXP2_SHIFT), 0x92, 0xbc, 0x41, ...signed(23), 0x74, 0xbe);
         }
+        return;
+      case "low4":
+      case "high4":
+        if (op === "high4") this.#emit(0x41, 4, ...simd(0xad));
+        else this.#emit(0x41, 28, ...simd(0xab), 0x41, 28, ...simd(0xad));
+        this.#emit(...simd(0xfa));
+        this.#vectorConstant(LOWEST_QUANT);
+        this.#emit(...simd(0xe5));
         return;
       case "exponent":
         // (bits − those of √½) >> 23, which is signed.
@@ -290,20 +297,8 @@ class Writer {
       this.#emit(...(a.type === "f32" ? [0x5d] : [0x48]), 0x1b);
       return;
     }
-    if (op === "narrow") {
-      for (const part of [a, b]) {
-        this.expression(part);
-        this.#emit(...simd(0x6a), ...simd(0xf8));
-      }
-      this.#emit(...simd(0x85));
-      return;
-    }
     this.expression(a);
     this.expression(b);
-    if (a.type === "i16x8" || a.type === "i32x4") {
-      this.#emit(...I32X4_BINARY[op]!);
-      return;
-    }
     const table = a.type === "f32" ? F32_BINARY : a.type === "f32x4" ? F32X4_BINARY : I32_BINARY;
     const code = table[op];
     if (code === undefined) throw new Error(`wasm: no ${op} of ${a.type}`);

@@ -10,8 +10,6 @@ const VALUE_TYPES = {
   f32x4: 0x7b,
   /** There are no wider ones: renderWasm says so. */
   ...{ f32x8: 0x7b, f32x16: 0x7b },
-  i16x8: 0x7b,
-  i32x4: 0x7b,
 } as const;
 
 /** The code of a type, where addresses are of the other one. */
@@ -52,22 +50,13 @@ export const F32X4_BINARY: Partial<Record<BinaryOp, Opcode>> = {
   lt: simd(0x43),
   eq: simd(0x41),
 };
-/** Instructions on lanes of whole numbers. */
-export const I32X4_BINARY: Partial<Record<BinaryOp, Opcode>> = {
-  add: simd(0xae),
-  dot: simd(0xba),
-};
 /** Instructions on one value. */
 export const UNARY: Partial<Record<UnaryOp, Partial<Record<ValueType, Opcode>>>> = {
   neg: { f32: [0x8c], f32x4: simd(0xe1) },
   abs: { f32: [0x8b], f32x4: simd(0xe0) },
   sqrt: { f32: [0x91], f32x4: simd(0xe3) },
   nearest: { f32: [0x90], f32x4: simd(0x6a) },
-  to_f32: { f32: [0xb2], f32x4: simd(0xfa) },
-  low_bits: { i16x8: [0x41, 15, ...simd(0x10), ...simd(0x4e)] },
-  high_bits: { i16x8: [0x41, 4, ...simd(0x8d)] },
-  low_half: { f32x4: [...simd(0xa7), ...simd(0xfa)] },
-  high_half: { f32x4: [...simd(0xa8), ...simd(0xfa)] },
+  to_f32: { f32: [0xb2] },
   to_i32: { i32: [0xfc, 0x00] },
 };
 

@@ -7,7 +7,6 @@
  */
 
 import type { KernelCode, Lanes } from "../language.ts";
-import { someExpression } from "./walk.ts";
 import { constantPool } from "./x64/constants.ts";
 import { emit, type EmittedCode } from "./x64/emission.ts";
 import { lowerStatements } from "./x64/lowering.ts";
@@ -37,16 +36,4 @@ export function renderX64(code: KernelCode, level: X64Level): EmittedCode {
       cause: error,
     });
   }
-}
-
-/** Types and loads that have no machine code here: those of weights in a few bits. */
-const WITHOUT_CODE = new Set<string>(["i16x8", "i32x4", "bf16", "f16", "i8", "u8"]);
-
-/** Whether all of a kernel can be rendered. */
-export function hasX64({ locals, body }: KernelCode): boolean {
-  if (locals.some((type) => WITHOUT_CODE.has(type))) return false;
-  return !someExpression(
-    body,
-    (e) => WITHOUT_CODE.has(e.type) || e.kind === "load" && WITHOUT_CODE.has(e.as),
-  );
 }

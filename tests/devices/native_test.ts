@@ -18,7 +18,7 @@ Deno.test(`native: this machine has ${found ?? "none, so that only WebAssembly i
 
 Deno.test("native: a level is what the processor has and the system saves", () => {
   const bits = (...places: number[]) => places.reduce((sum, place) => sum + 2 ** place, 0);
-  const [leaf1, avx2, avx512] = [bits(12, 27, 28), bits(5), bits(5, 16, 17, 30, 31)];
+  const [leaf1, avx2, avx512] = [bits(12, 27, 28, 29), bits(5), bits(5, 16, 17, 30, 31)];
   const [saves, savesAll] = [bits(0, 1, 2), bits(0, 1, 2, 5, 6, 7)];
   const cases = [
     ["avx512", [31, leaf1, avx512, savesAll]],

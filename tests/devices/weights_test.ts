@@ -52,9 +52,7 @@ for (const options of DEVICES) {
             a: reals(m * k, m),
             b: encodeWeights(dtype, reals(n * k, n), [n, k]),
           };
-          // Rounded activations are off by 2⁻¹⁶ of the largest in 32, at random: of such errors
-          // a sum of k has √k, as it has of the products themselves.
-          const bound = m <= 4 && dtype !== "bf16" ? 4 * 2 ** -16 : 4e-6;
+          const bound = 4e-6;
           const plain = await apart(device, product, values);
           const fused = await apart(device, g.add(g.silu(product), g.input("c", [n])), {
             ...values,
@@ -168,31 +166,5 @@ Deno.test("store: weights are stored as the layout says", async () => {
     );
     assertThrows(() => store.write("a", reals(9, 1)), Error, "a: expected 96 values, found 9");
     store.free();
-  });
-});
-
-Deno.test("stored weights: rounded activations are within their bound", async () => {
-  await withCpu({ threads: 1 }, async (device) => {
-    for (const dtype of ["q8_0", "q4_0"] as const) {
-      const [k, n] = [96, 40];
-      // Large and small blocks side by side: each has a scale of its own.
-      const a = reals(k, 7).map((x, i) => x * [1, 1e-3, 1e3][Math.floor(i / 32)]);
-      const b = encodeWeights(dtype, reals(n * k, 8), [n, k]);
-      const weights = decodeWeights(dtype, b, [n, k]);
-      const product = g.matmul(g.input("a", [1, k]), g.input("b", [n, k], dtype), {
-        transposeB: true,
-      });
-      const [found] = await compute(device, [product], { a, b });
-      for (let row = 0; row < n; row++) {
-        let [exact, bound] = [0, 0];
-        for (let i = 0; i < k; i++) {
-          const first = i - i % 32;
-          const largest = Math.max(...a.subarray(first, first + 32).map(Math.abs));
-          exact += a[i] * weights[row * k + i];
-          bound += largest * Math.abs(weights[row * k + i]) * 2 ** -16;
-        }
-        assertEquals(Math.abs(found[row] - exact) <= 1.01 * bound, true);
-      }
-    }
   });
 });

@@ -37,8 +37,8 @@ const bits = (...places: readonly number[]) =>
   places.reduce((mask, place) => (mask | 1 << place) >>> 0, 0);
 const has = (word: number, mask: number) => (word & mask) >>> 0 === mask;
 
-/** FMA, XSAVE in use by the system, AVX. */
-const LEAF1 = bits(12, 27, 28);
+/** FMA, XSAVE in use by the system, AVX, conversions of f16. */
+const LEAF1 = bits(12, 27, 28, 29);
 const AVX2 = bits(5);
 /** AVX-512 F, DQ, BW and VL. */
 const AVX512 = bits(16, 17, 30, 31);

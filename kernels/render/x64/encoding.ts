@@ -30,6 +30,8 @@ export interface VectorOpcode {
   readonly wide?: boolean;
   /** The bytes that its memory operand has, where those are not all of the vector. */
   readonly memory?: number;
+  /** What part of the vector its memory operand is: it widens numbers. */
+  readonly part?: 2 | 4;
   /** Whether there is no EVEX form, or no VEX form. */
   readonly only?: "vex" | "evex";
 }
@@ -258,7 +260,7 @@ export class Assembler {
       }
     }
     this.bytes.push(op.opcode);
-    const unit = evex ? broadcast ? 4 : op.memory ?? bits / 8 : 1;
+    const unit = evex ? broadcast ? 4 : op.memory ?? bits / 8 / (op.part ?? 1) : 1;
     this.#operand(reg, rm, unit, immediate === undefined ? 0 : 1);
     if (immediate !== undefined) this.bytes.push(immediate);
   }

@@ -1,7 +1,7 @@
 /** Lowers expressions of vectors, and of f32, which are vectors of which one lane counts. */
 
 import type { BinaryOp, Expr, UnaryOp } from "../../language.ts";
-import { EXP2_SHIFT, HALF_ROOT_BITS } from "../bits.ts";
+import { EXP2_SHIFT, HALF_ROOT_BITS, LOWEST_QUANT } from "../bits.ts";
 import { memory } from "./addresses.ts";
 import { realBits } from "./constants.ts";
 import type { Bits } from "./encoding.ts";
@@ -52,8 +52,9 @@ function withImmediate(
 /** Whether an instruction can take an expression as its memory operand. */
 function folds(c: Output, e: Expr): boolean {
   if (e.kind === "const") return c.evex && e.value !== 0;
+  if (e.kind !== "load") return false;
   // A whole vector of memory is one for both forms, an element in all lanes for AVX-512 only.
-  return e.kind === "load" && (c.evex || (e.as === "value" && e.type !== "f32"));
+  return e.as === "value" && (c.evex || e.type !== "f32") || e.as === "splat" && c.evex;
 }
 
 /** A value as the last operand of an instruction: memory where that works. */
@@ -75,11 +76,9 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
     case "vector":
       vector(c, "load", bits, to, { constant: c.pool.words(e.values.map(realBits)) });
       return;
-    case "load": {
-      const name = e.as === "splat" ? "splat" : e.type === "f32" ? "loadScalar" : "load";
-      vector(c, name, bits, to, memory(c, e.at, e.offset));
+    case "load":
+      load(c, e, bits, to);
       return;
-    }
     case "unary":
       unary(c, e.op, e.a, bits, to);
       return;
@@ -99,7 +98,7 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
       select(c, e, bits, to);
       return;
     case "splat":
-      if (e.a.kind === "load") {
+      if (e.a.kind === "load" && e.a.as === "value") {
         vector(c, "splat", bits, to, memory(c, e.a.at, e.a.offset));
       } else vector(c, "splat", bits, to, lowerVector(c, e.a));
       return;
@@ -120,22 +119,56 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
   }
 }
 
+function load(c: Output, e: Expr & { kind: "load" }, bits: Bits, to: Register): void {
+  const from = memory(c, e.at, e.offset);
+  const temporary = () => c.register("vector");
+  switch (e.as) {
+    case "value":
+      return vector(c, e.type === "f32" ? "loadScalar" : "load", bits, to, from);
+    case "splat":
+      return vector(c, "splat", bits, to, from);
+    case "bf16": {
+      const halves = temporary();
+      vector(c, e.type === "f32" ? "splatHalf" : "widenHalves", bits, halves, from);
+      return withImmediate(c, "shiftLeft", bits, 16, to, halves);
+    }
+    case "f16": {
+      if (e.type !== "f32") return vector(c, "convertHalves", bits, to, from);
+      const half = temporary();
+      vector(c, "splatHalf", bits, half, from);
+      return vector(c, "convertHalves", bits, to, half);
+    }
+    case "i8": {
+      const wide = temporary();
+      vector(c, "widenSignedBytes", bits, wide, from);
+      return vector(c, "convert", bits, to, wide);
+    }
+    case "u8":
+      return vector(c, "widenBytes", bits, to, from);
+    default:
+      e.as satisfies never;
+  }
+}
+
+/** The same 32 bits in every lane: memory where that works. */
+function word(c: Output, bits: Bits, value: number): Operand {
+  const constant = c.pool.word(value);
+  if (c.evex) return { constant, broadcast: true };
+  const held = c.register("vector");
+  vector(c, "splat", bits, held, { constant });
+  return held;
+}
+
 function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void {
-  const word = (value: number): Operand => {
-    const constant = c.pool.word(value);
-    if (c.evex) return { constant, broadcast: true };
-    const held = c.register("vector");
-    vector(c, "splat", bits, held, { constant });
-    return held;
-  };
+  const word32 = (value: number) => word(c, bits, value);
   const temporary = () => c.register("vector");
   if (op === "to_f32") return c.emit({ op: "toReal" }, to, integer(c, a));
   const x = lowerVector(c, a);
   switch (op) {
     case "neg":
-      return vector(c, "xor", bits, to, x, word(0x80000000));
+      return vector(c, "xor", bits, to, x, word32(0x80000000));
     case "abs":
-      return vector(c, "and", bits, to, x, word(0x7fffffff));
+      return vector(c, "and", bits, to, x, word32(0x7fffffff));
     case "sqrt":
       return vector(c, "sqrt", bits, to, x);
     case "nearest":
@@ -143,26 +176,45 @@ function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void 
     case "bits_to_f32": {
       // 2ⁿ: the last bits of n + 1.5·2²³ + 127 are n + 127, which belong into the exponent.
       const shifted = temporary();
-      vector(c, "add", bits, shifted, x, word(realBits(EXP2_SHIFT)));
+      vector(c, "add", bits, shifted, x, word32(realBits(EXP2_SHIFT)));
       return withImmediate(c, "shiftLeft", bits, 23, to, shifted);
     }
+    case "low4":
+    case "high4":
+      return quants(c, op, x, bits, to);
     case "exponent": {
       // (bits − those of √½) >> 23, which is signed.
       const [above, shifted] = [temporary(), temporary()];
-      vector(c, "subInteger", bits, above, x, word(HALF_ROOT_BITS));
+      vector(c, "subInteger", bits, above, x, word32(HALF_ROOT_BITS));
       withImmediate(c, "shiftRight", bits, 23, shifted, above);
       return vector(c, "convert", bits, to, shifted);
     }
     case "mantissa": {
       // ((bits − those of √½) & the fraction) + those of √½.
       const [above, fraction] = [temporary(), temporary()];
-      vector(c, "subInteger", bits, above, x, word(HALF_ROOT_BITS));
-      vector(c, "andInteger", bits, fraction, above, word(0x7fffff));
-      return vector(c, "addInteger", bits, to, fraction, word(HALF_ROOT_BITS));
+      vector(c, "subInteger", bits, above, x, word32(HALF_ROOT_BITS));
+      vector(c, "andInteger", bits, fraction, above, word32(0x7fffff));
+      return vector(c, "addInteger", bits, to, fraction, word32(HALF_ROOT_BITS));
     }
     default:
       throw new Error(`x64: no ${op} of reals`);
   }
+}
+
+/** Four bits of every byte less 8. */
+function quants(c: Output, op: "low4" | "high4", x: Register, bits: Bits, to: Register): void {
+  const temporary = () => c.register("vector");
+  let bare = x;
+  if (op === "high4") withImmediate(c, "shiftRight", bits, 4, bare = temporary(), x);
+  if (bits === 512) {
+    // A permutation looks at the last four bits of its numbers: it takes them from a table.
+    const table = Array.from({ length: 16 }, (_, i) => realBits(i - LOWEST_QUANT));
+    return vector(c, "permuteLanes", bits, to, bare, { constant: c.pool.words(table) });
+  }
+  if (op === "low4") vector(c, "andInteger", bits, bare = temporary(), x, word(c, bits, 15));
+  const whole = temporary();
+  vector(c, "convert", bits, whole, bare);
+  vector(c, "sub", bits, to, whole, word(c, bits, realBits(LOWEST_QUANT)));
 }
 
 function binary(

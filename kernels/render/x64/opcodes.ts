@@ -29,6 +29,12 @@ export const VECTOR_OPCODES = {
   subInteger: integer(0xfa),
   andInteger: integer(0xdb),
   splat: { map: 2, prefix: 1, opcode: 0x18, memory: 4 },
+  splatHalf: { map: 2, prefix: 1, opcode: 0x79, memory: 2 },
+  widenHalves: { map: 2, prefix: 1, opcode: 0x33, part: 2 },
+  convertHalves: { map: 2, prefix: 1, opcode: 0x13, part: 2 },
+  widenBytes: { map: 2, prefix: 1, opcode: 0x31, part: 4 },
+  widenSignedBytes: { map: 2, prefix: 1, opcode: 0x21, part: 4 },
+  permuteLanes: { map: 2, prefix: 1, opcode: 0x16 },
   permute: { map: 3, prefix: 1, opcode: 0x04 },
   blend: { map: 3, prefix: 1, opcode: 0x0c, only: "vex" },
 } as const satisfies Record<string, VectorOpcode>;

@@ -137,6 +137,32 @@ const VECTORS: readonly Case[] = [
   ["vucomiss xmm1, xmm12", "c4c1782ecc", vector(s.compareScalar, 1, 0, 12, x)],
   ["vcvtsi2ss xmm1, xmm1, r9", "c4c1f22ac9", vector(s.fromInteger, 1, 1, 9, x)],
   ["vcvttss2si rax, xmm3", "c4e1fa2cc3", vector(s.toInteger, rax, 0, 3, x)],
+  ["vpbroadcastw xmm3, [rax+6]", "c4e279795806", vector(v.splatHalf, 3, 0, at(rax, 6), x)],
+  ["vpbroadcastw xmm19, [rax+6]", "62e27d08795803", vector(v.splatHalf, 19, 0, at(rax, 6), x)],
+  ["vpmovzxwd ymm2, [rdi+0x20]", "c4e27d335720", vector(v.widenHalves, 2, 0, at(rdi, 32), y)],
+  ["vpmovzxwd zmm2, [rdi+0x20]", "62f27d48335701", vector(v.widenHalves, 2, 0, at(rdi, 32), z)],
+  [
+    "vpmovzxwd zmm18, [rdi+rcx*2+0x40]",
+    "62e27d4833544f02",
+    vector(v.widenHalves, 18, 0, at(rdi, 0x40, rcx, 2), z),
+  ],
+  ["vcvtph2ps xmm4, xmm3", "c4e27913e3", vector(v.convertHalves, 4, 0, 3, x)],
+  ["vcvtph2ps xmm4, [r8+8]", "c4c279136008", vector(v.convertHalves, 4, 0, at(8, 8), x)],
+  ["vcvtph2ps zmm4, [r8+0x20]", "62d27d48136001", vector(v.convertHalves, 4, 0, at(8, 32), z)],
+  ["vpmovzxbd xmm1, [rsi+4]", "c4e279314e04", vector(v.widenBytes, 1, 0, at(rsi, 4), x)],
+  ["vpmovzxbd ymm9, [rsi+8]", "c4627d314e08", vector(v.widenBytes, 9, 0, at(rsi, 8), y)],
+  ["vpmovzxbd zmm1, [rsi+0x10]", "62f27d48314e01", vector(v.widenBytes, 1, 0, at(rsi, 16), z)],
+  ["vpmovsxbd xmm1, [rsi+4]", "c4e279214e04", vector(v.widenSignedBytes, 1, 0, at(rsi, 4), x)],
+  [
+    "vpmovsxbd zmm17, [rsi+0x30]",
+    "62e27d48214e03",
+    vector(v.widenSignedBytes, 17, 0, at(rsi, 48), z),
+  ],
+  [
+    "vpermps zmm5, zmm20, [rdi+0x40]",
+    "62f25d40166f01",
+    vector(v.permuteLanes, 5, 20, at(rdi, 64), z),
+  ],
   ["vzeroupper", "c5f877", (a) => a.zeroUpper()],
 ];
 

@@ -4,6 +4,7 @@ import { attentionGradient } from "../../../kernels/attention_gradient.ts";
 import { contiguousLayout, type Kernel } from "../../../kernels/kernel.ts";
 import { matmulKernel } from "../../../kernels/matmul.ts";
 import { renderX64, X64_LANES, type X64Level } from "../../../kernels/render/x64.ts";
+import { matvecKernel } from "../../../kernels/matvec.ts";
 import { wkv6 } from "../../../kernels/wkv6.ts";
 import { wkv6Gradient } from "../../../kernels/wkv6_gradient.ts";
 import { wkv7 } from "../../../kernels/wkv7.ts";
@@ -21,6 +22,8 @@ const product = {
   b: { batchStride: 0, kStride: 128, nStride: 1 },
 };
 
+const row = { ...product, m: 1, b: { batchStride: 0, kStride: 1, nStride: 128 } };
+
 const KERNELS: Readonly<Record<string, Kernel>> = {
   matmul: matmulKernel(product, 2),
   wkv6: wkv6({ ...size, inputs: four, keepStates: true }),
@@ -29,6 +32,11 @@ const KERNELS: Readonly<Record<string, Kernel>> = {
   wkv7Gradient: wkv7Gradient({ ...size, inputs: seven }),
   attention: attention(attentionShape),
   attentionGradient: attentionGradient(attentionShape),
+  matvec: matvecKernel(row),
+  matvecAcross: matvecKernel({ ...product, m: 1 }),
+  matvecBf16: matvecKernel({ ...row, weight: "bf16" }),
+  matvecQ8: matvecKernel({ ...row, weight: "q8_0" }),
+  matvecQ4: matvecKernel({ ...row, weight: "q4_0" }),
 };
 
 const spilled = (level: X64Level, names: readonly string[]) =>
@@ -40,6 +48,7 @@ Deno.test("x64: the vectors of every kernel fit into the registers of AVX-512", 
   assertEquals(spilled("avx512", Object.keys(KERNELS)), []);
 });
 
-Deno.test("x64: products and the WKV7 recurrence fit into those of AVX2", () => {
-  assertEquals(spilled("avx2", ["matmul", "wkv7"]), []);
+Deno.test("x64: products, decoding and the WKV7 recurrence fit into those of AVX2", () => {
+  const decoding = ["matvec", "matvecAcross", "matvecBf16", "matvecQ8", "matvecQ4"];
+  assertEquals(spilled("avx2", ["matmul", "wkv7", ...decoding]), []);
 });

@@ -1,0 +1,146 @@
+import { assert, assertEquals } from "@std/assert";
+import type { WeightDType } from "../../graph/tensor.ts";
+import type { MatmulShape } from "../../kernels/kernel.ts";
+import {
+  highQuants,
+  i32,
+  kernel,
+  load,
+  loadBf16,
+  loadF16,
+  loadI8,
+  loadPairs,
+  lowQuants,
+  mul,
+  offset,
+} from "../../kernels/language.ts";
+import { isMatvec, matvecKernel } from "../../kernels/matvec.ts";
+import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
+import { arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
+import { random } from "../support/random.ts";
+
+const reals = (count: number, seed: number): Float32Array<ArrayBuffer> => {
+  const source = random(seed);
+  return new Float32Array(count).map(() => source.uniform(-1, 1));
+};
+
+/** Bytes as words of an arena. */
+function placeBytes(memory: ReturnType<typeof arena>, bytes: Uint8Array): number {
+  const words = new Int32Array(Math.ceil(bytes.length / 4));
+  new Uint8Array(words.buffer).set(bytes);
+  return memory.place(words, "i32");
+}
+
+/** The largest error by what the absolute products sum to. */
+function error(
+  shape: MatmulShape,
+  a: Float32Array,
+  stored: Uint8Array,
+  b: Float32Array,
+  itemsAtOnce: number,
+): { worst: number; found: Float32Array } {
+  const { m, n, k } = shape;
+  const memory = arena(1 << 20);
+  const operands = [memory.place(a), placeBytes(memory, stored), memory.room(m * n)];
+  const made = matvecKernel(shape);
+  const runner = compile(made, memory);
+  for (let begin = 0; begin < made.items; begin += itemsAtOnce) {
+    runner(operands, begin, Math.min(begin + itemsAtOnce, made.items));
+  }
+  assertEquals(memory.read(operands[2] - 16, 4), new Float32Array(4).fill(NaN));
+  assertEquals(memory.read(operands[2] + 4 * m * n, 4), new Float32Array(4).fill(NaN));
+  const found = memory.read(operands[2], m * n);
+  let worst = 0;
+  for (let row = 0; row < m; row++) {
+    for (let column = 0; column < n; column++) {
+      let [sum, size] = [0, 0];
+      for (let x = 0; x < k; x++) {
+        const product = a[row * shape.a.mStride + x] *
+          b[column * shape.b.nStride + x * shape.b.kStride];
+        sum += product;
+        size += Math.abs(product);
+      }
+      worst = Math.max(worst, Math.abs(found[row * n + column] - sum) / size);
+    }
+  }
+  return { worst, found };
+}
+
+const bytesOf = (values: Float32Array<ArrayBuffer>) => new Uint8Array(values.buffer);
+
+// Rows whose lengths leave whole vectors of every width, fours and ones; columns of no whole item.
+const SIZES = [[1, 1, 1], [1, 5, 3], [1, 64, 16], [2, 100, 18], [3, 87, 37], [4, 139, 70]];
+
+kernelTest("rows by a matrix of f32 whose columns or rows are contiguous", () => {
+  for (const [m, k, n] of SIZES) {
+    for (const along of [true, false]) {
+      const shape: MatmulShape = {
+        ...{ batch: 1, m, n, k },
+        a: { batchStride: 0, mStride: k, kStride: 1 },
+        b: { batchStride: 0, nStride: along ? k : 1, kStride: along ? 1 : n },
+      };
+      assert(isMatvec(shape));
+      const [a, b] = [reals(m * k, m), reals(k * n, n)];
+      const { worst, found } = error(shape, a, bytesOf(b), b, 1000);
+      assert(worst < 1e-6, `${m} × ${k} × ${n}, ${along}: ${worst}`);
+      assertEquals(error(shape, a, bytesOf(b), b, 1).found, found);
+    }
+  }
+});
+
+kernelTest("rows by stored weights", () => {
+  const whole = [[1, 32, 1], [1, 96, 17], [2, 64, 7], [3, 32, 50], [4, 160, 22]];
+  for (const dtype of ["bf16", "q8_0", "q4_0"] as const satisfies WeightDType[]) {
+    for (const [m, k, n] of dtype === "bf16" ? [...SIZES, ...whole] : whole) {
+      const shape: MatmulShape = {
+        ...{ batch: 1, m, n, k, weight: dtype },
+        a: { batchStride: 0, mStride: k, kStride: 1 },
+        b: { batchStride: 0, nStride: k, kStride: 1 },
+      };
+      const stored = encodeWeights(dtype, reals(n * k, n), [n, k]);
+      // Large and small blocks side by side: each has a scale of its own.
+      const a = reals(m * k, m).map((x, i) => x * [1, 1e-3, 1e3][Math.floor(i / 32) % 3]);
+      const b = decodeWeights(dtype, stored, [n, k]);
+      const { worst, found } = error(shape, a, stored, b, 1000);
+      assert(worst < 1e-6, `${dtype} ${m} × ${k} × ${n}: ${worst}`);
+      assertEquals(error(shape, a, stored, b, 1).found, found);
+    }
+  }
+});
+
+kernelTest("loads widen bf16, f16, bytes and halves of bytes to f32", () => {
+  const lanes = targetLanes();
+  const bytes = new Uint8Array(64).map((_, i) => 37 * i + 129);
+  const halves = Float16Array.of(1.5, -65504, 2 ** -24, -0.0999);
+  bytes.set(new Uint8Array(halves.buffer), 48);
+  const memory = arena(4096);
+  const at = placeBytes(memory, bytes);
+  const out = memory.room(4 * lanes + 6);
+  const code = () =>
+    kernel("test", { x: "ptr", scratch: "ptr", begin: "i32", end: "i32" }, (k, { x }) => {
+      const to = k.let(offset(x, mul(i32(1), i32(out - at))));
+      const vectors = [
+        loadBf16(k.vector, x, 2),
+        loadI8(k.vector, x, 1),
+        lowQuants(loadPairs(k.vector, x, 1)),
+        highQuants(loadPairs(k.vector, x, 1)),
+      ];
+      vectors.forEach((vector, i) => k.store(vector, to, i * k.vectorBytes));
+      const after = 4 * k.vectorBytes;
+      k.store(loadF16("f32x4", x, 48), to, after);
+      k.store(loadF16("f32", x, 54), to, after + 16);
+      k.store(loadBf16("f32", x, 4), to, after + 20);
+      k.store(load("f32", x), x);
+    }, lanes);
+  compile({ key: "test", code, items: 1, scratchBytes: 0, flops: 0, bytes: 0 }, memory)([at]);
+  const words = new Uint16Array(bytes.buffer);
+  const bf16 = (i: number) => new Float32Array(Uint32Array.of(words[i] << 16).buffer)[0];
+  const each = (of: (i: number) => number) => Array.from({ length: lanes }, (_, i) => of(i));
+  assertEquals([...memory.read(out, 4 * lanes + 6)], [
+    ...each((i) => bf16(1 + i)),
+    ...each((i) => bytes[1 + i] << 24 >> 24),
+    ...each((i) => (bytes[1 + i] & 15) - 8),
+    ...each((i) => (bytes[1 + i] >> 4) - 8),
+    ...[...halves, halves[3], bf16(2)],
+  ]);
+});
