@@ -28,8 +28,9 @@ export interface Peaks {
 /** How the peaks are measured. */
 export interface PeakOptions {
   readonly threads: number;
-  /** As the device takes it. */
+  /** As the device takes them. */
   readonly blas: string;
+  readonly native?: "auto" | "none";
   /** Bytes that are read; by default far more than caches hold. */
   readonly bytes?: number;
   /** Time of one measurement, of whose runs the fastest counts. */
@@ -180,8 +181,8 @@ async function libraryProduct(threads: number, time: number): Promise<number> {
 
 /** Measures the peaks of some threads on a device of their own, in about two seconds. */
 export async function measurePeaks(options: PeakOptions): Promise<Peaks> {
-  const { threads, blas, bytes = 1 << 28, seconds: time = 0.25 } = options;
-  const device = await openCpu({ threads, blas });
+  const { threads, blas, native, bytes = 1 << 28, seconds: time = 0.25 } = options;
+  const device = await openCpu({ threads, blas, native });
   try {
     const plain = { scratchBytes: 0, bytes: 0 };
     const items = 32 * threads;

@@ -1,13 +1,27 @@
-/** Who computes the matrix products: a BLAS, or the kernels alone. */
+/** What computes: a BLAS beside our kernels, these alone as machine code, or as WebAssembly. */
 
 import { findBlas } from "../../devices/cpu/blas.ts";
+import { findNative } from "../../devices/cpu/native.ts";
+import type { BenchFlags } from "./flags.ts";
 
-/** What is measured: all of the forms that this machine has, or the one that the flags say. */
-export function blasForms(blas: string, all: boolean): readonly string[] {
-  if (!all) return [blas];
-  return blas === "none" || blas === "auto" && findBlas() === undefined ? ["none"] : [blas, "none"];
+/** How the CPU device is opened, and what tables call it. */
+export interface Form {
+  readonly name: "BLAS" | "machine code" | "WebAssembly";
+  readonly blas: string;
+  readonly native: "auto" | "none";
 }
 
-/** A form's name in tables. */
-export const formName = (blas: string): string =>
-  blas === "none" || blas === "auto" && findBlas() === undefined ? "kernels" : "BLAS";
+/** What the flags ask for, as this machine has it. */
+export function formOf({ blas, native }: Pick<BenchFlags, "blas" | "native">): Form {
+  const withBlas = blas !== "none" && (blas !== "auto" || findBlas() !== undefined);
+  const withCode = native === "auto" && findNative() !== undefined;
+  return { name: withBlas ? "BLAS" : withCode ? "machine code" : "WebAssembly", blas, native };
+}
+
+/** All forms that this machine has, the fastest first, or the one that the flags say. */
+export function formsOf(flags: Pick<BenchFlags, "blas" | "native">, all: boolean): Form[] {
+  const own = formOf(flags);
+  if (!all) return [own];
+  const forms = [own, formOf({ ...flags, blas: "none" }), formOf({ blas: "none", native: "none" })];
+  return forms.filter((form, i) => forms.findIndex(({ name }) => name === form.name) === i);
+}

@@ -3,7 +3,7 @@
 import { benchMatmul, type MatmulBench, matmulPeer } from "../../bench/matmul.ts";
 import { preparePython } from "../../bench/python.ts";
 import { rateCells } from "../profile_text.ts";
-import { blasForms, formName } from "./forms.ts";
+import { type Form, formsOf } from "./forms.ts";
 import { type BenchPart, machineGflops } from "./part.ts";
 
 /** Products of the shapes that training has: the best turn of each. */
@@ -12,17 +12,17 @@ export const matmulPart: BenchPart = {
   title: "Matrix products",
   measure: async (flags, context) => {
     const { all, say, threads, device } = context;
-    const forms = blasForms(flags.blas, all);
+    const forms = formsOf(flags, all);
     const withPeer = all || flags.vs !== undefined;
     if (withPeer) await preparePython(say);
     const turns = flags.turns ?? (withPeer && !flags.quick ? 3 : 1);
-    const ours = new Map<string, readonly MatmulBench[]>();
+    const ours = new Map<Form, readonly MatmulBench[]>();
     let theirs: readonly number[] | undefined;
     for (let turn = 1; turn <= turns; turn++) {
-      for (const blas of forms) {
-        const rows = await device(benchMatmul, blas);
-        const before = ours.get(blas) ?? rows;
-        ours.set(blas, rows.map((row, i) => row.gflops < before[i].gflops ? before[i] : row));
+      for (const form of forms) {
+        const rows = await device(benchMatmul, form);
+        const before = ours.get(form) ?? rows;
+        ours.set(form, rows.map((row, i) => row.gflops < before[i].gflops ? before[i] : row));
       }
       if (!withPeer) continue;
       const rates = await matmulPeer(threads);
@@ -31,8 +31,8 @@ export const matmulPart: BenchPart = {
     const peak = await machineGflops(context, forms);
     const ratio = (gflops: number, i: number) =>
       theirs === undefined ? [] : [`${(gflops / theirs[i]).toFixed(2)} ×`];
-    const head = [...ours.keys()].flatMap((blas) => [
-      ...[`GFLOPS, ${formName(blas)}`, "of peak"],
+    const head = [...ours.keys()].flatMap(({ name }) => [
+      ...[`GFLOPS, ${name}`, "of peak"],
       ...(theirs === undefined ? [] : ["to torch"]),
     ]);
     const [first] = ours.values();
@@ -52,10 +52,10 @@ export const matmulPart: BenchPart = {
       }],
       report: {
         peak_gflops: peak,
-        products: [...ours].flatMap(([blas, rows]) =>
+        products: [...ours].flatMap(([form, rows]) =>
           rows.map((row, i) => ({
             ...row,
-            form: formName(blas),
+            form: form.name,
             ...(theirs && { torch_gflops: theirs[i], ratio: row.gflops / theirs[i] }),
           }))
         ),

@@ -6,6 +6,7 @@ import type { Output } from "../command.ts";
 import { withDevice } from "../device.ts";
 import { table } from "../table.ts";
 import type { BenchFlags } from "./flags.ts";
+import { type Form, formOf } from "./forms.ts";
 
 /** Rows with a head; all but the first column are aligned to the right. */
 export interface PartTable {
@@ -24,10 +25,10 @@ export interface PartContext {
   /** Whether the part is one of all: then it measures everything that the issue asks for. */
   readonly all: boolean;
   readonly threads: number;
-  /** The machine's peaks with a BLAS as the device takes it, measured once. */
-  peaks(blas: string): Promise<Peaks>;
-  /** Opens a device, with another BLAS than the flags say where one is given. */
-  device<T>(run: (device: Device) => Promise<T>, blas?: string): Promise<T>;
+  /** The machine's peaks in a form, measured once. */
+  peaks(form: Form): Promise<Peaks>;
+  /** Opens a device, in another form than the flags say where one is given. */
+  device<T>(run: (device: Device) => Promise<T>, form?: Form): Promise<T>;
 }
 
 /** Something that is measured. */
@@ -47,23 +48,24 @@ export function partContext(flags: BenchFlags, say: Output["say"], all: boolean)
     say,
     all,
     threads,
-    peaks: (blas) => {
-      const known = peaks.get(blas) ?? measurePeaks({ threads, blas });
-      peaks.set(blas, known);
+    peaks: (form) => {
+      const known = peaks.get(form.name) ?? measurePeaks({ threads, ...form });
+      peaks.set(form.name, known);
       return known;
     },
-    device: (run, blas = flags.blas) => withDevice({ ...flags, blas }, say, run, { timed: true }),
+    device: (run, { blas, native } = formOf(flags)) =>
+      withDevice({ ...flags, blas, native }, say, run, { timed: true }),
   };
 }
 
 /** FLOP/s, in units of 10⁹, that the machine can do: the most that was seen with any of the forms. */
 export async function machineGflops(
   { peaks }: PartContext,
-  forms: readonly string[],
+  forms: readonly Form[],
 ): Promise<number> {
   let most = 0;
   // One after another: two at a time would disturb each other.
-  for (const blas of forms) most = Math.max(most, (await peaks(blas)).machineGflops);
+  for (const form of forms) most = Math.max(most, (await peaks(form)).machineGflops);
   return most;
 }
 

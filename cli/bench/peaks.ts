@@ -1,31 +1,30 @@
 /** `deno task bench peaks`: what this machine reaches at best, by threads. */
 
 import { measurePeaks, type Peaks, threadCounts } from "../../bench/peaks.ts";
-import { findBlas } from "../../devices/cpu/blas.ts";
+import { formsOf } from "./forms.ts";
 import type { BenchPart } from "./part.ts";
 
 /** Arithmetic, products and memory. */
 export const peaksPart: BenchPart = {
   name: "peaks",
   title: "Peaks of the machine",
-  measure: async ({ blas }, { threads, peaks }) => {
-    const libraries = blas === "auto" && findBlas() !== undefined ? ["none", "auto"] : [blas];
-    const measured: Peaks[] = [];
+  measure: async (flags, { threads, peaks }) => {
+    const measured: { readonly form: string; readonly peak: Peaks }[] = [];
     for (const count of threadCounts(threads)) {
-      for (const library of libraries) {
-        const known = count === threads
-          ? await peaks(library)
-          : await measurePeaks({ threads: count, blas: library });
-        measured.push(known);
+      for (const form of formsOf(flags, true)) {
+        const peak = count === threads
+          ? await peaks(form)
+          : await measurePeaks({ threads: count, ...form });
+        measured.push({ form: form.name, peak });
       }
     }
     return {
       content: [{
         rows: [
-          ["threads", "products", "FMA in kernels", "best product", "read", "copy"],
-          ...measured.map((peak) => [
+          ["threads", "form", "FMA in kernels", "best product", "read", "copy"],
+          ...measured.map(({ form, peak }) => [
             `${peak.threads}`,
-            peak.products,
+            form,
             `${peak.fmaGflops.toFixed(1)} GFLOPS`,
             `${peak.productGflops.toFixed(1)} GFLOPS`,
             `${peak.readGBs.toFixed(1)} GB/s`,
@@ -33,7 +32,7 @@ export const peaksPart: BenchPart = {
           ]),
         ],
       }],
-      report: { peaks: measured },
+      report: { peaks: measured.map(({ form, peak }) => ({ form, ...peak })) },
     };
   },
 };

@@ -9,7 +9,7 @@ import { debugLevel } from "../debug.ts";
 import { UsageError } from "../flags.ts";
 import { profileText, rateCells } from "../profile_text.ts";
 import { bytesText } from "../table.ts";
-import { blasForms, formName } from "./forms.ts";
+import { type Form, formsOf } from "./forms.ts";
 import type { BenchFlags } from "./flags.ts";
 import {
   type BenchPart,
@@ -24,9 +24,10 @@ const LIMIT = 600;
 const QUICK_LIMIT = 150;
 
 /** What ours has to reach, as a multiple of a peer. */
-const BARS: Readonly<Record<string, Partial<Record<PeerName, number>>>> = {
+const BARS: Readonly<Record<Form["name"], Partial<Record<PeerName, number>>>> = {
   BLAS: { torch: 1.5, "torch-bf16": 1 },
-  kernels: { torch: 0.8 },
+  "machine code": {},
+  WebAssembly: { torch: 0.8 },
 };
 
 /** A step that is measured. */
@@ -37,7 +38,7 @@ interface Subject {
 
 /** What was measured of it: the best turn of each. */
 interface Measured extends Subject {
-  readonly ours: readonly { readonly blas: string; readonly bench: StepBench }[];
+  readonly ours: readonly { readonly form: Form; readonly bench: StepBench }[];
   readonly peers: readonly { readonly name: PeerName; readonly result: PeerResult }[];
 }
 
@@ -61,7 +62,7 @@ export const trainPart: BenchPart = {
         measured.push(await inTurn({ shape, stage }, peers, flags, context));
       }
     }
-    const forms = measured[0].ours.map(({ blas }) => blas);
+    const forms = measured[0].ours.map(({ form }) => form);
     const gflops = await machineGflops(context, forms);
     const peaks: Peaks = { ...await context.peaks(forms[0]), machineGflops: gflops };
     return resultOf(measured, flags, peaks);
@@ -97,19 +98,20 @@ async function inTurn(
   const seconds = flags.seconds ?? (quick ? 4 : 20);
   const turns = flags.turns ?? (quick || peers.length === 0 ? 1 : 3);
   const profile = flags.profile || debugLevel() >= 2;
-  const ours = new Map<string, StepBench>();
+  const ours = new Map<Form, StepBench>();
+  const forms = formsOf(flags, all);
   const theirs = new Map<PeerName, PeerResult>();
   for (let turn = 1; turn <= turns; turn++) {
     const told: string[] = [];
-    for (const blas of blasForms(flags.blas, all)) {
+    for (const form of forms) {
       const bench = await device(
         (own) => benchTrain(own, { ...subject, mixer, steps, seconds }, profile),
-        blas,
+        form,
       );
-      const before = ours.get(blas);
+      const before = ours.get(form);
       const better = (before?.medianTokensPerSecond ?? 0) < bench.medianTokensPerSecond;
-      if (better) ours.set(blas, bench);
-      told.push(`${formName(blas)} ${bench.medianTokensPerSecond.toFixed(0)}`);
+      if (better) ours.set(form, bench);
+      told.push(`${form.name} ${bench.medianTokensPerSecond.toFixed(0)}`);
     }
     for (const name of peers) {
       const before = theirs.get(name);
@@ -132,7 +134,7 @@ async function inTurn(
   }
   return {
     ...subject,
-    ours: [...ours].map(([blas, bench]) => ({ blas, bench })),
+    ours: [...ours].map(([form, bench]) => ({ form, bench })),
     peers: [...theirs].map(([name, result]) => ({ name, result })),
   };
 }
@@ -144,9 +146,9 @@ function resultOf(
 ): PartResult {
   const compared = measured[0].peers.length > 0;
   const profiles = measured.flatMap(({ shape, stage, ours }) =>
-    ours.flatMap(({ blas, bench: { profile } }) =>
+    ours.flatMap(({ form, bench: { profile } }) =>
       profile === undefined ? [] : [
-        `${shape} stage ${stage}, ${formName(blas)}:\n\n${profileText(profile, peaks)}`,
+        `${shape} stage ${stage}, ${form.name}:\n\n${profileText(profile, peaks)}`,
       ]
     )
   );
@@ -159,12 +161,12 @@ function resultOf(
     ],
     report: {
       rows: measured.flatMap(({ shape, stage, ours, peers }) =>
-        ours.map(({ blas, bench }) => ({
+        ours.map(({ form, bench }) => ({
           shape,
           mixer,
           stage,
           steps,
-          form: formName(blas),
+          form: form.name,
           tokens_per_second: bench.medianTokensPerSecond,
           best_tokens_per_second: bench.tokensPerSecond,
           gflops: bench.gflops,
@@ -191,13 +193,13 @@ function oursTable(
   mixer: string,
   peaks: Peaks,
 ): PartTable {
-  const head = ["shape", "mixer", "stage", "products", "tokens/s", "fastest"];
+  const head = ["shape", "mixer", "stage", "form", "tokens/s", "fastest"];
   return {
     rows: [
       [...head, "GFLOPS", "of peak", "ms a step", "memory"],
       ...measured.flatMap(({ shape, stage, ours }) =>
-        ours.map(({ blas, bench }) => [
-          ...[shape, mixer, `${stage}`, formName(blas)],
+        ours.map(({ form, bench }) => [
+          ...[shape, mixer, `${stage}`, form.name],
           bench.medianTokensPerSecond.toFixed(0),
           bench.tokensPerSecond.toFixed(0),
           ...rateCells(bench.gflops, peaks.machineGflops),
@@ -212,15 +214,14 @@ function oursTable(
 function peersTable(measured: readonly Measured[]): PartTable {
   return {
     rows: [
-      ["shape", "stage", "products", "peer", "ours", "theirs", "ratio", "bar"],
+      ["shape", "stage", "form", "peer", "ours", "theirs", "ratio", "bar"],
       ...measured.flatMap(({ shape, stage, ours, peers }) =>
-        ours.flatMap(({ blas, bench }) =>
+        ours.flatMap(({ form, bench }) =>
           peers.map(({ name, result }) => {
-            const form = formName(blas);
-            const bar = BARS[form][name];
+            const bar = BARS[form.name][name];
             const mine = bench.medianTokensPerSecond;
             return [
-              ...[shape, `${stage}`, form, name, mine.toFixed(0)],
+              ...[shape, `${stage}`, form.name, name, mine.toFixed(0)],
               ...("failed" in result
                 ? ["failed", ""]
                 : [result.median.toFixed(0), `${(mine / result.median).toFixed(2)} ×`]),

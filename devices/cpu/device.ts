@@ -26,7 +26,7 @@ import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { chooseCore, coreOf } from "./blas_core.ts";
 import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
-import { linkLaunches } from "./link.ts";
+import { checkReach, isGemm, linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
 import { chooseNative, loadCode, type NativeCode } from "./native.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
@@ -199,9 +199,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       new Int32Array(memory.buffer, counters, launches.length).fill(0);
       command(code, { id, launches: launches.length }, () => player.play(id, seconds));
     };
-    loadKernels(
-      launches.flatMap(({ kernel }) => kernel.expansion ? [kernel, kernel.expansion] : kernel),
-    );
+    const own = launches.filter((launch) => blas === undefined || !isGemm(launch, threads));
+    own.forEach(checkReach);
+    loadKernels([
+      ...own.map(({ kernel }) => kernel),
+      ...launches.flatMap(({ kernel: { expansion } }) => expansion ?? []),
+    ]);
     reserve(program.arenaBytes, scratchBytes);
     live++;
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);

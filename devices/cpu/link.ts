@@ -43,8 +43,13 @@ const overlaps = (a: Range, list: readonly Range[]) =>
 /** Kernels count the bytes from the start of a tensor in 32 bits, signed. */
 const OPERAND_LIMIT = 2 ** 31;
 
+/** Whether a library computes a launch, wherever its operands are. */
+export function isGemm({ kernel: { matmul } }: Launch, threads: number): boolean {
+  return matmul !== undefined && !matmul.accumulates && gemmCall(matmul, threads) !== undefined;
+}
+
 /** Refuses a launch of which a kernel would not reach all operands. */
-function checkReach({ label, operands }: Launch): void {
+export function checkReach({ label, operands }: Launch): void {
   const large = operands.find(({ bytes }) => bytes >= OPERAND_LIMIT);
   if (large === undefined) return;
   throw new RangeError(
@@ -76,7 +81,6 @@ function workOf(
   const inPlace = !matmul?.accumulates || operands[2] === operands[3];
   const call = blas && matmul !== undefined && inPlace ? gemmCall(matmul, threads) : undefined;
   if (call === undefined) {
-    checkReach(launched);
     // One piece, or too little to share.
     const alone = items === 1 || bytes + flops <= ALONE_WORK;
     // A few pieces a thread, so that one that is held up does not hold up all.

@@ -6,18 +6,19 @@ import { assertRefused, jsonOf, runTask } from "../support/task.ts";
 import { namesIn, writeTeacher } from "../train/support.ts";
 
 const STORIES = sharedPath("models", "stories260k");
-const bench = (...words: string[]) => runTask("bench", ...words, "--blas", "none");
+const bench = (...words: string[]) =>
+  runTask("bench", ...words, "--blas", "none", "--native", "none");
 
 Deno.test("bench train: tokens/s as people and as programs read them", async () => {
   const people = await bench("train", "--shape", "tiny", "--steps", "1", "--profile");
   assertEquals(people.code, 0, people.stderr);
   assertMatch(
     people.stdout,
-    /^shape +mixer +stage +products +tokens\/s +fastest +GFLOPS +of peak +ms a step +memory$/m,
+    /^shape +mixer +stage +form +tokens\/s +fastest +GFLOPS +of peak +ms a step +memory$/m,
   );
   assertMatch(
     people.stdout,
-    /^tiny +rwkv7 +1 +kernels +\d+ +\d+ +\d+\.\d +\d+ % +\d+\.\d +\d+\.\d MiB$/m,
+    /^tiny +rwkv7 +1 +WebAssembly +\d+ +\d+ +\d+\.\d +\d+ % +\d+\.\d +\d+\.\d MiB$/m,
   );
   assertMatch(people.stdout, /^align +launches +ms +share +GFLOPS +of peak +GB\/s +of peak$/m);
   for (const kind of ["products", "wkv", "attention", "loops", "column sums", "optimizer", "all"]) {
@@ -28,7 +29,7 @@ Deno.test("bench train: tokens/s as people and as programs read them", async () 
   assertEquals(report.rows.length, 2);
   for (const [i, row] of report.rows.entries()) {
     const { shape, mixer, stage, steps, form, peers } = row;
-    const expected = ["quickstart", "rwkv6", i + 1, 1, "kernels", []];
+    const expected = ["quickstart", "rwkv6", i + 1, 1, "WebAssembly", []];
     assertEquals([shape, mixer, stage, steps, form, peers], expected);
     assert(row.tokens_per_second > 0 && row.best_tokens_per_second >= row.tokens_per_second);
     assert(row.gflops > 0 && row.peak_gflops > 0 && row.bytes > 1e6);
@@ -53,7 +54,7 @@ Deno.test("bench matmul: GFLOPS of products", async () => {
   assert(products.length > 5);
   for (const { m, n, k, gflops, seconds, form } of products) {
     assert(Math.abs(gflops - 2 * m * n * k / seconds / 1e9) < 1e-6 * gflops);
-    assertEquals(form, "kernels");
+    assertEquals(form, "WebAssembly");
   }
 });
 
@@ -71,9 +72,11 @@ Deno.test("bench --all: parts as tables, as JSON, and as the machine's section o
     /^# What was measured, and where\n\n## .*, \d+ cores, \d+ GiB, .*, Deno [\d.]+\n/,
   );
   assert(
-    text.includes("### Peaks of the machine\n\n    deno task bench --all --only peaks --blas none"),
+    text.includes(
+      "### Peaks of the machine\n\n    deno task bench --all --only peaks --blas none --native none",
+    ),
   );
-  assertMatch(text, /^\| threads \| products +\| FMA in kernels \| best product/m);
+  assertMatch(text, /^\| threads \| form +\| FMA in kernels \| best product/m);
   Deno.writeTextFileSync(out, `${text}\n### Of somebody\n\nwords\n`);
   assertEquals((await bench(...words)).code, 0);
   const again = Deno.readTextFileSync(out);
@@ -166,7 +169,7 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await unknown, "no/model: expected a folder, or a model on", "deno task fetch");
   assertRefused(
     await shape,
-    /--shape: expected quickstart or tiny or small or smollm or qwen7b, several with commas, found "huge"/,
+    /--shape: expected quickstart or tiny or small or smollm or qwen05b or qwen7b, several with commas, found "huge"/,
   );
   const peer = bench("train", "--mixer", "rwkv6", "--vs", "torch");
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");

@@ -140,9 +140,14 @@ function farthest(count: number, rate: number, [beta1, beta2] = [0.9, 0.95]): nu
 Deno.test("streamed: RAD-RWKV7 in every layer is within twice what AdamW can move a weight", async () => {
   await withFolder(async (folder, device) => {
     const once = await both(join(folder, "once"), device, V7, steps(1, { clip: 0, warmup: 0 }));
-    // What is passed on is the same; of the gradients only that which comes back is missing.
+    // What is passed on is the same; of the gradients only that which comes back is missing. Another
+    // sum of a gradient can be rounded differently, for the joint form's loops hold other values too.
+    const moved = differing(once.streamed.weights, once.joint.weights).filter((name) => {
+      const [a, b] = [once.streamed, once.joint].map(({ weights }) => weights.get(name)!);
+      return a.some((x, i) => Math.abs(x - b[i]) > 1e-3 * RATE);
+    });
     assertEquals(
-      differing(once.streamed.weights, once.joint.weights),
+      moved,
       ["model.layers.0.self_attn.v_proj.bias", "model.layers.0.self_attn.v_proj.weight"],
     );
     const count = 20;
