@@ -8,7 +8,7 @@ import type { ModelSpec } from "../models/config.ts";
 import { stageBudget, THIS_MACHINE } from "../plan/budget.ts";
 import { type Fleet, fleetOf, FLEETS_TEXT } from "../plan/fleets.ts";
 import { isRated, stageRoofline } from "../plan/roofline.ts";
-import { LONG, planOf } from "../plan/plan.ts";
+import { planOf } from "../plan/plan.ts";
 import { publishedHours } from "../plan/published.ts";
 import { isLayered } from "../train/by_layer/models.ts";
 import { stageKernels } from "../train/stage_kernels.ts";
