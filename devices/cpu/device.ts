@@ -1,4 +1,4 @@
-/** The CPU device: kernels as WebAssembly on shared memory, one thread a core. */
+/** The CPU device: kernels as machine code or WebAssembly on shared memory, one thread a core. */
 
 import type { WeightDType } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";

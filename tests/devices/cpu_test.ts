@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import * as g from "../../graph/build.ts";
 import { assertCases, runCase, TOLERANCE } from "../support/device_case.ts";
 import { eachCpuTest, withCpu } from "../support/devices.ts";
+import { testPrograms } from "../support/device_programs.ts";
 import { type OpCase, opCase, real, withGradients } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
 import { randomGraph } from "../support/random_graph.ts";
@@ -81,44 +82,7 @@ Deno.test("cpu: a head width that no vector divides is an error", async () => {
   });
 });
 
-Deno.test("cpu: a program runs again on what its memory holds then", async () => {
-  await withCpu({ threads: 2 }, async (device) => {
-    const [x, y] = [device.allocate(4 * 1000), device.allocate(4 * 1000)];
-    const input = g.input("x", [1000]);
-    const executable = device.compile([g.add(input, g.sum(input, [0]))], {
-      inputs: { x },
-      results: [y],
-    });
-    for (const value of [1, 2, 3]) {
-      device.write(x, new Float32Array(1000).fill(value));
-      executable.run();
-      const found = new Float32Array(1000);
-      await device.read(y, found);
-      assertEquals(found, new Float32Array(1000).fill(1001 * value));
-    }
-  });
-});
-
-Deno.test("cpu: programs of different sizes share arena and scratch", async () => {
-  await withCpu({ threads: 2 }, async (device) => {
-    const sizes = [8, 300, 64];
-    const programs = sizes.map((n) => {
-      const [x, y] = [device.allocate(4 * n * n), device.allocate(4 * n * n)];
-      device.write(x, Float32Array.from({ length: n * n }, (_, i) => i % (n + 1) === 0 ? 2 : 0));
-      const input = g.input("x", [n, n]);
-      const fourth = g.matmul(g.matmul(input, input), g.matmul(input, input));
-      return { n, y, executable: device.compile([fourth], { inputs: { x }, results: [y] }) };
-    });
-    for (const { n, y, executable } of [...programs, ...programs.reverse()]) {
-      executable.run();
-      const found = new Float32Array(n * n);
-      await device.read(y, found);
-      const identity = Float32Array.from(found, (_, i) => i % (n + 1) === 0 ? 16 : 0);
-      assertEquals(found, identity);
-    }
-    programs.forEach(({ executable }) => executable.free());
-  });
-});
+testPrograms("cpu", (run) => withCpu({ threads: 2 }, run), [8, 300, 64]);
 
 Deno.test("cpu: memory that grows while threads work is seen by all of them", async () => {
   await withCpu({ threads: 3 }, async (device) => {

@@ -7,6 +7,7 @@ import * as g from "../../graph/build.ts";
 import { cudaEmulator } from "../support/cuda.ts";
 import { assertCases, runCase, TOLERANCE } from "../support/device_case.ts";
 import { withCuda } from "../support/devices.ts";
+import { testPrograms } from "../support/device_programs.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
 import { randomGraph } from "../support/random_graph.ts";
 
@@ -31,43 +32,7 @@ Deno.test("cuda: the same bits every time", async () => {
   });
 });
 
-Deno.test("cuda: a program runs again on what its memory holds then", async () => {
-  await withCuda(async (device) => {
-    const [x, y] = [device.allocate(4 * 1000), device.allocate(4 * 1000)];
-    const input = g.input("x", [1000]);
-    const executable = device.compile([g.add(input, g.sum(input, [0]))], {
-      inputs: { x },
-      results: [y],
-    });
-    for (const value of [1, 2, 3]) {
-      device.write(x, new Float32Array(1000).fill(value));
-      executable.run();
-      const found = new Float32Array(1000);
-      await device.read(y, found);
-      assertEquals(found, new Float32Array(1000).fill(1001 * value));
-    }
-    executable.free();
-  });
-});
-
-Deno.test("cuda: programs share an arena that grows", async () => {
-  await withCuda(async (device) => {
-    const programs = [8, 70, 40].map((n) => {
-      const [x, y] = [device.allocate(4 * n * n), device.allocate(4 * n * n)];
-      device.write(x, Float32Array.from({ length: n * n }, (_, i) => i % (n + 1) === 0 ? 2 : 0));
-      const input = g.input("x", [n, n]);
-      const fourth = g.matmul(g.matmul(input, input), g.matmul(input, input));
-      return { n, y, executable: device.compile([fourth], { inputs: { x }, results: [y] }) };
-    });
-    for (const { n, y, executable } of [...programs, ...programs.reverse()]) {
-      executable.run();
-      const found = new Float32Array(n * n);
-      await device.read(y, found);
-      assertEquals(found, Float32Array.from(found, (_, i) => i % (n + 1) === 0 ? 16 : 0));
-    }
-    programs.forEach(({ executable }) => executable.free());
-  });
-});
+testPrograms("cuda", withCuda, [8, 70, 40]);
 
 Deno.test("cuda: memory is copied, cut and cleared, in pieces of any size", async () => {
   await withCuda(async (device) => {

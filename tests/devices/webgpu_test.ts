@@ -13,6 +13,7 @@ import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
 import type { Launch } from "../../kernels/program.ts";
 import { runCase } from "../support/device_case.ts";
 import { withWebgpu } from "../support/devices.ts";
+import { testPrograms } from "../support/device_programs.ts";
 import { opCases } from "../support/op_cases.ts";
 
 const message = (run: () => unknown) => assertThrows(run, Error).message;
@@ -35,24 +36,7 @@ Deno.test("webgpu: the same bits every time", async () => {
   assertEquals(all[0], all[1]);
 });
 
-Deno.test("webgpu: a program runs again on what its memory holds then", async () => {
-  await withWebgpu(async (device) => {
-    const [x, y] = [device.allocate(4 * 1000), device.allocate(4 * 1000)];
-    const input = g.input("x", [1000]);
-    const executable = device.compile([g.add(input, g.sum(input, [0]))], {
-      inputs: { x },
-      results: [y],
-    });
-    for (const value of [1, 2, 3]) {
-      device.write(x, new Float32Array(1000).fill(value));
-      executable.run();
-      const found = new Float32Array(1000);
-      await device.read(y, found);
-      assertEquals(found, new Float32Array(1000).fill(1001 * value));
-    }
-    executable.free();
-  });
-});
+testPrograms("webgpu", withWebgpu, [8, 70, 40]);
 
 Deno.test("webgpu: inputs and results may share memory, and begin anywhere in it", async () => {
   await withWebgpu(async (device) => {
