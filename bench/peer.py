@@ -1,7 +1,7 @@
-"""The training step that Suture is compared with, as a good PyTorch user would write it for a CPU.
+"""The training step that Suture is compared with, as a good PyTorch user would write it.
 
     python bench/peer.py --shape tiny|small|smollm --stage 1|2
-        [--wkv native|chunked] [--compile] [--bf16] [--malloc keep|default]
+        [--device cpu|cuda] [--wkv native|chunked] [--compile] [--bf16] [--malloc keep|default]
         [--threads 2] [--steps N] [--seconds 20] [--json] [--profile]
     python bench/peer.py --check [--golden DIR]
 
@@ -33,6 +33,7 @@ def arguments(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--shape", choices=["tiny", "small", "smollm"], default="tiny")
     p.add_argument("--stage", type=int, choices=[1, 2], default=1)
+    p.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda has --wkv chunked alone")
     p.add_argument("--wkv", choices=["native", "chunked"], default="native")
     p.add_argument("--compile", action="store_true", help="torch.compile the teacher and the student")
     p.add_argument("--bf16", action="store_true", help="bf16 teacher, bf16 autocast of the student")
@@ -402,7 +403,7 @@ def make_step(teacher, student, c, rope, stage, *, bf16=False, compile=False, lr
     def step(ids):
         with torch.no_grad():
             given = give(ids, trope)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
             loss = loss_of(given, ids)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -423,9 +424,10 @@ def bench(args):
     wkv = wkv7_native if args.wkv == "native" else wkv7_chunked
     teacher, student = Model(c).requires_grad_(False), Model(c, wkv)
     student.load_state_dict(teacher.state_dict(), strict=False)
-    rope = rope_tables(c, context)
+    teacher, student = teacher.to(args.device), student.to(args.device)
+    rope = rope_tables(c, context, args.device)
     step, _, trained = make_step(teacher, student, c, rope, args.stage, bf16=args.bf16, compile=args.compile)
-    batches = torch.randint(0, c.vocab, (4, batch, context))
+    batches = torch.randint(0, c.vocab, (4, batch, context)).to(args.device)
 
     def timed(i):
         start = time.perf_counter()

@@ -19,9 +19,9 @@ async function using<T>(device: Device, run: (device: Device) => T | Promise<T>)
 export const withWebgpu = async <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
   await using(await openWebgpu(), run);
 
-/** Runs with a CUDA device on the emulated driver, and closes it. */
+/** Runs with a CUDA device, and closes it: the GPU where TEST_CUDA=gpu, else the emulated driver. */
 export const withCuda = <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
-  using(openCuda(cudaEmulator()), run);
+  using(openCuda(Deno.env.get("TEST_CUDA") === "gpu" ? {} : cudaEmulator()), run);
 
 /** Runs with a CPU device, without a BLAS unless one is asked for, and closes it. */
 export async function withCpu<T>(
