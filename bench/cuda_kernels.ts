@@ -12,7 +12,7 @@ import { align, distill, finetune } from "../dsl/stages.ts";
 import { schedule } from "../graph/schedule.ts";
 import { size, type Tensor } from "../graph/tensor.ts";
 import { openSession } from "../infer/session.ts";
-import { GPU_SCHEDULING, gpuKernelOf } from "../kernels/gpu/program.ts";
+import { GPU_SCHEDULING, gpuKernelsOf } from "../kernels/gpu/program.ts";
 import { buildProgram } from "../kernels/program.ts";
 import { type CudaKernel, renderCuda } from "../kernels/render/cuda.ts";
 import type { DecoderConfig } from "../models/config.ts";
@@ -85,7 +85,7 @@ export function compileKernels(
 /** The CUDA kernels of some programs, each once, under names of their own. */
 export function kernelsOf(programs: readonly (readonly Tensor[])[]): CudaKernel[] {
   const launches = programs.flatMap((results) =>
-    buildProgram(schedule(results, GPU_SCHEDULING), gpuKernelOf).launches
+    buildProgram(schedule(results, GPU_SCHEDULING), gpuKernelsOf).launches
   );
   return [...moduleKernels(launches).values()];
 }

@@ -3,7 +3,7 @@
 import type { ProfileRow } from "../devices/device.ts";
 import type { WorkProfile } from "../devices/profiled.ts";
 
-/** Kinds of kernel, by the first word of a launch's label. */
+/** Kinds of kernel, by the first word of a launch's label, up to a part of its work. */
 const KINDS: Readonly<Record<string, string>> = {
   matmul: "products",
   "matmul+": "products",
@@ -52,7 +52,7 @@ export interface StepProfile {
 }
 
 const kindOf = (part: string, { label }: ProfileRow) =>
-  part === OPTIMIZER ? OPTIMIZER : KINDS[label.split(" ")[0]] ?? "others";
+  part === OPTIMIZER ? OPTIMIZER : KINDS[label.split(/[ /]/)[0]] ?? "others";
 
 /**
  * One step of some work, by kind of kernel. A part that runs more often than another, as those of an

@@ -4,7 +4,7 @@ import { schedule, type ScheduleOptions } from "../graph/schedule.ts";
 import type { Schedule, Step } from "../graph/step.ts";
 import { isWeight, type WeightDType } from "../graph/tensor.ts";
 import type { KernelCost } from "../kernels/kernel.ts";
-import { buildProgram, type Launch, type Program } from "../kernels/program.ts";
+import { buildProgram, type Launch, type Program, type StepKernels } from "../kernels/program.ts";
 import type { Bindings, Device, Executable } from "./device.ts";
 
 /** A kernel of any device. */
@@ -35,7 +35,7 @@ export interface Compiler<K extends NamedKernel> {
   readonly kind: Device["kind"];
   readonly stores: readonly WeightDType[];
   readonly scheduling: ScheduleOptions;
-  kernelOf(step: Step): K;
+  kernelsOf(step: Step): StepKernels<K>;
   /** The code of a launch's kernel, for people. */
   code(launch: Launch<K>): string;
   bind(program: Program<K>, bindings: Bindings): Executable;
@@ -58,14 +58,14 @@ function checkInputs(
 
 /** A device's `compile`. */
 export function compileWith<K extends NamedKernel>(
-  { kind, stores, scheduling, kernelOf, code, bind }: Compiler<K>,
+  { kind, stores, scheduling, kernelsOf, code, bind }: Compiler<K>,
   { onCompile }: CompileOptions,
 ): Device["compile"] {
   return (results, bindings) => {
     const start = performance.now();
     const steps = schedule(results, scheduling);
     checkInputs({ kind, stores }, steps);
-    const program = buildProgram(steps, kernelOf);
+    const program = buildProgram(steps, kernelsOf);
     const executable = bind(program, bindings);
     onCompile?.({
       ...(bindings.name !== undefined && { name: bindings.name }),

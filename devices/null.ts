@@ -3,7 +3,7 @@
 import { schedule } from "../graph/schedule.ts";
 import type { Step } from "../graph/step.ts";
 import type { Tensor } from "../graph/tensor.ts";
-import { buildProgram, cpuKernel } from "../kernels/program.ts";
+import { buildProgram, cpuKernel, oneKernel } from "../kernels/program.ts";
 
 /** What computing some tensors costs. */
 export interface Cost {
@@ -28,7 +28,10 @@ export interface CountedLaunch {
 /** A schedule and its program. */
 function compiled(results: readonly Tensor[]) {
   const plan = schedule(results, { epilogues: true, folds: true, accumulates: true });
-  return { steps: plan.steps, ...buildProgram(plan, (step) => cpuKernel(step, 1)) };
+  return {
+    steps: plan.steps,
+    ...buildProgram(plan, (step) => oneKernel(step, cpuKernel(step, 1))),
+  };
 }
 
 /** Counts without computing. */

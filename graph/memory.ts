@@ -18,6 +18,8 @@ export interface MemoryPlan {
   place(tensor: Tensor): Place;
   /** Bytes of the memory that a tensor is stored in, which may be that of a concatenation. */
   bytes(tensor: Tensor): number;
+  /** Where a piece of a step's scratch memory lies. */
+  scratch(step: number, piece: number): Place;
 }
 
 interface Region {
@@ -26,6 +28,14 @@ interface Region {
   last: number;
   offset: number;
 }
+
+/** A region that is used by one step as yet. */
+const regionAt = (step: number, bytes: number): Region => ({
+  bytes: Math.ceil(bytes / ALIGNMENT) * ALIGNMENT,
+  first: step,
+  last: step,
+  offset: 0,
+});
 
 /** The cache that an output of cached attention is written through to. */
 function throughput(t: Tensor): Tensor | undefined {
@@ -37,8 +47,12 @@ function throughput(t: Tensor): Tensor | undefined {
 /**
  * Plans memory by last use: the largest tensors first, each at the lowest offset where nothing
  * that lives at the same time is.
+ * @param scratch bytes of the pieces of memory that each step needs for itself
  */
-export function planMemory({ steps, roots, partOf }: Schedule): MemoryPlan {
+export function planMemory(
+  { steps, roots, partOf }: Schedule,
+  scratch: readonly (readonly number[])[] = [],
+): MemoryPlan {
   const rootIndex = new Map<Node, Map<number, number>>();
   roots.forEach((t, i) => {
     rootIndex.set(t.node, (rootIndex.get(t.node) ?? new Map()).set(t.output, i));
@@ -58,8 +72,7 @@ export function planMemory({ steps, roots, partOf }: Schedule): MemoryPlan {
     const region = outputs.get(t.output);
     if (region !== undefined) region.last = at;
     else {
-      const bytes = Math.ceil(tensorBytes(t.shape, t.dtype) / ALIGNMENT) * ALIGNMENT;
-      outputs.set(t.output, { bytes, first: at, last: at, offset: 0 });
+      outputs.set(t.output, regionAt(at, tensorBytes(t.shape, t.dtype)));
     }
   };
   steps.forEach((step, at) => {
@@ -67,7 +80,8 @@ export function planMemory({ steps, roots, partOf }: Schedule): MemoryPlan {
     for (const t of step.writes) touch(t, at);
   });
 
-  const all = [...regions.values()].flatMap((outputs) => [...outputs.values()]);
+  const own = scratch.map((pieces, at) => pieces.map((bytes) => regionAt(at, bytes)));
+  const all = [...regions.values()].flatMap((outputs) => [...outputs.values()]).concat(own.flat());
   const placed: Region[] = [];
   let arenaBytes = 0;
   for (const region of all.sort((a, b) => b.bytes - a.bytes || a.first - b.first)) {
@@ -97,5 +111,6 @@ export function planMemory({ steps, roots, partOf }: Schedule): MemoryPlan {
       if (index !== undefined) return { kind: "root", index };
       return { kind: "arena", offset: regions.get(t.node)!.get(t.output)!.offset };
     },
+    scratch: (step, piece) => ({ kind: "arena", offset: own[step][piece].offset }),
   };
 }

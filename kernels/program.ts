@@ -45,6 +45,30 @@ export interface ProgramRoot {
   readonly through?: string;
 }
 
+/** A kernel of a step, and what it works on. */
+export interface StepKernel<K> {
+  readonly kernel: K;
+  /** The step's operands by number, reads before writes; beyond them, the pieces of scratch memory. */
+  readonly operands: readonly number[];
+  /** The operands from this index on are written. */
+  readonly firstWritten: number;
+  /** Its part of the step's work, for people; nothing where it does all. */
+  readonly part?: string;
+}
+
+/** The kernels that do a step, one after another. */
+export interface StepKernels<K> {
+  readonly kernels: readonly StepKernel<K>[];
+  /** Bytes of each piece of memory that lives only as long as the step. */
+  readonly scratch: readonly number[];
+}
+
+/** A step that one kernel does. */
+export function oneKernel<K>({ reads, writes }: Step, kernel: K): StepKernels<K> {
+  const operands = Array.from({ length: reads.length + writes.length }, (_, i) => i);
+  return { kernels: [{ kernel, operands, firstWritten: reads.length }], scratch: [] };
+}
+
 /** Everything a device needs to compute some tensors. */
 export interface Program<K = Kernel> {
   readonly launches: readonly Launch<K>[];
@@ -101,7 +125,7 @@ function operandOffsets({ work, writes }: Step): readonly number[] {
   }
 }
 
-function label(step: Step): string {
+function label(step: Step, part?: string): string {
   const shape = step.writes.map((t) => `[${t.shape.join(", ")}]`).join(" ");
   const { work } = step;
   const name = work.kind === "structured"
@@ -109,12 +133,16 @@ function label(step: Step): string {
     : work.kind === "matmul" && work.epilogue !== undefined
     ? work.accumulates ? "matmul+=" : "matmul+"
     : work.kind;
-  return `${name} ${shape}`;
+  return `${part === undefined ? name : `${name}/${part}`} ${shape}`;
 }
 
 /** Turns a schedule into a program of the kernels that a device has for its steps. */
-export function buildProgram<K>(schedule: Schedule, kernelOf: (step: Step) => K): Program<K> {
-  const memory: MemoryPlan = planMemory(schedule);
+export function buildProgram<K>(
+  schedule: Schedule,
+  kernelsOf: (step: Step) => StepKernels<K>,
+): Program<K> {
+  const work = schedule.steps.map(kernelsOf);
+  const memory: MemoryPlan = planMemory(schedule, work.map(({ scratch }) => scratch));
   const inputs = new Map<string, ProgramInput>();
   const note = (t: Tensor) => {
     if (t.node.op.kind !== "input") return;
@@ -125,20 +153,23 @@ export function buildProgram<K>(schedule: Schedule, kernelOf: (step: Step) => K)
     }
     inputs.set(name, { name, shape: t.shape, dtype: t.dtype });
   };
-  const launches = schedule.steps.map((step): Launch<K> => {
+  const launches = schedule.steps.flatMap((step, at): Launch<K>[] => {
     step.reads.forEach(note);
     const offsets = operandOffsets(step);
-    const operands = [...step.reads, ...step.writes].map((t, i): OperandMemory => ({
-      place: memory.place(t),
-      offset: offsets[i] * 4,
-      bytes: memory.bytes(t),
+    const all = [
+      ...[...step.reads, ...step.writes].map((t, i): OperandMemory => ({
+        place: memory.place(t),
+        offset: offsets[i] * 4,
+        bytes: memory.bytes(t),
+      })),
+      ...work[at].scratch.map((bytes, i) => ({ place: memory.scratch(at, i), offset: 0, bytes })),
+    ];
+    return work[at].kernels.map(({ kernel, operands, firstWritten, part }) => ({
+      kernel,
+      operands: operands.map((i) => all[i]),
+      firstWritten,
+      label: label(step, part),
     }));
-    return {
-      kernel: kernelOf(step),
-      operands,
-      firstWritten: step.reads.length,
-      label: label(step),
-    };
   });
   return {
     launches,

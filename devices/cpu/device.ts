@@ -2,7 +2,7 @@
 
 import type { WeightDType } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
-import { cpuKernel, type Program } from "../../kernels/program.ts";
+import { cpuKernel, oneKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
 import { renderX64, X64_LANES, X64_NAMES, type X64Level } from "../../kernels/render/x64.ts";
@@ -261,7 +261,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     compile: compileWith<Kernel>({
       ...{ kind: "cpu", stores, bind },
       scheduling: { epilogues: blas === undefined, folds: true, accumulates: true },
-      kernelOf: (step) => cpuKernel(step, threads),
+      kernelsOf: (step) => oneKernel(step, cpuKernel(step, threads)),
       code: ({ kernel }) => kernelText(kernel.code(4)),
     }, options),
     bind,

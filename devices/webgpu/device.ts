@@ -1,7 +1,7 @@
 /** The WebGPU device: kernels as WGSL, one command buffer a program. */
 
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
-import { GPU_SCHEDULING, gpuKernelOf } from "../../kernels/gpu/program.ts";
+import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
 import type { Program } from "../../kernels/program.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
 import { checkBindings, memoryAt } from "../bindings.ts";
@@ -210,7 +210,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
       queue.submit([encoder.finish()]);
     },
     compile: compileWith<GpuKernel>({
-      ...{ kind: "webgpu", stores, bind, kernelOf: gpuKernelOf },
+      ...{ kind: "webgpu", stores, bind, kernelsOf: gpuKernelsOf },
       scheduling: GPU_SCHEDULING,
       // As if every operand lay in a buffer of its own.
       code: ({ kernel, operands, firstWritten }) =>

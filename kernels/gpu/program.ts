@@ -3,6 +3,7 @@
 import type { ScheduleOptions } from "../../graph/schedule.ts";
 import type { Step } from "../../graph/step.ts";
 import { matmulShape } from "../matmul_shape.ts";
+import { oneKernel, type StepKernels } from "../program.ts";
 import { columnsKernel } from "./columns.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
@@ -16,19 +17,21 @@ export const GPU_SCHEDULING: ScheduleOptions = {
   accumulates: false,
 };
 
-/** The GPU's kernel of a step. Throws, naming it, for an operation that has none. */
-export function gpuKernelOf({ work, writes }: Step): GpuKernel {
+/** The GPU's kernels of a step. Throws, naming it, for an operation that has none. */
+export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
+  const { work, writes } = step;
   switch (work.kind) {
     case "loop":
-      return loopKernel(work.body);
+      return oneKernel(step, loopKernel(work.body));
     case "columns":
-      return columnsKernel(work.reduction);
+      return oneKernel(step, columnsKernel(work.reduction));
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue } = work;
-      return matmulKernel(matmulShape(a, b, transposeA, transposeB), epilogue);
+      const shape = matmulShape(a, b, transposeA, transposeB);
+      return oneKernel(step, matmulKernel(shape, epilogue));
     }
     case "structured":
-      return structuredKernel(work.node, work.views, writes.length);
+      return oneKernel(step, structuredKernel(work.node, work.views, writes.length));
     default:
       return work satisfies never;
   }

@@ -6,7 +6,7 @@ import { piece, type WebgpuMemory } from "../../devices/webgpu/memory.ts";
 import { gridOf } from "../../devices/webgpu/pipelines.ts";
 import { schedule } from "../../graph/schedule.ts";
 import { size, type Tensor } from "../../graph/tensor.ts";
-import { GPU_SCHEDULING, gpuKernelOf } from "../../kernels/gpu/program.ts";
+import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
 import { buildProgram } from "../../kernels/program.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
 
@@ -32,7 +32,7 @@ function inOneBuffer<K>(entries: readonly (readonly [K, number])[]): Map<K, Webg
 export function wgslOf(results: readonly Tensor[]): string[] {
   const { launches, inputs, roots } = buildProgram(
     schedule(results, GPU_SCHEDULING),
-    gpuKernelOf,
+    gpuKernelsOf,
   );
   const ofType = (type: string) =>
     inOneBuffer(
