@@ -61,7 +61,7 @@ export async function withDevice<T>(
     throw new UsageError(`${flag}: expected --device cpu, whose it is, found --device ${wanted}`);
   }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const name = wanted === "auto" ? await picked(say) : wanted;
+  const name = wanted === "auto" ? await picked(say, flag) : wanted;
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
   const own = await opened(name, { threads, blas, native, memory, ...debug });
@@ -88,9 +88,11 @@ async function opened(name: DeviceName, options: CpuOptions): Promise<Device> {
   }
 }
 
-/** The device that `auto` stands for. */
-async function picked(say: (line: string) => void): Promise<DeviceName> {
-  const { name, why } = await chooseDevice();
+/** The device that `auto` stands for: the CPU where a flag is set that only the CPU has. */
+async function picked(say: (line: string) => void, ofCpu?: string): Promise<DeviceName> {
+  const { name, why } = ofCpu === undefined
+    ? await chooseDevice()
+    : { name: "cpu" as const, why: `${ofCpu} is the CPU's` };
   say(`--device auto: ${name}, because ${why}`);
   return name;
 }
