@@ -28,7 +28,10 @@ export interface CountedLaunch {
 /** A schedule and its program. */
 function compiled(results: readonly Tensor[]) {
   const plan = schedule(results, { epilogues: true, folds: true, accumulates: true });
-  return { steps: plan.steps, ...buildProgram(plan, (step) => cpuKernel(step, 1)) };
+  return {
+    steps: plan.steps,
+    ...buildProgram(plan, (step) => cpuKernel(step, { threads: 1, tiles: false })),
+  };
 }
 
 /** Counts without computing. */
