@@ -1,7 +1,7 @@
 /** What this machine reaches at best: arithmetic, products, and its memory. */
 
 import { findBlas } from "../devices/cpu/blas.ts";
-import { type CpuDevice, openCpu } from "../devices/cpu/device.ts";
+import { type CpuDevice, type CpuOptions, openCpu } from "../devices/cpu/device.ts";
 import type { Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import type { Kernel } from "../kernels/kernel.ts";
@@ -30,7 +30,7 @@ export interface PeakOptions {
   readonly threads: number;
   /** As the device takes them. */
   readonly blas: string;
-  readonly native?: "auto" | "none";
+  readonly native?: CpuOptions["native"];
   /** Bytes that are read; by default far more than caches hold. */
   readonly bytes?: number;
   /** Time of one measurement, of whose runs the fastest counts. */

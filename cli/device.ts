@@ -4,13 +4,14 @@ import type { CpuOptions } from "../devices/cpu/device.ts";
 import { CudaError } from "../devices/cuda/error.ts";
 import type { Device } from "../devices/device.ts";
 import { chooseDevice, DEVICE_NAMES, type DeviceName, openDevice } from "../devices/open.ts";
+import { X64_LEVELS } from "../kernels/render/x64.ts";
 import { compileReport, debugLevel, profiledDevice } from "./debug.ts";
 import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
 
 /** Threads at most: far beyond any machine, and few enough to start. */
 const THREAD_LIMIT = 256;
 
-const NATIVE = ["auto", "none"] as const;
+const NATIVE = ["auto", "none", ...X64_LEVELS] as const;
 
 /** Flags of every command that computes. */
 export const deviceFlags = {

@@ -36,7 +36,10 @@ export interface KernelCost {
 export interface Kernel extends KernelCost {
   /** Names the code: two kernels with one key are one kernel. */
   readonly key: string;
-  /** Builds the code for vectors of so many lanes, or fewer where it has no use for them. */
+  /**
+   * Builds the code for vectors of so many lanes, or fewer where it has no use for them; code with
+   * tiles has 16 always.
+   */
   readonly code: (lanes: Lanes) => KernelCode;
   /** Number of work items. */
   readonly items: number;

@@ -34,7 +34,8 @@ export type UnaryOp =
   | "to_f32"
   | "to_i32"
   | "low4"
-  | "high4";
+  | "high4"
+  | "bf16";
 
 /** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask. */
 export type BinaryOp =
@@ -47,7 +48,8 @@ export type BinaryOp =
   | "max"
   | "lt"
   | "eq"
-  | "and";
+  | "and"
+  | "pairs";
 
 /** A value: a pure expression. */
 export type Expr<T extends ValueType = ValueType> =
@@ -70,6 +72,7 @@ export type Expr<T extends ValueType = ValueType> =
     | { readonly kind: "lane"; readonly a: Expr; readonly lane: number }
     | { readonly kind: "half"; readonly a: Expr; readonly half: 0 | 1 }
     | { readonly kind: "shuffle"; readonly a: Expr; readonly b: Expr; readonly lanes: Pick4 }
+    | { readonly kind: "quads"; readonly parts: readonly Expr[] }
     | { readonly kind: "offset"; readonly base: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   );
 
@@ -111,7 +114,27 @@ export type Statement =
     readonly condition: Expr<"i32">;
     readonly then: readonly Statement[];
     readonly otherwise: readonly Statement[];
-  };
+  }
+  | { readonly kind: "tile"; readonly tile: number; readonly action: TileAction };
+
+/** Tiles that a target with them has, by number from 0, their rows and the bytes of a row. */
+export const TILES = { count: 8, rows: 16, rowBytes: 64 } as const;
+
+/**
+ * What becomes of a tile: it is cleared; it is loaded from or stored to rows in memory, `stride`
+ * bytes apart; or the product of two others is added to it. A tile of sums has 16 rows of 16 f32. Of
+ * the others, one has in row i the pairs (i, j) of the left factor, in lanes j, as `bf16Pairs` makes
+ * them, and one in row j the pairs (j, n) of the right factor, in lanes n.
+ */
+export type TileAction =
+  | { readonly op: "zero" }
+  | {
+    readonly op: "load" | "store";
+    readonly at: Expr<"ptr">;
+    readonly offset: number;
+    readonly stride: number;
+  }
+  | { readonly op: "product"; readonly left: number; readonly right: number };
 
 /** A whole kernel: parameters are the first locals. */
 export interface KernelCode {
@@ -209,6 +232,15 @@ export const toF32 = (a: Expr<"i32">): Expr<"f32"> => unary("to_f32", "f32", a);
 /** A whole f32 as an index. */
 export const toI32 = (a: Expr<"f32">): Expr<"i32"> => unary("to_i32", "i32", a);
 
+/**
+ * a rounded to the nearest bf16, ties away from 0. Infinities stay, and so do most NaN: what is left,
+ * a less this, is a NaN in any case.
+ */
+export const nearestBf16 = (a: Expr<Vector>): Expr<Vector> => unary("bf16", a.type, a);
+
+/** Of numbers that are bf16 the bits of both in a lane: a's in its lower half, b's in its upper. */
+export const bf16Pairs = (a: Expr<Vector>, b: Expr<Vector>): Expr<Vector> => binary("pairs", a, b);
+
 /** a · b + c, in one rounding where the target has it for vectors. */
 export function fma<T extends Real>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {
   return { kind: "fma", type: a.type, a, b, c } as unknown as Expr<T>;
@@ -250,6 +282,10 @@ export const lane = (a: Expr<Vector>, index: number): Expr<"f32"> =>
 /** Lanes picked from two vectors, in every group of four lanes. */
 export const shuffle = <T extends Vector>(a: Expr<T>, b: Expr<T>, lanes: Pick4): Expr<T> =>
   ({ kind: "shuffle", type: a.type, a, b, lanes }) as unknown as Expr<T>;
+
+/** Four vectors of four lanes as one of sixteen. */
+export const joinQuads = (parts: readonly Expr<"f32x4">[]): Expr<Vector> =>
+  ({ kind: "quads", type: "f32x16", parts }) as unknown as Expr<Vector>;
 
 /** The lower half (0) or the upper one (1) of a vector of 8 or 16 lanes. */
 export function half(a: Expr<Vector>, which: 0 | 1): Expr<Vector> {
@@ -371,6 +407,8 @@ export interface Block {
     step: number,
     body: (counter: Expr<"i32">) => void,
   ): void;
+  /** Does something with a tile, on a target that has them (TILES). */
+  tile(tile: number, action: TileAction): void;
   /** Runs a branch. */
   if(condition: Expr<"i32">, then: () => void, otherwise?: () => void): void;
 }
@@ -434,6 +472,9 @@ export function kernel<P extends Record<string, ValueType>>(
         step,
         body: inner,
       });
+    },
+    tile: (tile, action) => {
+      statements.push({ kind: "tile", tile, action });
     },
     if: (condition, then, otherwise) => {
       const yes = nested(then);

@@ -10,6 +10,8 @@ import { matmulKernel } from "./matmul.ts";
 import { matmulShape } from "./matmul_shape.ts";
 import { isMatvec, matvecKernel } from "./matvec.ts";
 import { structuredKernel } from "./structured.ts";
+import { tileMatmulKernel } from "./tile_matmul.ts";
+import { suitsTiles } from "./tile_matmul_shape.ts";
 
 /** The memory of one operand of a launch. */
 export interface OperandMemory {
@@ -77,8 +79,15 @@ export interface Program<K = Kernel> {
   readonly arenaBytes: number;
 }
 
+/** What kernels are made for. */
+export interface CpuTarget {
+  readonly threads: number;
+  /** Whether it multiplies tiles of bf16. */
+  readonly tiles: boolean;
+}
+
 /** The CPU's kernel of a step; the number of threads does not change its results. */
-export function cpuKernel({ work, reads, writes }: Step, threads: number): Kernel {
+export function cpuKernel({ work, reads, writes }: Step, { threads, tiles }: CpuTarget): Kernel {
   switch (work.kind) {
     case "loop":
       return loopKernel(work.body);
@@ -87,6 +96,7 @@ export function cpuKernel({ work, reads, writes }: Step, threads: number): Kerne
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue, accumulates } = work;
       const shape = matmulShape(a, b, transposeA, transposeB, reads[1].dtype);
+      if (tiles && suitsTiles(shape)) return tileMatmulKernel(shape, threads, epilogue);
       const own = isMatvec(shape)
         ? matvecKernel(shape, epilogue)
         : matmulKernel(shape, threads, epilogue);

@@ -11,7 +11,7 @@ import type { BenchFlags } from "./flags.ts";
 export interface Form {
   readonly name: "BLAS" | "machine code" | "WebAssembly" | "GPU";
   readonly blas: string;
-  readonly native: "auto" | "none";
+  readonly native: BenchFlags["native"];
 }
 
 /** The flags that say what computes. */
@@ -21,7 +21,7 @@ export type FormFlags = Pick<BenchFlags, "device" | "blas" | "native">;
 export function formOf({ device, blas, native }: FormFlags): Form {
   if (device !== "cpu") return { name: "GPU", blas, native };
   const withBlas = blas !== "none" && (blas !== "auto" || findBlas() !== undefined);
-  const withCode = native === "auto" && findNative() !== undefined;
+  const withCode = native !== "none" && findNative() !== undefined;
   return { name: withBlas ? "BLAS" : withCode ? "machine code" : "WebAssembly", blas, native };
 }
 

@@ -69,6 +69,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const blas = wanted === "none" ? undefined : wanted === "auto" ? findBlas() : wanted;
   if (blas !== undefined) chooseCore(blas);
   const native = chooseNative(options.native ?? "auto");
+  const tiles = native === "amx";
   const features = wasmFeatures();
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
@@ -260,8 +261,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     clear: (at) => void bytesOf(at).fill(0),
     compile: compileWith<Kernel>({
       ...{ kind: "cpu", stores, bind },
-      scheduling: { epilogues: blas === undefined, folds: true, accumulates: true },
-      kernelsOf: (step) => oneKernel(step, cpuKernel(step, threads)),
+      scheduling: { epilogues: blas === undefined || tiles, folds: true, accumulates: true },
+      kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles })),
       code: ({ kernel }) => kernelText(kernel.code(4)),
     }, options),
     bind,

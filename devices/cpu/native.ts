@@ -6,8 +6,8 @@
  * functions, so that this takes some 20 ns, where calling a function pointer takes 1.7 µs.
  */
 
-import type { X64Level } from "../../kernels/render/x64.ts";
-import { CPUID_CODE, levelOf } from "../../kernels/render/x64/cpuid.ts";
+import { levelsOf, type X64Level } from "../../kernels/render/x64.ts";
+import { CPUID_CODE, CPUID_WORDS, levelOf } from "../../kernels/render/x64/cpuid.ts";
 
 /** Functions in executable memory. */
 export interface NativeCode {
@@ -44,6 +44,24 @@ const MEMORY = {
 const CALL = {
   bsearch: { parameters: ["pointer", "pointer", "usize", "usize", "pointer"], result: "pointer" },
 } as const;
+
+const SYSTEM = {
+  syscall: { parameters: ["i64", "i64", "i64"], result: "i64" },
+} as const;
+
+/** The call by which a process asks for state that is large: arch_prctl(ARCH_REQ_XCOMP_PERM, 18). */
+const REQUEST_TILES = [158n, 0x1023n, 18n] as const;
+
+/**
+ * Whether the system lets this process, all its threads, use tiles; it must be asked (Linux,
+ * Documentation/arch/x86/xstate.rst), once or more often.
+ */
+function mayUseTiles(): boolean {
+  const library = Deno.dlopen(LIBRARY, SYSTEM);
+  const refused = library.symbols.syscall(...REQUEST_TILES);
+  library.close();
+  return refused === 0n;
+}
 
 /** Puts functions into executable memory. Throws where the system does not allow it. */
 export function loadCode(functions: readonly Uint8Array[]): NativeCode {
@@ -119,11 +137,12 @@ export function findNative(): X64Level | undefined {
   try {
     const code = loadCode([CPUID_CODE]);
     const calls = openCalls(0n);
-    const words = new Uint32Array(4);
+    const words = new Uint32Array(CPUID_WORDS);
     calls.call(code.addresses[0], words);
     calls.close();
     code.free();
-    return levelOf(words);
+    const level = levelOf(words);
+    return level === "amx" && !mayUseTiles() ? "avx512" : level;
   } catch {
     // No such library, or no executable memory: WebAssembly it is.
     return undefined;
@@ -134,8 +153,7 @@ export function findNative(): X64Level | undefined {
 export function chooseNative(wanted: "auto" | "none" | X64Level): X64Level | undefined {
   if (wanted === "none") return undefined;
   const found = findNative();
-  if (wanted === "auto" || wanted === found || (wanted === "avx2" && found === "avx512")) {
-    return wanted === "auto" ? found : wanted;
-  }
+  if (wanted === "auto") return found;
+  if (found !== undefined && levelsOf(found).includes(wanted)) return wanted;
   throw new Error(`cpu: expected a processor with ${wanted}, found ${found ?? "neither"}`);
 }

@@ -4,7 +4,7 @@ import type { GpuStatement, Place, Scalar } from "../gpu/language.ts";
 import type { BinaryOp, Expr, UnaryOp } from "../language.ts";
 
 /** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
-export type ScalarOp = Exclude<UnaryOp, "low4" | "high4">;
+export type ScalarOp = Exclude<UnaryOp, "low4" | "high4" | "bf16">;
 
 /** What languages with C's syntax say differently. Texts of expressions are whole: in brackets. */
 export interface Dialect {
@@ -55,6 +55,7 @@ function unary({ op, a }: Expr & { readonly kind: "unary" }, dialect: Dialect): 
   switch (op) {
     case "low4":
     case "high4":
+    case "bf16":
       throw ofCpu(op);
     default:
       return dialect.unary(op, value(a, dialect));
@@ -77,6 +78,8 @@ function binary(e: Expr & { readonly kind: "binary" }, dialect: Dialect): string
     case "lt":
     case "eq":
       return dialect.whole(condition(e, dialect));
+    case "pairs":
+      throw ofCpu(e.op);
     default:
       return e.op satisfies never;
   }
@@ -103,6 +106,7 @@ function value(e: Expr, dialect: Dialect): string {
     case "lane":
     case "half":
     case "shuffle":
+    case "quads":
     case "load":
     case "offset":
       throw ofCpu(e.kind);

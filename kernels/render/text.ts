@@ -1,6 +1,6 @@
 /** Kernels as text for people, with the values and statements of the kernel language. */
 
-import type { Expr, KernelCode, Statement } from "../language.ts";
+import type { Expr, KernelCode, Statement, TileAction } from "../language.ts";
 
 const SIGNS: Readonly<Record<string, string>> = {
   add: "+",
@@ -54,6 +54,8 @@ export function exprText(e: Expr): string {
       return `${inner(e.a)}.half${e.half}`;
     case "shuffle":
       return `shuffle(${exprText(e.a)}, ${exprText(e.b)}, ${e.lanes.join(" ")})`;
+    case "quads":
+      return `quads(${e.parts.map(exprText).join(", ")})`;
     case "offset":
       return `${inner(e.base)} + ${inner(e.bytes)}`;
     default:
@@ -82,8 +84,25 @@ function statementLines(s: Statement): string[] {
         ...indented(s.then),
         ...(s.otherwise.length === 0 ? [] : ["else:", ...indented(s.otherwise)]),
       ];
+    case "tile":
+      return [tileText(s.tile, s.action)];
     default:
       return s satisfies never;
+  }
+}
+
+function tileText(tile: number, action: TileAction): string {
+  switch (action.op) {
+    case "zero":
+      return `t${tile} = 0`;
+    case "load":
+      return `t${tile} = ${place(action.at, action.offset)} by ${action.stride}`;
+    case "store":
+      return `${place(action.at, action.offset)} by ${action.stride} = t${tile}`;
+    case "product":
+      return `t${tile} += t${action.left} t${action.right}`;
+    default:
+      return action satisfies never;
   }
 }
 

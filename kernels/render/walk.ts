@@ -39,6 +39,9 @@ export function eachLoopExpression(
         eachLoopExpression(s.then, inLoop, visit);
         eachLoopExpression(s.otherwise, inLoop, visit);
         break;
+      case "tile":
+        if ("at" in s.action) walk(s.action.at);
+        break;
       default:
         s satisfies never;
     }
@@ -60,6 +63,8 @@ function parts(e: Expr): readonly Expr[] {
     case "binary":
     case "shuffle":
       return [e.a, e.b];
+    case "quads":
+      return e.parts;
     case "fma":
       return [e.a, e.b, e.c];
     case "load":
@@ -86,6 +91,7 @@ export function setIn(list: readonly Statement[]): number[] {
       case "store":
       case "zero":
       case "copy":
+      case "tile":
         return [];
       default:
         return s satisfies never;

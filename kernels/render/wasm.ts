@@ -149,8 +149,9 @@ class Writer {
           ...e.lanes.flatMap((l) => [4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3]),
         );
         return;
+      case "quads":
       case "half":
-        throw new Error(`wasm: no half of ${e.a.type}: vectors have four lanes`);
+        throw new Error(`wasm: no ${e.kind} with ${e.type}: vectors have four lanes`);
       case "offset":
         this.expression(e.base);
         this.#bytes(e.bytes);
@@ -374,6 +375,8 @@ class Writer {
         }
         this.#emit(0x0b);
         return;
+      case "tile":
+        throw new Error("wasm: there are no tiles");
       default:
         s satisfies never;
     }

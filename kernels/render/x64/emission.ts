@@ -3,9 +3,12 @@
 import type { Address } from "./encoding.ts";
 import { compare, integerResult } from "./emission_integers.ts";
 import { chooseReal, vectorResult } from "./emission_vectors.ts";
-import type { Instruction, LinearCode } from "./linear.ts";
-import { SPECIAL_OPCODES as special } from "./opcodes.ts";
+import type { Instruction, LinearCode, MemoryOperand } from "./linear.ts";
+import { SPECIAL_OPCODES as special, TILE_OPCODES as tile } from "./opcodes.ts";
 import { Places, RAX, RBP, RBX, RDI, RSI, RSP } from "./places.ts";
+
+/** Tiles have the form of 128 bits. */
+const TILE_USE = { bits: 128 } as const;
 
 /** Registers that a function leaves as they were. */
 const SAVED = [RBX, RBP, 12, 13, 14, 15];
@@ -40,11 +43,14 @@ function wholeFunction(p: Places): void {
   asm.aluConstant("and", RSP, -64);
   asm.store({ base: RSP, scale: 1, disp: frame - 8 }, RAX);
   loadParameters(p);
+  const { tiles } = p.code;
+  if (tiles !== undefined) asm.vector(tile.configure, 0, 0, { constant: tiles }, TILE_USE);
   const loops = new Set(p.code.loops.map(({ begin }) => begin));
   p.code.instructions.forEach((each, i) => {
     if (loops.has(i)) asm.align(16);
     instruction(p, each);
   });
+  if (tiles !== undefined) asm.vector(tile.release, 0, 0, 0, TILE_USE);
   asm.move(RSP, { base: RSP, scale: 1, disp: frame - 8 });
   for (const register of SAVED.toReversed()) asm.pop(register);
   asm.alu("sub", RAX, RAX);
@@ -123,11 +129,38 @@ function instruction(p: Places, each: Instruction): void {
     case "toReal":
       vectorResult(p, each);
       return;
+    case "tile":
+      tileInstruction(p, each);
+      return;
     case "choose":
       if (each.of === "vector") chooseReal(p, each);
       else integerResult(p, each);
       return;
     default:
       integerResult(p, each);
+  }
+}
+
+function tileInstruction(
+  p: Places,
+  { tile: to, action, from }: Instruction & { op: "tile" },
+): void {
+  const { asm } = p;
+  switch (action.op) {
+    case "zero":
+      return asm.vector(tile.zero, to, 0, 0, TILE_USE);
+    case "product":
+      return asm.vector(tile.product, to, action.right, action.left, TILE_USE);
+    case "load":
+    case "store": {
+      // The index is no part of an address, but the distance of rows: it stays what it is.
+      const { base, index, disp } = from[0] as MemoryOperand;
+      const rows: Address = {
+        ...{ base: p.integer(base, 0), index: p.integer(index!, 1), scale: 1, disp },
+      };
+      return asm.vector(tile[action.op], to, 0, rows, TILE_USE);
+    }
+    default:
+      action satisfies never;
   }
 }

@@ -4,7 +4,7 @@ import type { Bits, Place } from "./encoding.ts";
 import { compare } from "./emission_integers.ts";
 import type { Instruction, Operand, Register } from "./linear.ts";
 import { OPPOSITE } from "./lowering_integers.ts";
-import { SPECIAL_OPCODES as special, VECTOR_OPCODES } from "./opcodes.ts";
+import { SHIFT_DIGITS, SPECIAL_OPCODES as special, VECTOR_OPCODES } from "./opcodes.ts";
 import type { Places } from "./places.ts";
 
 /** An instruction that gives a vector. */
@@ -56,9 +56,9 @@ function plain(p: Places, each: Instruction & { op: "vector" }, to: number): voi
     const op = typeof place === "number" ? VECTOR_OPCODES.move : VECTOR_OPCODES.load;
     return asm.vector(op, to, 0, place, { bits });
   }
-  if (name === "shiftLeft" || name === "shiftRight") {
+  if (name === "shiftLeft" || name === "shiftRight" || name === "shiftRightUnsigned") {
     const x = p.vector(from[0], 0, bits);
-    return asm.vector(special.shift, name === "shiftLeft" ? 6 : 4, to, x, { bits, immediate });
+    return asm.vector(special.shift, SHIFT_DIGITS[name], to, x, { bits, immediate });
   }
   if (name === "upperHalf") {
     const x = p.vector(from[0], 0, bits);

@@ -66,7 +66,14 @@ export type Action =
   /** [mask, a, b]: lanes of a or of b. */
   | { readonly op: "laneSelect"; readonly bits: Bits }
   /** [numbers, a, b]: lanes of a and b by their numbers. */
-  | { readonly op: "permute"; readonly bits: Bits };
+  | { readonly op: "permute"; readonly bits: Bits }
+  /** A tile; the memory of a load or store has the distance of rows as its index. */
+  | { readonly op: "tile"; readonly tile: number; readonly action: LinearTileAction };
+
+/** What becomes of a tile. */
+export type LinearTileAction =
+  | { readonly op: "zero" | "load" | "store" }
+  | { readonly op: "product"; readonly left: number; readonly right: number };
 
 /** One instruction. `late` are registers that it still reads after it has written. */
 export type Instruction = Action & {
@@ -87,6 +94,8 @@ export interface LinearCode {
   readonly kinds: readonly RegisterKind[];
   readonly loops: readonly LoopRange[];
   readonly constants: Uint8Array;
+  /** The constant that tells what tiles are, if there are any. */
+  readonly tiles?: number;
   /** Registers that hold the arguments; the last two are the range of items. */
   readonly parameters: readonly Register[];
 }

@@ -6,12 +6,18 @@
  * pointer and a constant cost no register, and what does not change in a loop is computed before it.
  */
 
-import type { Expr, Statement } from "../../language.ts";
+import { type Expr, offset, type Statement, type TileAction } from "../../language.ts";
 import { setIn } from "../walk.ts";
 import { addressParts, memory } from "./addresses.ts";
 import type { Bits } from "./encoding.ts";
 import type { Immediate, MemoryOperand, Register } from "./linear.ts";
-import { comparison, integer, integerOperand, OPPOSITE } from "./lowering_integers.ts";
+import {
+  comparison,
+  constantRegister,
+  integer,
+  integerOperand,
+  OPPOSITE,
+} from "./lowering_integers.ts";
 import { lowerVector } from "./lowering_vectors.ts";
 import { bitsOf, type Output } from "./output.ts";
 
@@ -62,6 +68,9 @@ function statement(c: Output, s: Statement): void {
       c.mark(end);
       return;
     }
+    case "tile":
+      lowerTile(c, s.tile, s.action);
+      return;
     default:
       s satisfies never;
   }
@@ -88,6 +97,17 @@ function lowerSet(c: Output, local: Expr & { kind: "local" }, value: Expr): void
     }
   }
   integer(c, value, to);
+}
+
+function lowerTile(c: Output, tile: number, action: TileAction): void {
+  c.useTiles();
+  if (action.op === "zero" || action.op === "product") {
+    return c.emit({ op: "tile", tile, action }, undefined);
+  }
+  const { base, disp } = held(c, offset(action.at, action.offset));
+  const index = constantRegister(c, action.stride);
+  const place: MemoryOperand = { base, index, scale: 1, disp };
+  c.emit({ op: "tile", tile, action: { op: action.op } }, undefined, place);
 }
 
 /** Jumps to a label where a condition does not hold. */

@@ -1,6 +1,6 @@
 /** Lowers integers and conditions. */
 
-import type { BinaryOp, Expr } from "../../language.ts";
+import { type BinaryOp, type Expr, i32 } from "../../language.ts";
 import { memory } from "./addresses.ts";
 import type { Operand, Register } from "./linear.ts";
 import { lowerVector } from "./lowering_vectors.ts";
@@ -79,6 +79,16 @@ export function integer(c: Output, e: Expr, to?: Register): Register {
     }
   }
   return compute(c, e, to ?? c.register("integer"));
+}
+
+/** A register that holds a constant from before all loops on. */
+export function constantRegister(c: Output, value: number): Register {
+  const compute = () => {
+    const to = c.register("integer");
+    c.emit({ op: "move" }, to, { immediate: value });
+    return to;
+  };
+  return c.hoisted(i32(value), [], compute) ?? compute();
 }
 
 function compute(c: Output, e: Expr, to: Register): Register {

@@ -114,6 +114,13 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
     case "shuffle":
       shuffle(c, e.a, e.b, e.lanes, bits, to);
       return;
+    case "quads":
+      e.parts.slice(1).reduce((joined, part, i) => {
+        const next = i === e.parts.length - 2 ? to : c.register("vector");
+        withImmediate(c, "insertQuad", bits, i + 1, next, joined, operand(c, part));
+        return next;
+      }, lowerVector(c, e.parts[0]));
+      return;
     default:
       throw new Error(`x64: no ${e.kind} of ${e.type}`);
   }
@@ -196,6 +203,11 @@ function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void 
       vector(c, "andInteger", bits, fraction, above, word32(0x7fffff));
       return vector(c, "addInteger", bits, to, fraction, word32(HALF_ROOT_BITS));
     }
+    case "bf16": {
+      const raised = temporary();
+      vector(c, "addInteger", bits, raised, x, word32(0x8000));
+      return vector(c, "andInteger", bits, to, raised, word32(0xffff0000));
+    }
     default:
       throw new Error(`x64: no ${op} of reals`);
   }
@@ -236,6 +248,11 @@ function binary(
     case "max":
       // The instruction gives its second operand where either is a NaN, so that goes last.
       return vector(c, op, bits, to, lowerVector(c, b), operand(c, a));
+    case "pairs": {
+      const lower = c.register("vector");
+      withImmediate(c, "shiftRightUnsigned", bits, 16, lower, lowerVector(c, a));
+      return vector(c, "or", bits, to, lower, lowerVector(c, b));
+    }
     case "lt":
     case "eq":
       return c.emit({ op: "laneMask", fn: op, bits }, to, lowerVector(c, a), operand(c, b));

@@ -14,6 +14,7 @@ export const VECTOR_OPCODES = {
   div: ps(0x5e),
   max: ps(0x5f),
   and: ps(0x54),
+  or: ps(0x56),
   andNot: ps(0x55),
   xor: ps(0x57),
   unpackLow: ps(0x14),
@@ -36,6 +37,7 @@ export const VECTOR_OPCODES = {
   widenSignedBytes: { map: 2, prefix: 1, opcode: 0x21, part: 4 },
   permuteLanes: { map: 2, prefix: 1, opcode: 0x16 },
   permute: { map: 3, prefix: 1, opcode: 0x04 },
+  insertQuad: { map: 3, prefix: 1, opcode: 0x18, memory: 16, only: "evex" },
   blend: { map: 3, prefix: 1, opcode: 0x0c, only: "vex" },
 } as const satisfies Record<string, VectorOpcode>;
 
@@ -44,13 +46,30 @@ export type VectorName =
   | keyof typeof VECTOR_OPCODES
   | "shiftLeft"
   | "shiftRight"
+  | "shiftRightUnsigned"
   | "upperHalf";
+
+/** Shifts to the left, to the right with the sign, and to the right with zeros. */
+export const SHIFT_DIGITS = { shiftLeft: 6, shiftRight: 4, shiftRightUnsigned: 2 } as const;
+
+/** Instructions on tiles; memory of rows is an address with their distance as its index. */
+export const TILE_OPCODES = {
+  /** Reads what the tiles are from 64 bytes. */
+  configure: { map: 2, prefix: 0, opcode: 0x49, only: "vex" },
+  /** Makes them unused again, so that the system need not save them; on no operands. */
+  release: { map: 2, prefix: 0, opcode: 0x49, only: "vex" },
+  zero: { map: 2, prefix: 3, opcode: 0x49, only: "vex" },
+  load: { map: 2, prefix: 3, opcode: 0x4b, only: "vex" },
+  store: { map: 2, prefix: 2, opcode: 0x4b, only: "vex" },
+  /** Of pairs of bf16, into f32. */
+  product: { map: 2, prefix: 2, opcode: 0x5c, only: "vex" },
+} as const satisfies Record<string, VectorOpcode>;
 
 /** Instructions with operands of their own kind. */
 export const SPECIAL_OPCODES = {
   store: ps(0x11),
   storeScalar: { map: 1, prefix: 2, opcode: 0x11, memory: 4 },
-  /** Shifts are digits of one opcode: 6 to the left, 4 to the right with the sign. */
+  /** Shifts are digits of one opcode (SHIFT_DIGITS). */
   shift: integer(0x72),
   upper128: { map: 3, prefix: 1, opcode: 0x19 },
   upper256: { map: 3, prefix: 1, opcode: 0x1b, wide: true, only: "evex" },

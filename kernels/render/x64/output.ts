@@ -1,6 +1,6 @@
 /** The instructions of a kernel while it is lowered, its registers, and the loops that are open. */
 
-import type { Expr, KernelCode, ValueType } from "../../language.ts";
+import { type Expr, type KernelCode, TILES, type ValueType } from "../../language.ts";
 import { countSets } from "../walk.ts";
 import type { ConstantPool } from "./constants.ts";
 import type { Bits } from "./encoding.ts";
@@ -30,6 +30,7 @@ export class Output {
   #out: Instruction[] = [];
   #loops: readonly OpenLoop[] = [];
   #labels = 0;
+  #tiles: number | undefined;
 
   constructor(code: KernelCode, pool: ConstantPool, evex: boolean) {
     this.pool = pool;
@@ -53,6 +54,7 @@ export class Output {
         end: places.get(end)!,
       })),
       constants: this.pool.bytes(),
+      ...(this.#tiles === undefined ? {} : { tiles: this.#tiles }),
       parameters: this.#locals.slice(0, this.#parameters),
     };
   }
@@ -69,7 +71,17 @@ export class Output {
     this.#out.push({ ...action, from, to, late });
   }
 
-  /** The register of a local. */
+  /** Says that there are tiles, all of the greatest size. */
+  useTiles(): void {
+    const { count, rows, rowBytes } = TILES;
+    const words = new Uint32Array(16);
+    const bytes = new Uint8Array(words.buffer);
+    // Palette 1; from byte 16 on the bytes of a row, from byte 48 on the rows of each tile.
+    bytes[0] = 1;
+    new Uint16Array(words.buffer, 16, count).fill(rowBytes);
+    bytes.fill(rows, 48, 48 + count);
+    this.#tiles = this.pool.words([...words]);
+  }
 
   label(): number {
     return this.#labels++;
