@@ -79,12 +79,3 @@ export function linesOfColumns(
   const read = (line: Index, step: Index) => readElement(k, rows, add(first, step), line, sizes);
   return { lines: padded(sizes.width), lies: "across", read };
 }
-
-/** A tile [lines][steps] in shared memory as a side. */
-export function linesOfTile(k: GpuBlock, tile: Place<"f32">, lines: number, pitch: number): Side {
-  return {
-    lines,
-    lies: "shared",
-    read: (line, step) => k.read(tile, add(mul(line, i32(pitch)), step)),
-  };
-}

@@ -7,7 +7,7 @@ import { oneKernel, type StepKernels } from "../program.ts";
 import { columnsKernel } from "./columns.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
-import { matmulKernel } from "./matmul.ts";
+import { matmulKernels } from "./matmul.ts";
 import { structuredKernel } from "./structured.ts";
 
 /** What the GPU's kernels can do: neither sums over blocks of rows nor products that add. */
@@ -28,7 +28,7 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue } = work;
       const shape = matmulShape(a, b, transposeA, transposeB);
-      return oneKernel(step, matmulKernel(shape, epilogue));
+      return matmulKernels(step, shape, epilogue);
     }
     case "structured":
       return oneKernel(step, structuredKernel(work.node, work.views, writes.length));
