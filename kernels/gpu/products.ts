@@ -14,7 +14,6 @@ import {
   staging,
   type Steps,
   type Stretches,
-  TILE_THREADS,
   turned,
 } from "./stretches.ts";
 
@@ -113,22 +112,26 @@ export function shareTile(
 /** Steps between whose first and last the lines of a stretch are not turned anew. */
 const TURN = 4;
 
-/** The lines of a lane in shared memory. */
+/** Reads the lines of a lane at a step in shared memory. */
 function linesAt(
   k: GpuBlock,
-  { place }: { readonly place: Stretches["place"] },
+  place: Place<"f32">,
   lines: number,
   lane: (index: number) => Index,
   position: (line: Index) => Index,
 ): (step: Index) => Float[] {
   const quads = linesInQuads(lines) / LANES / QUAD;
-  const fours = Array.from({ length: quads }, (_, q) => k.let(position(lane(q * QUAD))));
+  // Lines are turned within 64, so that fours of a lane stay so far apart.
+  const first = k.let(position(lane(0)));
   const ones = Array.from(
     { length: (lines - quads * QUAD * LANES) / LANES },
-    (_, i) => k.let(position(lane(quads * QUAD + i))),
+    (_, i) => quads === 0 && i === 0 ? first : k.let(position(lane(quads * QUAD + i))),
   );
   return (step) => [
-    ...fours.flatMap((at) => k.read4(place, add(step, at))),
+    ...Array.from(
+      { length: quads },
+      (_, q) => k.read4(place, add(add(step, first), i32(q * QUAD * LANES))),
+    ).flat(),
     ...ones.map((at) => k.read(place, add(step, at))),
   ];
 }
@@ -169,15 +172,15 @@ export function addProduct(
         side.lies === "shared"
           ? linesAt(
             k,
-            side,
+            side.place,
             side.lines,
             line,
             (own) => add(mul(add(from, first), i32(side.pitch)), own),
           )
-          : linesAt(k, room, side.lines, line, (own) =>
+          : linesAt(k, room.place, side.lines, line, (own) =>
             add(
               add(add(buffer, i32(at)), mul(first, i32(side.lines))),
-              turned(k, room, side.lines, own, first),
+              turned(k, room, side, own, first),
             ));
       const a = lines(left, sums.row, 0);
       const b = lines(right, sums.column, leftRoom);

@@ -57,27 +57,25 @@ export type Steps = number | {
   readonly whole: boolean;
 };
 
-/** A value of the index below a size, for an index below twice the size. */
-const wrapped = (k: GpuBlock, index: Index, size: number): Index => {
-  const own = k.let(index);
-  return select(lessThan(own, i32(size)), own, sub(own, i32(size)));
-};
+/** Lines within which those of a step are turned: all banks of shared memory, once or twice. */
+const turnedLines = (lines: number): number => lines % 64 === 0 ? 64 : lines === 32 ? 32 : 0;
 
 /**
- * Where in a step of a stretch a line lies. The lines of each four steps are turned by as many as
- * threads of 32 write side by side, so that these write to different banks.
+ * Where in a step of a stretch a line lies. Where threads side by side write 8 lines of 16 steps, four
+ * steps each, the lines of every four steps are turned by 8, to have banks of their own. Where they
+ * write 16 lines of 8 steps, two share a bank, which costs less than turning.
  */
 export function turned(
   k: GpuBlock,
   { depth }: Stretches,
-  lines: number,
+  { lines, lies }: Side,
   line: Index,
   step: Index,
 ): Index {
-  const lane = Math.floor(128 / depth) % lines;
-  if (lane === 0) return line;
-  const turn = rem(mul(div(step, i32(4)), i32(lane)), i32(lines));
-  return wrapped(k, add(line, turn), lines);
+  const within = turnedLines(lines);
+  if (within === 0 || lies === "across" || depth < 16) return line;
+  const own = k.let(rem(line, i32(within)));
+  return add(sub(line, own), rem(add(own, mul(div(step, i32(4)), i32(8))), i32(within)));
 }
 
 /** Part of a side on its way to shared memory: in the registers of a thread. */
@@ -118,7 +116,7 @@ export function staging(
     const at = { line: k.let(line), step: k.let(step) };
     return {
       ...{ own, ...at },
-      to: k.let(add(mul(at.step, i32(lines)), turned(k, room, lines, at.line, at.step))),
+      to: k.let(add(mul(at.step, i32(lines)), turned(k, room, side, at.line, at.step))),
       values: Array.from({ length: width }, () => k.variable(f32(0))),
     };
   });

@@ -11,8 +11,11 @@ export interface TileElement {
   readonly value: Float;
 }
 
-/** Elements of a thread that are handled together, so that what they read arrives together. */
-const TOGETHER = 4;
+/**
+ * Elements of a thread that are handled together, so that what they read arrives together: fewer where
+ * sums take most registers.
+ */
+const togetherOf = (sums: number): number => sums < 64 ? 4 : 2;
 
 /**
  * Hands every element of a tile to a thread, so that threads side by side have neighbours of a row:
@@ -36,7 +39,7 @@ export function eachElement(
   const ownRow = k.let(div(k.thread, i32(columns)));
   const step = TILE_THREADS / columns;
   const count = part * LANES / step;
-  const together = Math.min(TOGETHER, count);
+  const together = Math.min(togetherOf(values.length * values[0].length), count);
   for (let first = 0; first < values.length; first += part) {
     if (first > 0) k.barrier();
     for (let r = 0; r < part; r++) {
