@@ -18,6 +18,7 @@ import {
   sees,
 } from "./attention.ts";
 import {
+  areWide,
   elementAt,
   type HeadRows,
   headRows,
@@ -61,6 +62,14 @@ export function attentionGradient(shape: GpuAttentionGradientShape): GpuKernel {
   const { batch, time, heads, kvHeads, width } = shape;
   const rows = batch * time * width;
   const blocks = Math.ceil(time / attentionBlock(time));
+  const { q, k, v, dOutput } = shape;
+  if (shape.wide === undefined && areWide(width, [q, k, v, dOutput])) {
+    const otherwise = attentionGradient({ ...shape, wide: false });
+    return {
+      ...attentionGradient({ ...shape, wide: true }),
+      aligned: { operands: [0, 1, 2, 5], otherwise },
+    };
+  }
   return {
     key: `attention_gradient ${JSON.stringify(shape)}`,
     code: () => attentionGradientCode(shape),
