@@ -32,7 +32,7 @@ export function checkBindings<M extends Memory>(
 }
 
 /** The memory of a place of a program. */
-export function memoryAt<M extends Memory>(
+export function memoryAt<M extends Memory | undefined>(
   place: Place,
   { inputs, results }: Bindings,
   arena: (offset: number) => M,

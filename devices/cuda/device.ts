@@ -1,8 +1,8 @@
 /** The CUDA device: kernels as CUDA C++ through NVRTC, a program as one CUDA graph. */
 
-import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
+import { fittingKernel, type GpuKernel } from "../../kernels/gpu/kernel.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
-import type { Program } from "../../kernels/program.ts";
+import type { OperandMemory, Program } from "../../kernels/program.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
 import { checkBindings, memoryAt } from "../bindings.ts";
 import { type CompileOptions, compileWith } from "../compile.ts";
@@ -80,7 +80,14 @@ export function openCuda(options: CudaOptions = {}): Device {
   };
 
   const bind = (program: Program<GpuKernel>, bindings: Bindings): Executable => {
-    const { launches } = program;
+    // The arena begins at a multiple of 256 bytes; what is not bound is told of when it runs.
+    const addressOf = ({ place, offset }: OperandMemory): bigint =>
+      (memoryAt<CudaMemory | undefined>(place, bindings, (at) => piece(BigInt(at), 0))?.address ??
+        0n) + BigInt(offset);
+    const launches = program.launches.map((launch) => ({
+      ...launch,
+      kernel: fittingKernel(launch.kernel, (i) => addressOf(launch.operands[i]) % 16n === 0n),
+    }));
     const kernels = modules.load(launches);
     reserve(program.arenaBytes);
     let linked: { readonly layout: number; readonly graph: CudaGraph } | undefined;

@@ -1,6 +1,6 @@
 /** The WebGPU device: kernels as WGSL, one command buffer a program. */
 
-import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
+import { fittingKernel, type GpuKernel } from "../../kernels/gpu/kernel.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
 import type { Program } from "../../kernels/program.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
@@ -108,10 +108,12 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
       const words = new Uint32Array(size / 4);
       const inArena = (offset: number) => piece(arena!.buffer, offset, 0);
       ready = launches.map((launch, i) => {
-        const { kernel, label, operands } = launch;
+        const { label, operands } = launch;
         const memory = operands.map(({ place }) => memoryAt(place, bindings, inArena));
         const own = linkLaunch(launch, memory, limits);
         words.set(own.firsts, places[i] / 4);
+        // Bindings begin at multiples of 32 bytes at least.
+        const kernel = fittingKernel(launch.kernel, (i) => own.firsts[i] % 4 === 0);
         const made = pipelines.get(kernel, label, own);
         const group = watch(label, () =>
           device.createBindGroup({

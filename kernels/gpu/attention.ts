@@ -3,7 +3,14 @@
 import { seenPairs } from "../attention.ts";
 import { add, bitAnd, div, i32, lessThan, max, min, mul, rem, sub } from "../language.ts";
 import { flash, flashRoom } from "./flash.ts";
-import { elementAt, headRows, type HeadStrides, linesOfColumns, linesOfRows } from "./heads.ts";
+import {
+  areWide,
+  elementAt,
+  headRows,
+  type HeadStrides,
+  linesOfColumns,
+  linesOfRows,
+} from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { type GpuBlock, gpuKernel, type Index } from "./language.ts";
 import { TILE_THREADS } from "./products.ts";
@@ -22,6 +29,8 @@ export interface GpuAttentionShape {
   readonly q: HeadStrides;
   readonly k: HeadStrides;
   readonly v: HeadStrides;
+  /** Whether q, k and v are read four neighbours at a time. */
+  readonly wide?: boolean;
 }
 
 /** Queries and keys of a block. */
@@ -55,6 +64,14 @@ export function firstBlock(k: GpuBlock, query: Index, block: number, window?: nu
 export function attention(shape: GpuAttentionShape): GpuKernel {
   const { batch, time, heads, kvHeads, width } = shape;
   const rows = batch * time * width;
+  const { q, k, v } = shape;
+  if (shape.wide === undefined && areWide(width, [q, k, v])) {
+    const otherwise = attention({ ...shape, wide: false });
+    return {
+      ...attention({ ...shape, wide: true }),
+      aligned: { operands: [0, 1, 2], otherwise },
+    };
+  }
   return {
     key: `attention ${JSON.stringify(shape)}`,
     code: () => attentionCode(shape),

@@ -18,13 +18,13 @@ import {
   sees,
 } from "./attention.ts";
 import {
+  areWide,
   elementAt,
   type HeadRows,
   headRows,
   type HeadStrides,
   linesOfColumns,
   linesOfRows,
-  linesOfTile,
   padded,
 } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
@@ -37,16 +37,19 @@ import {
   type OperandTypes,
   type Place,
 } from "./language.ts";
+import { FLASH_DEPTH } from "./flash.ts";
 import { foldLanes } from "./loop.ts";
 import {
   addProduct,
   eachSum,
   LANES,
+  productSums,
+  type SharedSide,
+  shareTile,
   type Stretches,
   stretches,
   type Sums,
   TILE_THREADS,
-  tileSums,
 } from "./products.ts";
 
 /** What the kernel is made for: `dOutput` tells how the output's gradient lies. */
@@ -59,6 +62,14 @@ export function attentionGradient(shape: GpuAttentionGradientShape): GpuKernel {
   const { batch, time, heads, kvHeads, width } = shape;
   const rows = batch * time * width;
   const blocks = Math.ceil(time / attentionBlock(time));
+  const { q, k, v, dOutput } = shape;
+  if (shape.wide === undefined && areWide(width, [q, k, v, dOutput])) {
+    const otherwise = attentionGradient({ ...shape, wide: false });
+    return {
+      ...attentionGradient({ ...shape, wide: true }),
+      aligned: { operands: [0, 1, 2, 5], otherwise },
+    };
+  }
   return {
     key: `attention_gradient ${JSON.stringify(shape)}`,
     code: () => attentionGradientCode(shape),
@@ -80,7 +91,7 @@ interface Context {
   readonly block: number;
   readonly places: Readonly<Record<keyof typeof OPERANDS, Place<"f32">>>;
   readonly room: Stretches;
-  /** [block][block], rows of `pitch`. */
+  /** [columns of scores][rows of scores], rows of `pitch`. */
   readonly tile: Place<"f32">;
   readonly pitch: number;
   /** Scores and their gradients, of the block's rows. */
@@ -93,13 +104,13 @@ function attentionGradientCode(shape: GpuAttentionGradientShape) {
   const block = attentionBlock(time);
   const blocks = Math.ceil(time / block);
   return gpuKernel("attention_gradient", TILE_THREADS, OPERANDS, (k, places) => {
-    const pitch = block + 1;
+    const pitch = block + 4;
     const context: Context = {
       ...{ k, shape, block, places, pitch },
-      room: stretches(k, block, Math.max(block, padded(width))),
+      room: stretches(k, block + Math.max(block, padded(width)), FLASH_DEPTH),
       tile: k.shared("f32", Math.max(block * pitch, block / LANES * TILE_THREADS)),
-      scores: tileSums(k, block, block),
-      dWeights: tileSums(k, block, block),
+      scores: productSums(k, block, block),
+      dWeights: productSums(k, block, block),
     };
     const queryGroups = batch * heads * blocks;
     k.if(
@@ -166,20 +177,18 @@ function storeRows({ k, shape }: Context, sums: Sums, to: HeadRows, first: Index
 
 const clear = (k: GpuBlock, sums: Sums) => eachSum(sums, (sum) => k.set(sum, f32(0)));
 
-/** Puts values of a thread's block of a tile where all see them. */
+/** Puts values of a thread's block of a tile where all see them: a side of a product. */
 function share(
-  { k, tile, pitch }: Context,
+  { k, tile, pitch, block }: Context,
   sums: Sums,
   value: (sum: Float, r: number, c: number) => Float,
-): void {
-  eachSum(sums, (sum, r, c) => {
-    k.write(tile, add(mul(sums.row(r), i32(pitch)), sums.column(c)), value(sum, r, c));
-  });
-  k.barrier();
+): SharedSide {
+  shareTile(k, tile, pitch, sums, value);
+  return { lines: block, lies: "shared", place: tile, pitch };
 }
 
 function queryBlock(context: Context, group: Index, blocks: number): void {
-  const { k, shape, block, room, tile, pitch, scores, dWeights } = context;
+  const { k, shape, block, room, tile, scores, dWeights } = context;
   const { time, heads, kvHeads, width, scale, window } = shape;
   const head = k.let(div(group, i32(blocks)));
   const [b, h] = [k.let(div(head, i32(heads))), k.let(rem(head, i32(heads)))];
@@ -189,7 +198,7 @@ function queryBlock(context: Context, group: Index, blocks: number): void {
   const norms = queries.map((query) => normOf(context, own, query));
   const parts = queries.map((query) => dotParts(context, own, query));
   const dots = foldLanes(k, tile, LANES, parts, (a, b) => add(a, b));
-  const dq = tileSums(k, block, padded(width));
+  const dq = productSums(k, block, padded(width));
   const end = k.let(min(add(first, i32(block)), i32(time)));
   k.for(firstBlock(k, first, block, window), end, block, (firstKey) => {
     clear(k, scores);
@@ -197,26 +206,25 @@ function queryBlock(context: Context, group: Index, blocks: number): void {
     const lines = (rows: HeadRows, from: Index) => linesOfRows(k, rows, from, block, shape);
     addProduct(k, room, scores, lines(own.q, first), lines(own.k, firstKey), width);
     addProduct(k, room, dWeights, lines(own.dOutput, first), lines(own.v, firstKey), width);
-    share(context, scores, (score, r, c) => {
+    const dScores = share(context, scores, (score, r, c) => {
       const key = k.let(add(firstKey, scores.column(c)));
       const weight = exp2(k.let(fma(score, f32(scale * Math.LOG2E), mul(f32(-1), norms[r]))), k);
       const dScore = mul(mul(weight, f32(scale)), sub(dWeights.values[r][c], dots[r]));
       return select(sees(queries[r], key, shape), dScore, f32(0));
     });
-    const dScores = linesOfTile(k, tile, block, pitch);
     addProduct(k, room, dq, dScores, linesOfColumns(k, own.k, firstKey, shape), block);
   });
   storeRows(context, dq, own.dq, first);
 }
 
 function keyBlock(context: Context, group: Index, blocks: number): void {
-  const { k, shape, block, room, tile, pitch, scores, dWeights } = context;
+  const { k, shape, block, room, tile, scores, dWeights } = context;
   const { time, heads, kvHeads, width, scale, window } = shape;
   const members = heads / kvHeads;
   const head = k.let(div(group, i32(blocks)));
   const [b, kv] = [k.let(div(head, i32(kvHeads))), k.let(rem(head, i32(kvHeads)))];
   const first = k.let(mul(rem(group, i32(blocks)), i32(block)));
-  const [dk, dv] = [tileSums(k, block, padded(width)), tileSums(k, block, padded(width))];
+  const [dk, dv] = [productSums(k, block, padded(width)), productSums(k, block, padded(width))];
   const [dots, norms] = [k.shared("f32", block), k.shared("f32", block)];
   const end = window === undefined
     ? i32(time)
@@ -242,7 +250,7 @@ function keyBlock(context: Context, group: Index, blocks: number): void {
       addProduct(k, room, scores, lines(own.k, first), lines(own.q, firstQuery), width);
       addProduct(k, room, dWeights, lines(own.v, first), lines(own.dOutput, firstQuery), width);
       const columns = scores.values[0].map((_, c) => k.let(scores.column(c)));
-      share(context, scores, (score, r, c) => {
+      const weights = share(context, scores, (score, r, c) => {
         const query = k.let(add(firstQuery, columns[c]));
         const seen = k.let(sees(query, k.let(add(first, scores.row(r))), shape));
         const exists = k.let(select(lessThan(query, i32(time)), seen, i32(0)));
@@ -252,13 +260,12 @@ function keyBlock(context: Context, group: Index, blocks: number): void {
         k.set(score, weight);
         return weight;
       });
-      const weights = linesOfTile(k, tile, block, pitch);
       addProduct(k, room, dv, weights, linesOfColumns(k, own.dOutput, firstQuery, shape), block);
-      share(context, scores, (weight, r, c) => {
+      const dScores = share(context, scores, (weight, r, c) => {
         const dot = k.read(dots, columns[c]);
         return mul(mul(weight, f32(scale)), sub(dWeights.values[r][c], dot));
       });
-      addProduct(k, room, dk, weights, linesOfColumns(k, own.q, firstQuery, shape), block);
+      addProduct(k, room, dk, dScores, linesOfColumns(k, own.q, firstQuery, shape), block);
     });
   });
   const own = headOperands(context, b, k.let(mul(kv, i32(members))), kv);

@@ -17,38 +17,42 @@ import {
   sub,
 } from "../language.ts";
 import { exp2, log } from "../math.ts";
-import { linesOfTile, padded } from "./heads.ts";
+import { padded } from "./heads.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
 import { foldLanes } from "./loop.ts";
 import {
   addProduct,
   eachSum,
   LANES,
+  productSums,
+  shareTile,
   type Side,
   type Stretches,
   stretches,
   TILE_THREADS,
-  tileSums,
 } from "./products.ts";
 
 /** Less than any score, and still a number. */
 const HIDDEN = -1e30;
 
+/** Steps of a stretch: all shared memory stays within 32 KiB up to a width of 128. */
+export const FLASH_DEPTH = 8;
+
 /** Shared memory of blocks of so many queries and keys. */
 export interface FlashRoom {
   readonly block: number;
   readonly products: Stretches;
-  /** [queries][keys], rows of `pitch`. */
+  /** [keys][queries], rows of `pitch`. */
   readonly weights: Place<"f32">;
   readonly pitch: number;
 }
 
 /** Shared memory for blocks of queries and keys of a width. */
 export function flashRoom(k: GpuBlock, block: number, width: number): FlashRoom {
-  const pitch = block + 1;
+  const pitch = block + 4;
   return {
     ...{ block, pitch },
-    products: stretches(k, block, Math.max(block, padded(width))),
+    products: stretches(k, block + Math.max(block, padded(width)), FLASH_DEPTH),
     weights: k.shared("f32", Math.max(block * pitch, block / LANES * TILE_THREADS)),
   };
 }
@@ -77,8 +81,8 @@ export interface FlashBlock {
 export function flash(k: GpuBlock, room: FlashRoom, of: FlashBlock): void {
   const { block, weights, pitch } = room;
   const { width, scale } = of;
-  const scores = tileSums(k, block, block);
-  const out = tileSums(k, block, padded(width));
+  const scores = productSums(k, block, block);
+  const out = productSums(k, block, padded(width));
   const each = scores.values.map((_, r) => r);
   const tops = each.map(() => k.variable(f32(HIDDEN)));
   const sums = each.map(() => k.variable(f32(0)));
@@ -102,14 +106,13 @@ export function flash(k: GpuBlock, room: FlashRoom, of: FlashBlock): void {
       k.set(sums[r], mul(sums[r], shrink));
       out.values[r].forEach((sum) => k.set(sum, mul(sum, shrink)));
     });
-    eachSum(scores, (sum, r, c) => {
+    shareTile(k, weights, pitch, scores, (sum, r, c) => {
       const weight = exp2(k.let(sub(sum, tops[r])), k);
       const value = k.let(select(seen[r][c], weight, f32(0)));
       k.set(sums[r], add(sums[r], value));
-      k.write(weights, add(mul(scores.row(r), i32(pitch)), scores.column(c)), value);
+      return value;
     });
-    k.barrier();
-    const mixed = linesOfTile(k, weights, block, pitch);
+    const mixed = { lines: block, lies: "shared", place: weights, pitch } as const;
     addProduct(k, room.products, out, mixed, of.values(firstKey), block);
   });
 

@@ -57,16 +57,45 @@ export function readElement(
 /** The next multiple of 16. */
 export const padded = (size: number): number => Math.ceil(size / 16) * 16;
 
+/** Sizes of rows, and whether four neighbours of a row can be read at once. */
+export interface RowSizes {
+  readonly time: number;
+  readonly width: number;
+  readonly wide?: boolean;
+}
+
+/** Whether four neighbours of rows that lie so can be read at once, if the operand begins for it. */
+export const areWide = (width: number, strides: readonly HeadStrides[]): boolean =>
+  [width, ...strides.flat()].every((n) => n % 4 === 0);
+
+/** Reads four neighbours of a row from a multiple of 4 on; what is beyond the last is the last. */
+function readFour(
+  k: GpuBlock,
+  rows: HeadRows,
+  row: Index,
+  column: Index,
+  { time, width }: RowSizes,
+): readonly Float[] {
+  const inside = elementAt(rows, min(row, i32(time - 1)), min(column, i32(width - 4)));
+  return k.read4(rows.place, k.let(inside));
+}
+
 /** A side of a product: rows from `first` on as lines, their columns as steps. */
 export function linesOfRows(
   k: GpuBlock,
   rows: HeadRows,
   first: Index,
   lines: number,
-  sizes: { readonly time: number; readonly width: number },
+  sizes: RowSizes,
 ): Side {
-  const read = (line: Index, step: Index) => readElement(k, rows, add(first, line), step, sizes);
-  return { lines, lies: "along", read };
+  return {
+    lines,
+    lies: "along",
+    read: (line, step) => readElement(k, rows, add(first, line), step, sizes),
+    ...(sizes.wide
+      ? { read4: (line, step) => readFour(k, rows, add(first, line), step, sizes) }
+      : {}),
+  };
 }
 
 /** A side of a product: rows from `first` on as steps, their columns as lines. */
@@ -74,17 +103,14 @@ export function linesOfColumns(
   k: GpuBlock,
   rows: HeadRows,
   first: Index,
-  sizes: { readonly time: number; readonly width: number },
+  sizes: RowSizes,
 ): Side {
-  const read = (line: Index, step: Index) => readElement(k, rows, add(first, step), line, sizes);
-  return { lines: padded(sizes.width), lies: "across", read };
-}
-
-/** A tile [lines][steps] in shared memory as a side. */
-export function linesOfTile(k: GpuBlock, tile: Place<"f32">, lines: number, pitch: number): Side {
   return {
-    lines,
-    lies: "shared",
-    read: (line, step) => k.read(tile, add(mul(line, i32(pitch)), step)),
+    lines: padded(sizes.width),
+    lies: "across",
+    read: (line, step) => readElement(k, rows, add(first, step), line, sizes),
+    ...(sizes.wide
+      ? { read4: (line, step) => readFour(k, rows, add(first, step), line, sizes) }
+      : {}),
   };
 }

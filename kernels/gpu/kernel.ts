@@ -14,4 +14,15 @@ export interface GpuKernel extends KernelCost {
   readonly code: () => GpuCode;
   /** Number of groups of threads. */
   readonly groups: number;
+  /** Operands that must begin at multiples of 16 bytes, and a kernel for where they do not. */
+  readonly aligned?: { readonly operands: readonly number[]; readonly otherwise: GpuKernel };
+}
+
+/** A kernel, or the one that does the same for operands that lie elsewhere. */
+export function fittingKernel(
+  kernel: GpuKernel,
+  isAligned: (operand: number) => boolean,
+): GpuKernel {
+  const { aligned } = kernel;
+  return aligned === undefined || aligned.operands.every(isAligned) ? kernel : aligned.otherwise;
 }

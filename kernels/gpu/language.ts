@@ -26,6 +26,9 @@ export interface Place<T extends Scalar = Scalar> {
   readonly type: T;
 }
 
+/** Four neighbours. */
+export type Four<T> = readonly [T, T, T, T];
+
 /** A local that is assigned. */
 export type Local = Expr & { readonly kind: "local" };
 
@@ -39,6 +42,19 @@ export type GpuStatement =
   /** A new local with what memory holds. */
   | { readonly kind: "read"; readonly local: Local; readonly from: Place; readonly at: Index }
   | { readonly kind: "write"; readonly to: Place; readonly at: Index; readonly value: Expr }
+  /** Four new locals with neighbouring elements, the first of which lies at a multiple of 16 bytes. */
+  | {
+    readonly kind: "read4";
+    readonly locals: Four<Local>;
+    readonly from: Place<"f32">;
+    readonly at: Index;
+  }
+  | {
+    readonly kind: "write4";
+    readonly to: Place<"f32">;
+    readonly at: Index;
+    readonly values: Four<Float>;
+  }
   /**
    * Waits for all threads of the group; what they wrote before to shared arrays, or to operands as
    * well, the others then see.
@@ -52,6 +68,8 @@ export type GpuStatement =
     readonly begin: Index;
     readonly end: Index;
     readonly step: number;
+    /** Rounds that are to be written out one after another, where the language can be told. */
+    readonly unroll: number;
     readonly body: readonly GpuStatement[];
   }
   | {
@@ -80,7 +98,7 @@ export interface GpuCode {
 }
 
 /** A kernel under construction. It binds as a CPU's block does, so that arithmetic is shared. */
-export interface GpuBlock extends Pick<Block, "let" | "set" | "for" | "if"> {
+export interface GpuBlock extends Pick<Block, "let" | "set" | "if"> {
   /** The group's number, the same for all its threads. */
   readonly group: Index;
   /** The thread's number in its group. */
@@ -95,6 +113,21 @@ export interface GpuBlock extends Pick<Block, "let" | "set" | "for" | "if"> {
   read<T extends Scalar>(from: Place<T>, at: Index): Expr<T>;
   /** Writes an element. */
   write<T extends Scalar>(to: Place<T>, at: Index, value: Expr<T>): void;
+  /**
+   * Four neighbouring elements, read now. The index is a multiple of 4, and an operand begins at a
+   * multiple of 16 bytes (GpuKernel.aligned).
+   */
+  read4(from: Place<"f32">, at: Index): Four<Float>;
+  /** Writes four neighbouring elements, which lie as `read4` says. */
+  write4(to: Place<"f32">, at: Index, values: Four<Float>): void;
+  /** Runs the body for every step of a range; `unroll` rounds are written out where that helps. */
+  for(
+    begin: Index | number,
+    end: Index | number,
+    step: number,
+    body: (counter: Index) => void,
+    unroll?: number,
+  ): void;
   /** Waits for the group; `operands` makes what it wrote to operands visible too. */
   barrier(of?: "shared" | "operands"): void;
   /** Promises that a value is the same for all threads, so that barriers may depend on it. */
@@ -158,6 +191,14 @@ export function gpuKernel<O extends OperandTypes>(
     write: (to, at, value) => {
       statements.push({ kind: "write", to, at, value });
     },
+    read4: (from, at) => {
+      const locals = [local("f32"), local("f32"), local("f32"), local("f32")] as const;
+      statements.push({ kind: "read4", locals, from, at });
+      return locals;
+    },
+    write4: (to, at, values) => {
+      statements.push({ kind: "write4", to, at, values });
+    },
     barrier: (of = "shared") => {
       statements.push({ kind: "barrier", of });
     },
@@ -166,10 +207,10 @@ export function gpuKernel<O extends OperandTypes>(
       statements.push({ kind: "uniform", local: to, value });
       return to;
     },
-    for: (begin, end, step, body) => {
+    for: (begin, end, step, body, unroll = 1) => {
       const counter = local("i32");
       const inner = nested(() => body(counter));
-      const bounds = { begin: index(begin), end: index(end), step };
+      const bounds = { begin: index(begin), end: index(end), step, unroll };
       statements.push({ kind: "for", counter, ...bounds, body: inner });
     },
     if: (condition, then, otherwise = () => {}) => {

@@ -1,114 +1,244 @@
 /** GPU kernels of matrix products, with pointwise work on the result before it is stored. */
 
-import type { Epilogue } from "../../graph/step.ts";
+import type { Epilogue, Step } from "../../graph/step.ts";
 import type { MatmulShape } from "../kernel.ts";
 import { add, bitAnd, div, i32, lessThan, min, mul, rem } from "../language.ts";
 import { epilogueKey, productCost } from "../matmul_result.ts";
+import { oneKernel, type StepKernels } from "../program.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
-import { loopOperands, loopRow } from "./loop.ts";
-import { addProduct, type Side, stretches, TILE_THREADS, tileSums } from "./products.ts";
+import { loopOperands, loopRow, THREADS } from "./loop.ts";
+import {
+  addProduct,
+  productSums,
+  type Side,
+  type Steps,
+  stretches,
+  TILE_THREADS,
+} from "./products.ts";
+import { eachElement } from "./tile_store.ts";
+import { depthOf, type Tiling, tilingOf } from "./tiling.ts";
 
-/** Rows and columns of a group's tile at most. */
-const TILE = 64;
+/** Which sides are read by four. */
+interface Wide {
+  readonly a: boolean;
+  readonly b: boolean;
+}
 
-/** Rows or columns of a tile for so many in all. */
-const tileOf = (size: number): number => size <= 16 ? 16 : size <= 32 ? 32 : TILE;
+/** How a side of a product lies, in elements. */
+interface SideStrides {
+  readonly size: number;
+  readonly stride: number;
+  readonly step: number;
+  readonly batchStride: number;
+}
+
+const leftOf = ({ m, a }: MatmulShape): SideStrides => ({
+  ...{ size: m, stride: a.mStride, step: a.kStride, batchStride: a.batchStride },
+});
+const rightOf = ({ n, b }: MatmulShape): SideStrides => ({
+  ...{ size: n, stride: b.nStride, step: b.kStride, batchStride: b.batchStride },
+});
+
+const liesAlong = ({ stride, step }: SideStrides): boolean => step === 1 && stride !== 1;
+
+/** Whether a side can be read by four: its neighbours lie so, and so do its lines. */
+function isWide(side: SideStrides, length: number): boolean {
+  const { size, stride, step, batchStride } = side;
+  const numbers = liesAlong(side) ? [stride, length] : [step, size];
+  return (liesAlong(side) || stride === 1) && [...numbers, batchStride].every((n) => n % 4 === 0);
+}
 
 /**
- * The kernel of a matrix product. Operands: a, b, the epilogue's operands other than the product,
- * and the results (the product itself where there is no epilogue).
+ * The kernels of a product's step. Its operands: a, b, the epilogue's other than the product, and the
+ * results (the product itself where there is no epilogue). Where there are few tiles and the length
+ * is long, parts of it are summed by different groups into scratch memory, [part, batch, m, n].
  */
-export function matmulKernel(shape: MatmulShape, epilogue?: Epilogue): GpuKernel {
-  const { batch, m, n } = shape;
-  const [rows, columns] = [tileOf(m), tileOf(n)];
+export function matmulKernels(
+  step: Step,
+  shape: MatmulShape,
+  epilogue?: Epilogue,
+  tiling = tilingOf(shape),
+): StepKernels<GpuKernel> {
+  if (tiling.parts === 1) return oneKernel(step, matmulKernel(shape, tiling, epilogue));
+  const { reads, writes } = step;
+  const scratch = reads.length + writes.length;
+  const others = Array.from({ length: scratch - 2 }, (_, i) => i + 2);
   return {
-    key: JSON.stringify(["matmul", shape, epilogueKey(epilogue)]),
-    code: () => matmulCode(shape, rows, columns, epilogue),
-    groups: batch * Math.ceil(m / rows) * Math.ceil(n / columns),
-    ...productCost(shape, epilogue),
+    kernels: [
+      {
+        kernel: matmulKernel(shape, tiling),
+        operands: [0, 1, scratch],
+        firstWritten: 2,
+        part: "parts",
+      },
+      {
+        kernel: sumKernel(shape, tiling.parts, epilogue),
+        operands: [scratch, ...others],
+        firstWritten: reads.length - 1,
+        part: "sum",
+      },
+    ],
+    scratch: [4 * tiling.parts * shape.batch * shape.m * shape.n],
   };
 }
 
-/** Operands of a product's kernel. */
-export function productOperands(epilogue?: Epilogue) {
-  const results = epilogue === undefined ? { product: "+f32" as const } : Object.fromEntries(
+/** The kernel of a product, or of the sums of its parts. */
+function matmulKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): GpuKernel {
+  const { batch, m, n, k } = shape;
+  const { rows, columns, parts } = tiling;
+  const wide = { a: isWide(leftOf(shape), k), b: isWide(rightOf(shape), k) };
+  const cost = productCost(shape, epilogue);
+  const kernelOf = (wide: Wide): GpuKernel => ({
+    key: JSON.stringify(["matmul", shape, tiling, wide, epilogueKey(epilogue)]),
+    code: () => matmulCode(shape, tiling, wide, epilogue),
+    groups: parts * batch * Math.ceil(m / rows) * Math.ceil(n / columns),
+    flops: cost.flops,
+    bytes: cost.bytes + 4 * (parts - 1) * batch * m * n,
+  });
+  const operands = [...(wide.a ? [0] : []), ...(wide.b ? [1] : [])];
+  return operands.length === 0 ? kernelOf(wide) : {
+    ...kernelOf(wide),
+    aligned: { operands, otherwise: kernelOf({ a: false, b: false }) },
+  };
+}
+
+/** Operands of an epilogue but for the product, and results. */
+function resultOperands(epilogue?: Epilogue) {
+  return epilogue === undefined ? { product: "+f32" as const } : Object.fromEntries(
     Object.entries(loopOperands(epilogue)).filter(([name]) =>
       name !== `operand${epilogue.product}`
     ),
   );
-  return { a: "f32", b: "f32", ...results } as const;
 }
 
-/** Stores an element of the product, through the epilogue if there is one. */
-export function storeElement(
+/** An element of a product. */
+interface Element {
+  readonly batch: Index;
+  readonly row: Index;
+  readonly column: Index;
+  readonly value: Float;
+}
+
+/** Stores elements, which may lie beyond the last, through the epilogue if there is one. */
+function storeElements(
   k: GpuBlock,
   places: Readonly<Record<string, Place>>,
   { m, n }: MatmulShape,
   epilogue: Epilogue | undefined,
-  { batch, row, column }: { readonly batch: Index; readonly row: Index; readonly column: Index },
-  value: Float,
+  elements: readonly Element[],
 ): void {
-  if (epilogue === undefined) {
-    const at = add(mul(add(mul(batch, i32(m)), row), i32(n)), column);
-    return k.write(places.product as Place<"f32">, at, value);
-  }
-  const given = { operand: epilogue.product, value };
-  const own = loopRow(k, epilogue, places, row, given);
-  const at = own.values.at({ column });
-  for (const i of epilogue.outputs) own.store(i, column, at.value(i));
+  // All are computed before any is stored: what they read then arrives together.
+  const stores = elements.map(({ batch, row, column, value }) => {
+    const exists = k.let(bitAnd(lessThan(row, i32(m)), lessThan(column, i32(n))));
+    if (epilogue === undefined) {
+      const at = add(mul(add(mul(batch, i32(m)), row), i32(n)), column);
+      return () => k.if(exists, () => k.write(places.product as Place<"f32">, at, value));
+    }
+    const inside = k.let(min(column, i32(n - 1)));
+    const given = { operand: epilogue.product, value };
+    const own = loopRow(k, epilogue, places, k.let(min(row, i32(m - 1))), given);
+    const at = own.values.at({ column: inside });
+    const results = epilogue.outputs.map((i) => k.let(at.value(i)));
+    return () =>
+      k.if(exists, () => epilogue.outputs.forEach((i, o) => own.store(i, inside, results[o])));
+  });
+  stores.forEach((store) => store());
 }
 
-function matmulCode(shape: MatmulShape, rows: number, columns: number, epilogue?: Epilogue) {
-  const { m, n, k: length } = shape;
-  const operands = productOperands(epilogue);
+function matmulCode(shape: MatmulShape, tiling: Tiling, wide: Wide, epilogue?: Epilogue) {
+  const { batch, m, n, k: length } = shape;
+  const { rows, columns } = tiling;
+  const operands = { a: "f32", b: "f32", ...resultOperands(epilogue) } as const;
   return gpuKernel("matmul", TILE_THREADS, operands, (k, all) => {
     const places = all as Readonly<Record<string, Place>> & typeof all;
     const across = Math.ceil(n / columns);
     const tiles = across * Math.ceil(m / rows);
-    const batch = k.let(div(k.group, i32(tiles)));
+    const matrix = k.let(div(k.group, i32(tiles)));
     const tile = k.let(rem(k.group, i32(tiles)));
     const firstRow = k.let(mul(div(tile, i32(across)), i32(rows)));
     const firstColumn = k.let(mul(rem(tile, i32(across)), i32(columns)));
-    const a = k.let(mul(batch, i32(shape.a.batchStride)));
-    const b = k.let(mul(batch, i32(shape.b.batchStride)));
-    const side = (
-      { place, lines, size, first, base, stride, step }: {
-        readonly place: Place<"f32">;
-        readonly lines: number;
-        readonly size: number;
-        readonly first: Index;
-        readonly base: Index;
-        readonly stride: number;
-        readonly step: number;
-      },
-    ): Side => ({
-      lines,
-      lies: step === 1 && stride !== 1 ? "along" : "across",
-      read: (line, at) => {
+    const index = k.let(rem(matrix, i32(batch)));
+    const sideOf = (
+      place: Place<"f32">,
+      strides: SideStrides,
+      lines: number,
+      first: Index,
+      byFour: boolean,
+    ): Side => {
+      const { size, stride, step, batchStride } = strides;
+      const base = k.let(mul(index, i32(batchStride)));
+      const at = (line: Index, steps: Index, width: number) => {
         const wanted = add(first, line);
-        const own = size % lines === 0 ? wanted : min(wanted, i32(size - 1));
-        return k.read(place, add(base, add(mul(own, i32(stride)), mul(at, i32(step)))));
-      },
-    });
-    const room = stretches(k, rows, columns);
-    const sums = tileSums(k, rows, columns);
-    const left = side({
-      ...{ place: places.a, lines: rows, size: m, first: firstRow, base: a },
-      ...{ stride: shape.a.mStride, step: shape.a.kStride },
-    });
-    const right = side({
-      ...{ place: places.b, lines: columns, size: n, first: firstColumn, base: b },
-      ...{ stride: shape.b.nStride, step: shape.b.kStride },
-    });
-    addProduct(k, room, sums, left, right, length);
-    sums.values.forEach((values, r) => {
-      const row = k.let(add(firstRow, sums.row(r)));
-      values.forEach((value, c) => {
-        const column = k.let(add(firstColumn, sums.column(c)));
-        const exists = bitAnd(lessThan(row, i32(m)), lessThan(column, i32(n)));
-        k.if(exists, () => storeElement(k, places, shape, epilogue, { batch, row, column }, value));
-      });
+        const own = size % lines === 0 ? wanted : min(wanted, i32(size - width));
+        return add(base, add(mul(own, i32(stride)), mul(steps, i32(step))));
+      };
+      const along = liesAlong(strides);
+      return {
+        lines,
+        lies: along ? "along" : "across",
+        read: (line, steps) => k.read(place, at(line, steps, 1)),
+        ...(byFour
+          ? { read4: (line, steps) => k.read4(place, k.let(at(line, steps, along ? 1 : 4))) }
+          : {}),
+      };
+    };
+    const left = sideOf(places.a, leftOf(shape), rows, firstRow, wide.a);
+    const right = sideOf(places.b, rightOf(shape), columns, firstColumn, wide.b);
+    const room = stretches(k, rows + columns, depthOf(tiling), LEAST_ROWS * columns);
+    const sums = productSums(k, rows, columns);
+    addProduct(k, room, sums, left, right, stepsOf(k, div(matrix, i32(batch)), length, tiling));
+    eachElement(k, room, sums, (elements) => {
+      const own = elements.map(({ row, column, value }): Element => ({
+        ...{ batch: matrix, value },
+        row: k.let(add(firstRow, row)),
+        column: k.let(add(firstColumn, column)),
+      }));
+      storeElements(k, places, shape, epilogue, own);
     });
   });
+}
+
+/** The steps of a part of a product. */
+function stepsOf(k: GpuBlock, part: Index, length: number, tiling: Tiling): Steps {
+  const { parts, partLength } = tiling;
+  if (parts === 1) return length;
+  const begin = k.let(mul(part, i32(partLength)));
+  const whole = length % depthOf(tiling) === 0;
+  return { begin, end: k.let(min(add(begin, i32(partLength)), i32(length))), whole };
+}
+
+/** Rows of a tile that shared memory holds at least when the tile is stored. */
+const LEAST_ROWS = 16;
+
+/** Adds up the parts of a product, in their order. Operands: parts, then as of the product. */
+function sumKernel(shape: MatmulShape, parts: number, epilogue?: Epilogue): GpuKernel {
+  const { batch, m, n } = shape;
+  const elements = batch * m * n;
+  const one = productCost({ ...shape, k: 0 }, epilogue);
+  const operands = { parts: "f32", ...resultOperands(epilogue) } as const;
+  return {
+    key: JSON.stringify(["matmul_sum", batch, m, n, parts, epilogueKey(epilogue)]),
+    groups: Math.ceil(elements / THREADS),
+    flops: one.flops + (parts - 1) * elements,
+    bytes: one.bytes + 4 * parts * elements,
+    code: () =>
+      gpuKernel("matmul_sum", THREADS, operands, (k, all) => {
+        const places = all as Readonly<Record<string, Place>> & typeof all;
+        const element = k.let(add(mul(k.group, i32(THREADS)), k.thread));
+        const own = k.let(min(element, i32(elements - 1)));
+        const read = Array.from(
+          { length: parts },
+          (_, part) => k.read(places.parts, add(own, i32(part * elements))),
+        );
+        const value = k.let(read.reduce((sum, next) => k.let(add(sum, next))));
+        const line = k.let(div(own, i32(n)));
+        const [index, column] = [k.let(div(line, i32(m))), k.let(rem(own, i32(n)))];
+        k.if(lessThan(element, i32(elements)), () => {
+          storeElements(k, places, shape, epilogue, [
+            { batch: index, row: k.let(rem(line, i32(m))), column, value },
+          ]);
+        });
+      }),
+  };
 }

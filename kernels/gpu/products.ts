@@ -1,41 +1,31 @@
 /**
  * Products of tiles: a group multiplies rows by columns along a length, which it walks in stretches
- * that lie in shared memory. 16×16 threads sum a block each in registers, of 4×4 in the largest tile.
+ * that lie in shared memory, while the next is on its way. 16×16 threads sum a block each in
+ * registers, of 8×8 in the largest tile: 16 numbers from shared memory for 64 products.
  */
 
-import { add, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
+import { add, div, fma, i32, lessThan, mul, rem, sub } from "../language.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
+import {
+  LANES,
+  type SharedSide,
+  type Side,
+  type Staging,
+  staging,
+  type Steps,
+  type Stretches,
+  turned,
+} from "./stretches.ts";
 
-/** Threads along the rows and along the columns of a tile; those of a row are side by side. */
-export const LANES = 16;
-/** Threads of a group. */
-export const TILE_THREADS = LANES * LANES;
-/** Steps along the length that lie in shared memory. */
-export const DEPTH = 16;
-
-/** Elements of one side of a product: of `lines` rows or columns, each of the length. */
-export interface Side {
-  readonly lines: number;
-  /** Reads an element; the line may be beyond the last, the step is not beyond the end. */
-  read(line: Index, step: Index): Float;
-  /** Whether neighbouring steps lie side by side, neighbouring lines do, or all is shared already. */
-  readonly lies: "along" | "across" | "shared";
-}
-
-/** Products of a thread that are written out one after another: more take drivers long to compile. */
-const UNROLLED = 16;
-
-/** Shared memory of the products of a kernel: a stretch of each side, multiples of 16 lines. */
-export interface Stretches {
-  readonly left: Place<"f32">;
-  readonly right: Place<"f32">;
-}
-
-/** Room for sides of so many lines at most. The kernel's threads are TILE_THREADS. */
-export function stretches(k: GpuBlock, rows: number, columns: number): Stretches {
-  const [left, right] = [rows, columns].map((lines) => k.shared("f32", DEPTH * (lines + 1)));
-  return { left, right };
-}
+export {
+  LANES,
+  type SharedSide,
+  type Side,
+  type Steps,
+  type Stretches,
+  stretches,
+  TILE_THREADS,
+} from "./stretches.ts";
 
 /** A thread's block of a tile: sums, and where each lies. */
 export interface Sums {
@@ -45,14 +35,43 @@ export interface Sums {
   column(c: number): Index;
 }
 
+const blockOf = (k: GpuBlock, rows: number, columns: number): Float[][] => {
+  const each = (lines: number) => Array.from({ length: lines / LANES }, (_, i) => i);
+  return each(rows).map(() => each(columns).map(() => k.variable(f32(0))));
+};
+
 /** Sums of a tile, zeros at first. Threads side by side have columns side by side. */
 export function tileSums(k: GpuBlock, rows: number, columns: number): Sums {
   const [x, y] = [k.let(rem(k.thread, i32(LANES))), k.let(div(k.thread, i32(LANES)))];
-  const each = (lines: number) => Array.from({ length: lines / LANES }, (_, i) => i);
   return {
-    values: each(rows).map(() => each(columns).map(() => k.variable(f32(0)))),
+    values: blockOf(k, rows, columns),
     row: (r) => add(y, i32(r * LANES)),
     column: (c) => add(x, i32(c * LANES)),
+  };
+}
+
+/** Lines of each lane that are neighbours. */
+export const QUAD = 4;
+
+/** Lines that lanes have in fours; the rest they have one by one. */
+export const linesInQuads = (lines: number): number => lines - lines % (QUAD * LANES);
+
+/** The line of a tile that is a lane's at an index. */
+function lineOf(lines: number, lane: Index, index: number): Index {
+  const first = linesInQuads(lines);
+  const inQuads = first / LANES;
+  return index < inQuads
+    ? add(mul(lane, i32(QUAD)), i32((index - index % QUAD) * LANES + index % QUAD))
+    : add(lane, i32(first + (index - inQuads) * LANES));
+}
+
+/** Sums of a product, zeros at first: rows and columns of a thread in fours that are neighbours. */
+export function productSums(k: GpuBlock, rows: number, columns: number): Sums {
+  const [x, y] = [k.let(rem(k.thread, i32(LANES))), k.let(div(k.thread, i32(LANES)))];
+  return {
+    values: blockOf(k, rows, columns),
+    row: (r) => lineOf(rows, y, r),
+    column: (c) => lineOf(columns, x, c),
   };
 }
 
@@ -64,59 +83,117 @@ export function eachSum(
   values.forEach((row, r) => row.forEach((sum, c) => visit(sum, r, c)));
 }
 
-/** Copies a stretch of one side into shared memory, [step][line]; zeros beyond the length. */
-function stage(
+/**
+ * Puts a value for each sum of a tile into shared memory, [column][row] with columns `pitch` apart, a
+ * multiple of 4, where all threads of the group see them.
+ */
+export function shareTile(
   k: GpuBlock,
   to: Place<"f32">,
-  { lines, read, lies }: Side,
-  from: Index,
-  length: Index | number,
+  pitch: number,
+  sums: Sums,
+  value: (sum: Float, r: number, c: number) => Float,
 ): void {
-  if (lies === "shared") return;
-  const elements = lines * DEPTH;
-  const whole = typeof length === "number" && length % DEPTH === 0;
-  const end = typeof length === "number" ? i32(length) : length;
-  for (let first = 0; first < elements; first += TILE_THREADS) {
-    const element = k.let(add(k.thread, i32(first)));
-    const line = k.let(lies === "along" ? div(element, i32(DEPTH)) : rem(element, i32(lines)));
-    const step = k.let(lies === "along" ? rem(element, i32(DEPTH)) : div(element, i32(lines)));
-    const wanted = k.let(add(from, step));
-    const value = whole
-      ? read(line, wanted)
-      : select(lessThan(wanted, end), read(line, k.let(min(wanted, sub(end, i32(1))))), f32(0));
-    k.write(to, add(mul(step, i32(lines + 1)), line), value);
-  }
+  const inQuads = linesInQuads(sums.values.length * LANES) / LANES;
+  sums.values[0].forEach((_, c) => {
+    const column = k.let(mul(sums.column(c), i32(pitch)));
+    const values = sums.values.map((row, r) => value(row[c], r, c));
+    for (let r = 0; r < inQuads; r += QUAD) {
+      const [v0, v1, v2, v3] = values.slice(r);
+      k.write4(to, k.let(add(column, sums.row(r))), [v0, v1, v2, v3]);
+    }
+    for (let r = inQuads; r < values.length; r++) {
+      k.write(to, add(column, sums.row(r)), values[r]);
+    }
+  });
+  k.barrier();
+}
+
+/** Steps between whose first and last the lines of a stretch are not turned anew. */
+const TURN = 4;
+
+/** Reads the lines of a lane at a step in shared memory. */
+function linesAt(
+  k: GpuBlock,
+  place: Place<"f32">,
+  lines: number,
+  lane: (index: number) => Index,
+  position: (line: Index) => Index,
+): (step: Index) => Float[] {
+  const quads = linesInQuads(lines) / LANES / QUAD;
+  // Lines are turned within 64, so that fours of a lane stay so far apart.
+  const first = k.let(position(lane(0)));
+  const ones = Array.from(
+    { length: (lines - quads * QUAD * LANES) / LANES },
+    (_, i) => quads === 0 && i === 0 ? first : k.let(position(lane(quads * QUAD + i))),
+  );
+  return (step) => [
+    ...Array.from(
+      { length: quads },
+      (_, q) => k.read4(place, add(add(step, first), i32(q * QUAD * LANES))),
+    ).flat(),
+    ...ones.map((at) => k.read(place, add(step, at))),
+  ];
 }
 
 /**
- * Adds left·right along a length to the sums of a tile. All threads of the group take part; what is
+ * Adds left·right along some steps to the sums of a tile. All threads of the group take part; what is
  * shared already must be there for all of them.
  */
 export function addProduct(
   k: GpuBlock,
   room: Stretches,
   sums: Sums,
-  left: Side,
+  left: Side | SharedSide,
   right: Side,
-  length: Index | number,
+  steps: Steps,
 ): void {
-  const products = sums.values.length * sums.values[0].length;
-  const unrolled = Math.min(4, Math.max(1, Math.floor(UNROLLED / products)));
-  k.for(0, length, DEPTH, (from) => {
-    stage(k, room.left, left, from, length);
-    stage(k, room.right, right, from, length);
-    k.barrier();
-    k.for(0, DEPTH, unrolled, (first) => {
-      for (let step = 0; step < unrolled; step++) {
-        const at = k.let(add(first, i32(step)));
-        const element = (side: Side, place: Place<"f32">, line: Index) =>
-          side.lies === "shared"
-            ? side.read(line, add(from, at))
-            : k.read(place, add(mul(at, i32(side.lines + 1)), line));
-        const a = sums.values.map((_, r) => element(left, room.left, sums.row(r)));
-        const b = sums.values[0].map((_, c) => element(right, room.right, sums.column(c)));
-        eachSum(sums, (sum, r, c) => k.set(sum, fma(a[r], b[c], sum)));
-      }
+  const { begin, end } = typeof steps === "number" ? { begin: i32(0), end: i32(steps) } : steps;
+  const { depth } = room;
+  const leftRoom = left.lies === "shared" ? 0 : depth * left.lines;
+  const size = leftRoom + depth * right.lines;
+  const stages = [left, right].flatMap((side, i): { stage: Staging; at: number }[] =>
+    side.lies === "shared"
+      ? []
+      : [{ stage: staging(k, room, side, steps), at: i === 0 ? 0 : leftRoom }]
+  );
+  const fetch = (from: Index) => stages.forEach(({ stage }) => stage.fetch(from));
+  const put = (first: Index) => stages.forEach(({ stage, at }) => stage.put(add(first, i32(at))));
+  const buffer = k.variable(i32(0));
+  fetch(begin);
+  put(buffer);
+  k.barrier();
+  k.for(begin, end, depth, (from) => {
+    const next = k.let(add(from, i32(depth)));
+    const more = k.let(lessThan(next, end));
+    k.if(more, () => fetch(next));
+    k.for(0, depth, TURN, (first) => {
+      const lines = (side: Side | SharedSide, line: (i: number) => Index, at: number) =>
+        side.lies === "shared"
+          ? linesAt(
+            k,
+            side.place,
+            side.lines,
+            line,
+            (own) => add(mul(add(from, first), i32(side.pitch)), own),
+          )
+          : linesAt(k, room.place, side.lines, line, (own) =>
+            add(
+              add(add(buffer, i32(at)), mul(first, i32(side.lines))),
+              turned(k, room, side, own, first),
+            ));
+      const a = lines(left, sums.row, 0);
+      const b = lines(right, sums.column, leftRoom);
+      const pitch = left.lies === "shared" ? left.pitch : left.lines;
+      k.for(0, TURN, 1, (step) => {
+        const rows = a(mul(step, i32(pitch)));
+        const columns = b(mul(step, i32(right.lines)));
+        eachSum(sums, (sum, r, c) => k.set(sum, fma(rows[r], columns[c], sum)));
+      }, TURN);
+    }, depth / TURN);
+    k.if(more, () => {
+      k.set(buffer, sub(i32(size), buffer));
+      put(buffer);
     });
     k.barrier();
   });

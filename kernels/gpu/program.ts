@@ -2,12 +2,14 @@
 
 import type { ScheduleOptions } from "../../graph/schedule.ts";
 import type { Step } from "../../graph/step.ts";
+import { size } from "../../graph/tensor.ts";
 import { matmulShape } from "../matmul_shape.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
-import { columnsKernel } from "./columns.ts";
+import { columnsKernels } from "./columns.ts";
+import { embeddingGradient } from "./embedding.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
-import { matmulKernel } from "./matmul.ts";
+import { matmulKernels } from "./matmul.ts";
 import { structuredKernel } from "./structured.ts";
 
 /** What the GPU's kernels can do: neither sums over blocks of rows nor products that add. */
@@ -24,13 +26,18 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
     case "loop":
       return oneKernel(step, loopKernel(work.body));
     case "columns":
-      return oneKernel(step, columnsKernel(work.reduction));
+      return columnsKernels(step, work.reduction);
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue } = work;
       const shape = matmulShape(a, b, transposeA, transposeB);
-      return oneKernel(step, matmulKernel(shape, epilogue));
+      return matmulKernels(step, shape, epilogue);
     }
     case "structured":
+      if (work.node.op.kind === "embedding_gradient") {
+        const { inputs: [_, ids], outputs: [table] } = work.node;
+        const [vocabulary, width] = table.shape;
+        return embeddingGradient({ vocabulary, width, tokens: size(ids.shape) });
+      }
       return oneKernel(step, structuredKernel(work.node, work.views, writes.length));
     default:
       return work satisfies never;

@@ -5,7 +5,7 @@ import type { View } from "../../graph/view.ts";
 import { attention } from "./attention.ts";
 import { attentionGradient } from "./attention_gradient.ts";
 import { cachedAttention } from "./cached_attention.ts";
-import { embedding, embeddingGradient } from "./embedding.ts";
+import { embedding } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { wkv6 } from "./wkv6.ts";
@@ -53,10 +53,6 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
     case "embedding": {
       const [vocabulary, columns] = node.inputs[0].shape;
       return embedding({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
-    }
-    case "embedding_gradient": {
-      const [vocabulary, columns] = node.outputs[0].shape;
-      return embeddingGradient({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
     }
     default:
       throw new Error(`gpu: no kernel for ${node.op.kind}`);

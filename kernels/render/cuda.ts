@@ -18,8 +18,14 @@ export interface CudaKernel {
 // is checked against the declared elements, and for races.
 const PRELUDE = `#ifndef SUTURE_EMULATED
 #define SUTURE_GLOBAL(T, name) T* name
-#define SUTURE_SHARED(T, name, elements) __shared__ T name[elements]
+#define SUTURE_SHARED(T, name, elements) __shared__ __align__(16) T name[elements]
 #define SUTURE_ARRAYS(...)
+static __device__ __forceinline__ float4 read4(const float* from, int at) {
+  return *reinterpret_cast<const float4*>(from + at);
+}
+static __device__ __forceinline__ void write4(float* to, int at, float4 values) {
+  *reinterpret_cast<float4*>(to + at) = values;
+}
 #endif
 static __device__ __forceinline__ unsigned from_root(float a) {
   return (unsigned)__float_as_int(a) - 0x3f3504f3u;
@@ -92,8 +98,9 @@ function unary(op: ScalarOp, a: string): string {
 }
 
 function dialectOf({ operands }: GpuCode): Dialect {
-  const element = ({ kind, index }: Place, at: string): string =>
-    `${kind === "shared" ? `shared${index}` : operands[index].name}[${at}]`;
+  const array = ({ kind, index }: Place): string =>
+    kind === "shared" ? `shared${index}` : operands[index].name;
+  const element = (place: Place, at: string): string => `${array(place)}[${at}]`;
   return {
     constant: (type, value) =>
       type === "f32" ? real(value) : value < 0 ? `(${value})` : String(value),
@@ -106,14 +113,19 @@ function dialectOf({ operands }: GpuCode): Dialect {
     whole: (condition) => `((int)${condition})`,
     read: element,
     write: (to, at, value) => `${element(to, at)} = ${value};`,
+    read4: (names, from, at) => {
+      const four = `${names[0]}_4`;
+      const each = names.map((name, i) => `${name} = ${four}.${"xyzw"[i]}`);
+      return `const float4 ${four} = read4(${array(from)}, ${at}); const float ${each.join(", ")};`;
+    },
+    write4: (to, at, values) => `write4(${array(to)}, ${at}, float4{${values.join(", ")}});`,
+    // Loops are written out where that helps: where NVRTC does so as well, it runs out of registers.
+    unroll: (rounds) => [`#pragma unroll ${rounds}`],
     // For all memory that threads of a block share.
     barrier: () => "__syncthreads();",
     uniform: (name, value) => `const int ${name} = ${value};`,
   };
 }
-
-/** Kernels are unrolled where that helps: where NVRTC does it as well, it runs out of registers. */
-const keepLoop = (line: string) => /^ *for /.test(line) ? ["#pragma unroll 1", line] : [line];
 
 function kernelText({ name, code, elements, label }: CudaKernel): string {
   const { operands, shared, threads, body } = code;
@@ -130,7 +142,7 @@ function kernelText({ name, code, elements, label }: CudaKernel): string {
     ...shared.map(({ type, size }, i) => `  SUTURE_SHARED(${TYPES[type]}, shared${i}, ${size});`),
     `  const int ${localName(0)} = blockIdx.x;`,
     `  const int ${localName(1)} = threadIdx.x;`,
-    ...bodyLines(body, dialectOf(code)).flatMap(keepLoop),
+    ...bodyLines(body, dialectOf(code)),
     "}",
     `SUTURE_ARRAYS(${name}, ${arrays.join(", ")})`,
     "",

@@ -1,6 +1,6 @@
 /** GPU kernels (kernels/gpu/language.ts) as text of a language with C's syntax. */
 
-import type { GpuStatement, Place, Scalar } from "../gpu/language.ts";
+import type { Four, GpuStatement, Place, Scalar } from "../gpu/language.ts";
 import type { BinaryOp, Expr, UnaryOp } from "../language.ts";
 
 /** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
@@ -20,6 +20,11 @@ export interface Dialect {
   whole(condition: string): string;
   read(from: Place, at: string): string;
   write(to: Place, at: string, value: string): string;
+  /** Four neighbours as new locals, and from values. */
+  read4(names: Four<string>, from: Place, at: string): string;
+  write4(to: Place, at: string, values: Four<string>): string;
+  /** What stands before a loop of which so many rounds are to be written out. */
+  unroll(rounds: number): readonly string[];
   barrier(of: "shared" | "operands"): string;
   /** A new local from a value that is the same for the whole group. */
   uniform(name: string, value: string): string;
@@ -140,6 +145,14 @@ export function bodyLines(
       }
       case "write":
         return line(dialect.write(s.to, text(s.at), text(s.value)));
+      case "read4": {
+        const [a, b, c, d] = s.locals.map(({ index }) => localName(index));
+        return line(dialect.read4([a, b, c, d], s.from, text(s.at)));
+      }
+      case "write4": {
+        const [a, b, c, d] = s.values.map(text);
+        return line(dialect.write4(s.to, text(s.at), [a, b, c, d]));
+      }
       case "barrier":
         return line(dialect.barrier(s.of));
       case "uniform":
@@ -149,7 +162,8 @@ export function bodyLines(
         const start = dialect.declare("i32", name, text(s.begin), true);
         const step = dialect.constant("i32", s.step);
         const head = `for (${start} ${name} < ${text(s.end)}; ${name} += ${step}) {`;
-        return [...line(head), ...inner(s.body), ...line("}")];
+        const before = dialect.unroll(s.unroll).flatMap(line);
+        return [...before, ...line(head), ...inner(s.body), ...line("}")];
       }
       case "if": {
         const rest = s.otherwise.length === 0 ? [] : [...line("} else {"), ...inner(s.otherwise)];

@@ -1,6 +1,6 @@
 /** GPU kernels as WGSL (www.w3.org/TR/WGSL). */
 
-import type { GpuCode, Place } from "../gpu/language.ts";
+import type { GpuCode, GpuStatement, Place } from "../gpu/language.ts";
 import { bodyLines, type Dialect, localName, type ScalarOp } from "./gpu_text.ts";
 
 /** How operands are bound: a buffer that holds several of them is bound once. */
@@ -53,10 +53,71 @@ function unary(op: ScalarOp, a: string): string {
   }
 }
 
-function dialectOf({ bindings }: WgslLayout, mixed: readonly boolean[]): Dialect {
+/** A place that is read or written, by single elements or by four. */
+interface Access {
+  readonly place: Place;
+  readonly wide: boolean;
+}
+
+function accesses(body: readonly GpuStatement[]): Access[] {
+  return body.flatMap((s): Access[] => {
+    switch (s.kind) {
+      case "read":
+      case "read4":
+        return [{ place: s.from, wide: s.kind === "read4" }];
+      case "write":
+      case "write4":
+        return [{ place: s.to, wide: s.kind === "write4" }];
+      case "for":
+        return accesses(s.body);
+      case "if":
+        return [...accesses(s.then), ...accesses(s.otherwise)];
+      default:
+        return [];
+    }
+  });
+}
+
+/** How memory is declared. */
+interface Memories {
+  /** The type of the elements of every binding: vectors where it is only read and written by four. */
+  readonly bindings: readonly ("f32" | "i32" | "u32" | "vec4<f32>")[];
+  /** Shared arrays of vectors. */
+  readonly quads: readonly boolean[];
+}
+
+function memoriesOf({ operands, shared, body }: GpuCode, layout: WgslLayout): Memories {
+  const all = accesses(body);
+  const byFour = (kind: Place["kind"], index: number) => {
+    const own = all.filter(({ place }) => place.kind === kind && place.index === index);
+    return own.length > 0 && own.every(({ wide }) => wide);
+  };
+  const bindings = layout.written.map((_, b) => {
+    const own = operands.flatMap((_, i) => layout.bindings[i] === b ? [i] : []);
+    const types = new Set(own.map((i) => operands[i].type));
+    if (types.size > 1) return "u32";
+    return own.every((i) => byFour("operand", i)) ? "vec4<f32>" : operands[own[0]].type;
+  });
+  const quads = shared.map((_, i) => byFour("shared", i));
+  return { bindings, quads };
+}
+
+function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
   const element = ({ kind, index }: Place, at: string): string =>
     kind === "shared" ? `shared${index}[${at}]` : `memory${bindings[index]}[first${index} + ${at}]`;
-  const isBits = ({ kind, index }: Place) => kind === "operand" && mixed[bindings[index]];
+  const typeOf = ({ kind, index }: Place) =>
+    kind === "operand" ? memories.bindings[bindings[index]] : "";
+  const isBits = (place: Place) => typeOf(place) === "u32";
+  const isQuads = (place: Place) =>
+    place.kind === "shared" ? memories.quads[place.index] : typeOf(place) === "vec4<f32>";
+  const quad = ({ kind, index }: Place, at: string): string =>
+    kind === "shared"
+      ? `shared${index}[${at} >> 2u]`
+      : `memory${bindings[index]}[(first${index} + ${at}) >> 2u]`;
+  const read = (from: Place, at: string) =>
+    isBits(from) ? `bitcast<${from.type}>(${element(from, at)})` : element(from, at);
+  const write = (to: Place, at: string, value: string) =>
+    `${element(to, at)} = ${isBits(to) ? `bitcast<u32>(${value})` : value};`;
   return {
     constant: (type, value) =>
       type === "f32" ? real(value) : value < 0 ? `(${value}i)` : `${value}i`,
@@ -67,10 +128,22 @@ function dialectOf({ bindings }: WgslLayout, mixed: readonly boolean[]): Dialect
     fma: (a, b, c) => `fma(${a}, ${b}, ${c})`,
     select: (condition, a, b) => `select(${b}, ${a}, ${condition})`,
     whole: (condition) => `i32(${condition})`,
-    read: (from, at) =>
-      isBits(from) ? `bitcast<${from.type}>(${element(from, at)})` : element(from, at),
-    write: (to, at, value) =>
-      `${element(to, at)} = ${isBits(to) ? `bitcast<u32>(${value})` : value};`,
+    ...{ read, write },
+    // Arrays of which single elements are taken as well are no arrays of vectors: a component that
+    // is written may write its neighbours.
+    read4: (names, from, at) => {
+      const four = `${names[0]}_4`;
+      const each = (value: (i: number) => string) =>
+        names.map((name, i) => `let ${name} = ${value(i)};`).join(" ");
+      return isQuads(from)
+        ? `let ${four} = ${quad(from, at)}; ${each((i) => `${four}.${"xyzw"[i]}`)}`
+        : `let ${four} = ${at}; ${each((i) => read(from, `${four} + ${i}i`))}`;
+    },
+    write4: (to, at, values) =>
+      isQuads(to)
+        ? `${quad(to, at)} = vec4<f32>(${values.join(", ")});`
+        : values.map((value, i) => write(to, `${at} + ${i}i`, value)).join(" "),
+    unroll: () => [],
     barrier: (of) =>
       of === "shared" ? "workgroupBarrier();" : "storageBarrier(); workgroupBarrier();",
     uniform: (name, value) =>
@@ -84,18 +157,16 @@ function dialectOf({ bindings }: WgslLayout, mixed: readonly boolean[]): Dialect
  * first element of every operand in its binding's buffer, padded to 4, and the bindings from 1 on.
  */
 export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
-  const { bindings, written, grid, groups } = layout;
-  const types = written.map((_, b) =>
-    new Set(code.operands.filter((_, i) => bindings[i] === b).map(({ type }) => type))
-  );
-  const mixed = types.map((own) => own.size > 1);
-  const memory = types.map((own, b) => {
+  const { written, grid, groups } = layout;
+  const memories = memoriesOf(code, layout);
+  const memory = memories.bindings.map((type, b) => {
     const access = written[b] ? "read_write" : "read";
-    const type = mixed[b] ? "u32" : [...own][0];
     return `@group(0) @binding(${b + 1}) var<storage, ${access}> memory${b}: array<${type}>;`;
   });
   const shared = code.shared.map(({ type, size }, i) =>
-    `var<workgroup> shared${i}: array<${type}, ${size}>;`
+    memories.quads[i]
+      ? `var<workgroup> shared${i}: array<vec4<f32>, ${size / 4}>;`
+      : `var<workgroup> shared${i}: array<${type}, ${size}>;`
   );
   const firsts = code.operands.map((_, i) =>
     `  let first${i} = i32(firsts[${Math.floor(i / 4)}][${i % 4}]);`
@@ -120,7 +191,7 @@ export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
     `  let ${localName(1)} = i32(thread_id);`,
     ...(whole ? [] : [`  if (${localName(0)} >= ${groups}i) { return; }`]),
     ...firsts,
-    ...bodyLines(code.body, dialectOf(layout, mixed)),
+    ...bodyLines(code.body, dialectOf(layout, memories)),
     "}",
     "",
   ].join("\n");

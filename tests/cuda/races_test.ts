@@ -171,3 +171,33 @@ Deno.test("emulated CUDA: a barrier that some threads do not reach, or another o
       "waits in line N (block 0)",
   );
 });
+
+Deno.test("emulated CUDA: four elements at once lie at multiples of 16 bytes, and are each checked", () => {
+  const found = runKernel((k, { x, y }) => {
+    const tile = k.shared("f32", SIZE);
+    k.if(lessThan(k.thread, i32(THREADS / 4)), () => {
+      const at = k.let(mul(add(mul(k.group, i32(THREADS / 4)), k.thread), i32(4)));
+      k.write4(tile, at, k.read4(x, at));
+      const [a, b, c, d] = k.read4(tile, at);
+      k.write4(y, at, [d, c, b, a]);
+    });
+  });
+  assertEquals(found.slice(0, 8), [3, 2, 1, 0, 7, 6, 5, 4]);
+  assertEquals(
+    failure((k, { x, y }, own) => k.write(y, own, k.read4(x, k.thread)[0])),
+    "kernel planted: misaligned: thread 1 of block 0 takes four elements from global x[1] on, which " +
+      "does not lie at a multiple of 16 bytes",
+  );
+  assertEquals(
+    failure((k, { x, y }, own) => {
+      const tile = k.shared("f32", THREADS);
+      k.if(lessThan(k.thread, i32(4)), () => {
+        const at = mul(k.thread, i32(4));
+        k.write4(tile, at, k.read4(x, at));
+      });
+      k.write(y, own, k.read4(tile, i32(0))[3]);
+    }),
+    "kernel planted: race: thread 1 of block 0 reads shared shared0[0], which thread 0 wrote " +
+      "with no barrier between them",
+  );
+});

@@ -50,6 +50,7 @@ Grid::Grid() {
   runtime.outOfBounds = onOutOfBounds;
   runtime.race = onRace;
   runtime.unset = onUnset;
+  runtime.misaligned = onMisaligned;
   void* memory = mmap(nullptr, MAX_THREADS * SLOT_BYTES, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) abort();
@@ -204,6 +205,13 @@ void Grid::onUnset(Runtime*, Access access) {
   grid.fail("unset memory: thread " + std::to_string(grid.runtime.thread) + " of block " +
             std::to_string(grid.runtime.blockIdx.x) + " reads " + element(access) +
             ", which its block has not written");
+}
+
+void Grid::onMisaligned(Runtime*, Access access) {
+  Grid& grid = *current;
+  grid.fail("misaligned: thread " + std::to_string(grid.runtime.thread) + " of block " +
+            std::to_string(grid.runtime.blockIdx.x) + " takes four elements from " +
+            element(access) + " on, which does not lie at a multiple of 16 bytes");
 }
 
 }  // namespace suture

@@ -51,6 +51,7 @@ class Grid {
   static void onOutOfBounds(Runtime*, Access, u64 elements, bool writes);
   static void onRace(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
   static void onUnset(Runtime*, Access);
+  static void onMisaligned(Runtime*, Access);
 };
 
 }  // namespace suture

@@ -40,6 +40,7 @@ struct Runtime {
   void (*outOfBounds)(Runtime*, Access, u64 elements, bool writes);
   void (*race)(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
   void (*unset)(Runtime*, Access);
+  void (*misaligned)(Runtime*, Access);
 };
 
 // A global array of a kernel, as it is declared and as it is bound.

@@ -109,6 +109,7 @@ struct Global {
     noteGlobalWrite(at(index, true), declared->name, index);
     return data[index] = value;
   }
+  void misaligned(u64 index) const { runtime->misaligned(runtime, {declared->name, index, true}); }
   Shadow& at(u64 index, bool writes) const {
     if (index >= declared->elements) {
       runtime->outOfBounds(runtime, {declared->name, index, true}, declared->elements, writes);
@@ -120,7 +121,7 @@ struct Global {
 // One block runs at a time, so that one array serves all. Name::text() is its name.
 template <class T, u64 elements, class Name>
 struct Shared {
-  T data[elements];
+  alignas(16) T data[elements];
   Shadow shadow[elements];
 
   Element<T, Shared> operator[](long long index) { return {*this, u64(index)}; }
@@ -132,11 +133,35 @@ struct Shared {
     noteSharedWrite(at(index, true), Name::text(), index);
     return data[index] = value;
   }
+  void misaligned(u64 index) { runtime->misaligned(runtime, {Name::text(), index, false}); }
   Shadow& at(u64 index, bool writes) {
     if (index >= elements) runtime->outOfBounds(runtime, {Name::text(), index, false}, elements, writes);
     return shadow[index];
   }
 };
+
+struct Float4 {
+  float x, y, z, w;
+};
+
+// Four neighbours: each is checked, and that the first lies at a multiple of 16 bytes.
+template <class A>
+inline void checkAligned(A& array, long long at) {
+  if ((reinterpret_cast<u64>(array.data) + 4 * u64(at)) % 16 != 0) array.misaligned(u64(at));
+}
+template <class A>
+inline Float4 read4(A& array, long long at) {
+  checkAligned(array, at);
+  return {array.get(at), array.get(at + 1), array.get(at + 2), array.get(at + 3)};
+}
+template <class A>
+inline void write4(A& array, long long at, Float4 values) {
+  checkAligned(array, at);
+  array.set(at, values.x);
+  array.set(at + 1, values.y);
+  array.set(at + 2, values.z);
+  array.set(at + 3, values.w);
+}
 
 template <u32... I>
 struct Numbers {};
@@ -152,6 +177,10 @@ inline void run(void (*kernel)(P...), const Bound* bound, const Declared* arrays
 }
 
 }  // namespace suture
+
+using float4 = suture::Float4;
+using suture::read4;
+using suture::write4;
 
 #define __global__
 #define __device__

@@ -1,0 +1,84 @@
+/** How a product is cut into tiles, and its length into parts, so that a GPU is busy with it. */
+
+import type { MatmulShape } from "../kernel.ts";
+import { LANES } from "./stretches.ts";
+
+/** A cut of a product. */
+export interface Tiling {
+  /** Rows and columns of a group's tile. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Parts of the length, each a group's, whose sums are added up afterwards. */
+  readonly parts: number;
+  /** Length of a part but for the last. */
+  readonly partLength: number;
+}
+
+/** Lines of both sides of which 16 steps twice are the 16 KiB of shared memory that WebGPU promises. */
+const FEW_LINES = 128;
+
+/** Steps of a tile's stretch: each has a barrier, and hides the time that the next takes to arrive. */
+export const depthOf = ({ rows, columns }: Pick<Tiling, "rows" | "columns">): number =>
+  rows + columns <= FEW_LINES ? 16 : 8;
+
+/** Multiprocessors of a large GPU: too many groups for a small one cost it little. */
+const MULTIPROCESSORS = 128;
+/** Groups of a multiprocessor that work side by side. */
+const RESIDENT = 2;
+/** Threads of a multiprocessor that are 32 wide and compute at once. */
+const UNITS = 4;
+/** Groups' 32 wide threads. */
+const WARPS = 8;
+/** Clocks of a group's begin and end, of a barrier with what it waits for, and of another kernel. */
+const CLOCKS = { group: 1500, stretch: 200, kernel: 3500 };
+/** Bytes that all multiprocessors read or write in a clock, from the cache that they share. */
+const BYTES_PER_CLOCK = 1500;
+/** Parts of a length are multiples of this, and at least so long. */
+const PART = 16;
+const LEAST_PART = 64;
+const MOST_PARTS = 64;
+
+/** Clocks of a multiprocessor for a step of a tile: of arithmetic, or of reads of shared memory. */
+function stepClocks(rows: number, columns: number): number {
+  const [r, c] = [rows / LANES, columns / LANES];
+  const reads = (lines: number) => lines < 4 ? lines : lines / 4;
+  const arithmetic = (r * c + reads(r) + reads(c)) / UNITS;
+  // 16 threads side by side read different columns, 64 bytes of 128 at least.
+  const shared = reads(r) + (c < 4 ? c : c / 2);
+  return WARPS * Math.max(arithmetic, shared);
+}
+
+/** Estimated clocks of a product by tiles and parts. */
+function clocks(
+  { batch, m, n, k }: MatmulShape,
+  { rows, columns, parts, partLength }: Tiling,
+): number {
+  const groups = batch * parts * Math.ceil(m / rows) * Math.ceil(n / columns);
+  const each = Math.ceil(groups / MULTIPROCESSORS);
+  const depth = depthOf({ rows, columns });
+  const stretches = Math.ceil(Math.min(partLength, k) / depth);
+  const waits = Math.ceil(each / RESIDENT) * (CLOCKS.group + stretches * CLOCKS.stretch);
+  const work = each * stretches * depth * stepClocks(rows, columns);
+  const sum = parts === 1 ? 0 : CLOCKS.kernel + 2 * 4 * parts * batch * m * n / BYTES_PER_CLOCK;
+  return waits + work + sum;
+}
+
+const SIZES = [16, 32, 64, 128];
+
+/** The cut that is likely to be fastest. */
+export function tilingOf(shape: MatmulShape): Tiling {
+  const { m, n, k } = shape;
+  const sizes = (size: number) => SIZES.filter((tile) => tile === 16 || tile / 2 < size);
+  const lengths = Array.from({ length: MOST_PARTS }, (_, i) => Math.ceil(k / (i + 1) / PART) * PART)
+    .filter((length, i) => i === 0 || length >= LEAST_PART);
+  const cuts = sizes(m).flatMap((rows) =>
+    sizes(n).flatMap((columns) =>
+      [...new Set(lengths)].map((partLength): Tiling => ({
+        ...{ rows, columns, partLength },
+        parts: Math.max(1, Math.ceil(k / partLength)),
+      }))
+    )
+  );
+  return cuts.map((cut) => ({ cut, clocks: clocks(shape, cut) }))
+    .reduce((best, next) => next.clocks < best.clocks ? next : best).cut;
+}
