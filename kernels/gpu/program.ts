@@ -30,8 +30,10 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
       const shape = matmulShape(a, b, transposeA, transposeB);
       return oneKernel(step, matmulKernel(shape, epilogue));
     }
-    case "structured":
-      return oneKernel(step, structuredKernel(work.node, work.views, writes.length));
+    case "structured": {
+      const made = structuredKernel(work.node, work.views, writes.length);
+      return "kernels" in made ? made : oneKernel(step, made);
+    }
     default:
       return work satisfies never;
   }
