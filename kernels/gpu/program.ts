@@ -2,11 +2,9 @@
 
 import type { ScheduleOptions } from "../../graph/schedule.ts";
 import type { Step } from "../../graph/step.ts";
-import { size } from "../../graph/tensor.ts";
 import { matmulShape } from "../matmul_shape.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import { columnsKernels } from "./columns.ts";
-import { embeddingGradient } from "./embedding.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
 import { matmulKernels } from "./matmul.ts";
@@ -32,13 +30,10 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
       const shape = matmulShape(a, b, transposeA, transposeB);
       return matmulKernels(step, shape, epilogue);
     }
-    case "structured":
-      if (work.node.op.kind === "embedding_gradient") {
-        const { inputs: [_, ids], outputs: [table] } = work.node;
-        const [vocabulary, width] = table.shape;
-        return embeddingGradient({ vocabulary, width, tokens: size(ids.shape) });
-      }
-      return oneKernel(step, structuredKernel(work.node, work.views, writes.length));
+    case "structured": {
+      const made = structuredKernel(work.node, work.views, writes.length);
+      return "kernels" in made ? made : oneKernel(step, made);
+    }
     default:
       return work satisfies never;
   }

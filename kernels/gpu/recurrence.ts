@@ -1,7 +1,7 @@
-/** What the GPU kernels of the RWKV recurrences have in common: a group has one head. */
+/** What the GPU kernels of the RWKV recurrences have in common. */
 
 import { WKV_CHUNK } from "../../graph/build.ts";
-import { add, div, equal, i32, min, mul, rem, sub } from "../language.ts";
+import { add, div, equal, i32, mul, rem } from "../language.ts";
 import { contiguousHeads } from "./attention.ts";
 import { type HeadRows, headRows, type HeadStrides } from "./heads.ts";
 import type { GpuBlock, Index, Place } from "./language.ts";
@@ -15,7 +15,7 @@ export interface GpuWkvShape<Name extends string> {
   readonly inputs: Readonly<Record<Name, HeadStrides>>;
 }
 
-/** The head that a group has. */
+/** The head that a group works for. */
 export interface GroupHead {
   readonly b: Index;
   readonly h: Index;
@@ -23,15 +23,16 @@ export interface GroupHead {
   readonly state: Index;
 }
 
-/** A group's head. */
+/** The head of a number among those of all batches: the group's, where each has one. */
 export function groupHead(
   k: GpuBlock,
   { heads, width }: { readonly heads: number; readonly width: number },
+  index = k.group,
 ): GroupHead {
   return {
-    b: k.let(div(k.group, i32(heads))),
-    h: k.let(rem(k.group, i32(heads))),
-    state: k.let(mul(k.group, i32(width * width))),
+    b: k.let(div(index, i32(heads))),
+    h: k.let(rem(index, i32(heads))),
+    state: k.let(mul(index, i32(width * width))),
   };
 }
 
@@ -69,31 +70,4 @@ export function chunkState(k: GpuBlock, time: number, width: number, chunk: Inde
 /** Runs `keep` with a token's chunk where the token is the first of it. */
 export function atChunks(k: GpuBlock, token: Index, keep: (chunk: Index) => void): void {
   k.if(equal(rem(token, i32(WKV_CHUNK)), i32(0)), () => keep(k.let(div(token, i32(WKV_CHUNK)))));
-}
-
-/** Runs `visit` for every token from the last, with its chunk and the chunk's first token. */
-export function eachTokenBack(
-  k: GpuBlock,
-  time: number,
-  visit: (chunk: Index, first: Index, token: Index) => void,
-): void {
-  k.for(0, time, 1, (back) => {
-    const token = k.let(sub(i32(time - 1), back));
-    const chunk = k.let(div(token, i32(WKV_CHUNK)));
-    visit(chunk, k.let(mul(chunk, i32(WKV_CHUNK))), token);
-  });
-}
-
-/** Runs `visit` for every chunk from the last, with its first token and the end of its tokens. */
-export function eachChunkBack(
-  k: GpuBlock,
-  time: number,
-  visit: (chunk: Index, first: Index, end: Index) => void,
-): void {
-  const chunks = chunksOf(time);
-  k.for(0, chunks, 1, (back) => {
-    const chunk = k.let(sub(i32(chunks - 1), back));
-    const first = k.let(mul(chunk, i32(WKV_CHUNK)));
-    visit(chunk, first, k.let(min(add(first, i32(WKV_CHUNK)), i32(time))));
-  });
 }

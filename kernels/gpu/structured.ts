@@ -2,22 +2,24 @@
 
 import { type Node, size } from "../../graph/tensor.ts";
 import type { View } from "../../graph/view.ts";
+import type { StepKernels } from "../program.ts";
 import { attention } from "./attention.ts";
 import { attentionGradient } from "./attention_gradient.ts";
 import { cachedAttention } from "./cached_attention.ts";
-import { embedding } from "./embedding.ts";
+import { embedding, embeddingGradient } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { wkv6 } from "./wkv6.ts";
-import { wkv6Gradient } from "./wkv6_gradient.ts";
-import { wkv7 } from "./wkv7.ts";
-import { wkv7Gradient } from "./wkv7_gradient.ts";
+import { wkvForward, wkvGradient } from "./wkv.ts";
 
 /**
- * The kernel of a structured node whose inputs lie as the views say; `writes` is the number of
- * outputs that are kept.
+ * The kernel, or kernels, of a structured node whose inputs lie as the views say; `writes` is the
+ * number of outputs that are kept.
  */
-export function structuredKernel(node: Node, views: readonly View[], writes: number): GpuKernel {
+export function structuredKernel(
+  node: Node,
+  views: readonly View[],
+  writes: number,
+): GpuKernel | StepKernels<GpuKernel> {
   const [batch, time, heads, width] = node.inputs[0].shape;
   switch (node.op.kind) {
     case "attention":
@@ -39,20 +41,24 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
       const [r, w, k, v] = views.map(headStrides);
       const shape = { batch, time, heads, width, inputs: { r, w, k, v } };
       return node.op.kind === "wkv6"
-        ? wkv6({ ...shape, keepStates: writes === 3 })
-        : wkv6Gradient({ ...shape, dy: headStrides(views[5]) });
+        ? wkvForward({ ...shape, keepStates: writes === 3 })
+        : wkvGradient({ ...shape, dy: headStrides(views[5]) });
     }
     case "wkv7":
     case "wkv7_gradient": {
       const [r, w, k, v, kappa, a] = views.map(headStrides);
       const shape = { batch, time, heads, width, inputs: { r, w, k, v, kappa, a } };
       return node.op.kind === "wkv7"
-        ? wkv7({ ...shape, keepStates: writes === 3 })
-        : wkv7Gradient({ ...shape, dy: headStrides(views[7]) });
+        ? wkvForward({ ...shape, keepStates: writes === 3 })
+        : wkvGradient({ ...shape, dy: headStrides(views[7]) });
     }
     case "embedding": {
       const [vocabulary, columns] = node.inputs[0].shape;
       return embedding({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
+    }
+    case "embedding_gradient": {
+      const [vocabulary, columns] = node.outputs[0].shape;
+      return embeddingGradient({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
     }
     default:
       throw new Error(`gpu: no kernel for ${node.op.kind}`);
