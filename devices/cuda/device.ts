@@ -1,8 +1,10 @@
 /** The CUDA device: kernels as CUDA C++ through NVRTC, a program as one CUDA graph. */
 
+import type { Step } from "../../graph/step.ts";
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
+import { matmulKernel } from "../../kernels/gpu/matmul.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
-import type { Program } from "../../kernels/program.ts";
+import { oneKernel, type Program, type StepKernels } from "../../kernels/program.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
 import { checkBindings, memoryAt } from "../bindings.ts";
 import { type CompileOptions, compileWith } from "../compile.ts";
@@ -12,15 +14,20 @@ import {
   type Device,
   type Executable,
   type HostArray,
+  type ProductPrecision,
 } from "../device.ts";
 import { profileRows } from "../profile.ts";
-import { type CudaGraph, type CudaLaunch, findGpu, gpuName, openContext } from "./context.ts";
+import { type CudaGraph, findGpu, gpuName, openContext } from "./context.ts";
+import { type CublasLt, CUBLASLT_VARIABLE, openCublasLt } from "./cublas_lt.ts";
 import { openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
+import { plainProduct } from "./gemm.ts";
 import { openKernelCache } from "./kernel_cache.ts";
+import { variable } from "./library.ts";
 import { createMemory, type CudaMemory, piece } from "./memory.ts";
 import { createModules, moduleKernels } from "./modules.ts";
 import { openNvrtc } from "./nvrtc.ts";
+import { createProducts } from "./products.ts";
 
 /** What is told of programs, and where things are that are otherwise searched for. */
 export interface CudaOptions extends CompileOptions {
@@ -28,8 +35,12 @@ export interface CudaOptions extends CompileOptions {
   readonly driver?: string;
   /** Path of NVRTC. */
   readonly nvrtc?: string;
+  /** Path of cuBLASLt, or `none` to multiply matrices by our own kernels alone. */
+  readonly cublasLt?: string;
   /** Folder of compiled kernels. */
   readonly cache?: string;
+  /** In which numbers matrices are multiplied, f32 by default. */
+  readonly products?: ProductPrecision;
 }
 
 const hostBytes = ({ buffer, byteOffset, byteLength }: HostArray) =>
@@ -51,6 +62,35 @@ export function describeCuda(options: CudaOptions = {}): string | undefined {
   }
 }
 
+/**
+ * The library for products; undefined where there is none and f32 will do.
+ * @throws CudaError where one that was named does not open, or none does what is asked for.
+ */
+function findCublasLt(
+  nvrtc: string,
+  path: string | undefined,
+  precision: ProductPrecision,
+): CublasLt | undefined {
+  try {
+    if (path === "none") throw new CudaError(`cuda: cuBLASLt: none, as ${CUBLASLT_VARIABLE} says`);
+    return openCublasLt(nvrtc, path);
+  } catch (error) {
+    if (!(error instanceof CudaError)) throw error;
+    if (precision !== "f32") {
+      throw new CudaError(`cuda: products in ${precision} need cuBLASLt: ${error.message}`);
+    }
+    if (path === undefined || path === "none") return undefined;
+    throw error;
+  }
+}
+
+/** The kernel of a step that the library does; it is compiled where the library then cannot. */
+function productKernels(step: Step): StepKernels<GpuKernel> | undefined {
+  const matmul = plainProduct(step);
+  if (matmul === undefined || step.work.kind !== "matmul") return undefined;
+  return oneKernel(step, { ...matmulKernel(matmul, step.work.epilogue), matmul });
+}
+
 /** Opens the first GPU. @throws CudaError without one, and for libraries that do not fit. */
 export function openCuda(options: CudaOptions = {}): Device {
   const driver = openDriver(options.driver);
@@ -64,10 +104,14 @@ export function openCuda(options: CudaOptions = {}): Device {
         "older NVRTC in SUTURE_CUDA_NVRTC",
     );
   }
+  const precision = options.products ?? "f32";
+  const named = options.cublasLt ?? variable(CUBLASLT_VARIABLE);
+  const library = findCublasLt(nvrtc.path, named, precision);
   const context = openContext(driver);
   const modules = createModules(context, nvrtc, openKernelCache(options.cache), driverVersion);
 
   const memory = createMemory(context);
+  const products = library && createProducts(library, context, memory, precision);
   // Programs run one after another, so they share one arena.
   let arena = piece(0n, 0);
   let layout = 0;
@@ -81,19 +125,23 @@ export function openCuda(options: CudaOptions = {}): Device {
 
   const bind = (program: Program<GpuKernel>, bindings: Bindings): Executable => {
     const { launches } = program;
-    const kernels = modules.load(launches);
+    modules.load(launches.filter(({ kernel }) => kernel.matmul === undefined));
     reserve(program.arenaBytes);
     let linked: { readonly layout: number; readonly graph: CudaGraph } | undefined;
     const inArena = (offset: number) => piece(arena.address + BigInt(offset), 0);
-    const ready = (): CudaLaunch[] =>
-      launches.map(({ kernel, operands }, i) => ({
-        function: kernels[i].function,
-        grid: [kernel.groups, 1, 1],
-        block: [kernels[i].threads, 1, 1],
-        operands: operands.map(({ place, offset }) =>
+    /** What launches each, where its operands are now. */
+    const ready = (): (() => void)[] =>
+      launches.map((launch) => {
+        const { matmul, groups } = launch.kernel;
+        const operands = launch.operands.map(({ place, offset }) =>
           memoryAt<CudaMemory>(place, bindings, inArena).address + BigInt(offset)
-        ),
-      }));
+        );
+        const product = matmul && products?.prepare(matmul, operands);
+        if (product !== undefined) return product;
+        const [{ function: own, threads }] = modules.load([launch]);
+        const [grid, block] = [[groups, 1, 1], [threads, 1, 1]] as const;
+        return () => context.launch({ function: own, grid, block, operands });
+      });
     const check = () =>
       checkBindings<CudaMemory>("cuda", program, bindings, (a, b) => a.address === b.address);
     return {
@@ -104,15 +152,16 @@ export function openCuda(options: CudaOptions = {}): Device {
           check();
           linked?.graph.free();
           linked = undefined;
-          const graph = context.record(() => ready().forEach(context.launch));
+          // Prepared before: a capture takes launches only.
+          const works = ready();
+          const graph = context.record(() => works.forEach((launch) => launch()));
           linked = { layout, graph };
         }
         linked.graph.launch();
       },
       profile: () => {
         check();
-        const works = ready().map((launch) => () => context.launch(launch));
-        return Promise.resolve(profileRows(program, context.time(works)));
+        return Promise.resolve(profileRows(program, context.time(ready())));
       },
       free: () => {
         linked?.graph.free();
@@ -124,8 +173,8 @@ export function openCuda(options: CudaOptions = {}): Device {
   const stores: Device["stores"] = [];
   return {
     kind: "cuda",
-    description:
-      `cuda: ${context.name}, sm_${context.architecture}, driver ${driverVersion}, NVRTC ${compiler}`,
+    description: `cuda: ${context.name}, sm_${context.architecture}, driver ${driverVersion}, ` +
+      `NVRTC ${compiler}, ${products?.description ?? "without cuBLASLt"}`,
     stores,
     allocate: memory.allocate,
     free: (at) => memory.free(at as CudaMemory),
@@ -141,11 +190,16 @@ export function openCuda(options: CudaOptions = {}): Device {
     },
     clear: (at) => context.clear((at as CudaMemory).address, at.bytes),
     compile: compileWith<GpuKernel>({
-      ...{ kind: "cuda", stores, bind, kernelsOf: gpuKernelsOf },
-      scheduling: GPU_SCHEDULING,
+      ...{ kind: "cuda", stores, bind },
+      // The library does no work on results, but adds to what is there.
+      ...(products === undefined ? { kernelsOf: gpuKernelsOf, scheduling: GPU_SCHEDULING } : {
+        kernelsOf: (step) => productKernels(step) ?? gpuKernelsOf(step),
+        scheduling: { ...GPU_SCHEDULING, epilogues: false, accumulates: true },
+      }),
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),
     }, options),
     close: () => {
+      products?.close();
       context.close();
       nvrtc.close();
       driver.close();

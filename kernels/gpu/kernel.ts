@@ -1,6 +1,6 @@
 /** What a GPU kernel is to a device: code, a number of groups, and its cost. */
 
-import type { KernelCost } from "../kernel.ts";
+import type { KernelCost, MatmulShape } from "../kernel.ts";
 import type { GpuCode } from "./language.ts";
 
 /**
@@ -14,4 +14,6 @@ export interface GpuKernel extends KernelCost {
   readonly code: () => GpuCode;
   /** Number of groups of threads. */
   readonly groups: number;
+  /** A plain matrix product, which a device may leave to a library. */
+  readonly matmul?: MatmulShape;
 }
