@@ -4,7 +4,7 @@ import type { Step } from "../../graph/step.ts";
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
 import { matmulKernel } from "../../kernels/gpu/matmul.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
-import { oneKernel, type Program, type StepKernels } from "../../kernels/program.ts";
+import { type Launch, oneKernel, type Program, type StepKernels } from "../../kernels/program.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
 import { checkBindings, memoryAt } from "../bindings.ts";
 import { type CompileOptions, compileWith } from "../compile.ts";
@@ -125,7 +125,9 @@ export function openCuda(options: CudaOptions = {}): Device {
 
   const bind = (program: Program<GpuKernel>, bindings: Bindings): Executable => {
     const { launches } = program;
-    modules.load(launches.filter(({ kernel }) => kernel.matmul === undefined));
+    const own = ({ kernel: { matmul } }: Launch<GpuKernel>) =>
+      products === undefined || matmul === undefined;
+    modules.load(launches.filter(own));
     reserve(program.arenaBytes);
     let linked: { readonly layout: number; readonly graph: CudaGraph } | undefined;
     const inArena = (offset: number) => piece(arena.address + BigInt(offset), 0);
