@@ -72,16 +72,15 @@ function findCublasLt(
   precision: ProductPrecision,
 ): CublasLt | undefined {
   try {
-    if (path === "none") throw new CudaError(`cuda: cuBLASLt: none, as ${CUBLASLT_VARIABLE} says`);
-    return openCublasLt(nvrtc, path);
+    if (path !== "none") return openCublasLt(nvrtc, path);
   } catch (error) {
-    if (!(error instanceof CudaError)) throw error;
-    if (precision !== "f32") {
-      throw new CudaError(`cuda: products in ${precision} need cuBLASLt: ${error.message}`);
-    }
-    if (path === undefined || path === "none") return undefined;
-    throw error;
+    if (!(error instanceof CudaError) || path !== undefined || precision !== "f32") throw error;
   }
+  if (precision === "f32") return undefined;
+  throw new CudaError(
+    `cuda: products in ${precision}: expected cuBLASLt, which does them, found ` +
+      `${CUBLASLT_VARIABLE} none`,
+  );
 }
 
 /** The kernel of a step that the library does; it is compiled where the library then cannot. */
