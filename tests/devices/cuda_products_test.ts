@@ -100,7 +100,7 @@ for (const precision of PRODUCT_PRECISIONS) {
       assert(/, cuBLASLt [\d.]+ \(/.test(device.description), device.description);
       assertStringIncludes(device.description, `(${precision})`);
       return compute(device, [product], { a, b });
-    }, { products: precision });
+    }, { ...cudaEmulator(), products: precision });
     found.forEach((value, i) => {
       let expected = 0;
       for (let k = 0; k < K; k++) {
