@@ -21,7 +21,7 @@ import { type CudaGraph, findGpu, gpuName, openContext } from "./context.ts";
 import { type CublasLt, CUBLASLT_VARIABLE, openCublasLt } from "./cublas_lt.ts";
 import { openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
-import { plainProduct } from "./gemm.ts";
+import { isFused, plainProduct } from "./gemm.ts";
 import { openKernelCache } from "./kernel_cache.ts";
 import { variable } from "./library.ts";
 import { createMemory, type CudaMemory, piece } from "./memory.ts";
@@ -195,7 +195,7 @@ export function openCuda(options: CudaOptions = {}): Device {
       // The library does no work on results, but adds to what is there.
       ...(products === undefined ? { kernelsOf: gpuKernelsOf, scheduling: GPU_SCHEDULING } : {
         kernelsOf: (step) => productKernels(step) ?? gpuKernelsOf(step),
-        scheduling: { ...GPU_SCHEDULING, epilogues: false, accumulates: true },
+        scheduling: { ...GPU_SCHEDULING, epilogues: isFused, accumulates: true },
       }),
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),
     }, options),

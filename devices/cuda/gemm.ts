@@ -2,6 +2,7 @@
 
 import type { Address } from "../../graph/loop.ts";
 import type { Step } from "../../graph/step.ts";
+import { type Node, size } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
 import { matmulShape } from "../../kernels/matmul_shape.ts";
 
@@ -57,6 +58,19 @@ export function gemmOf({ batch, m, n, k, a, b, weight, accumulates }: MatmulShap
   if (left === undefined || right === undefined) return undefined;
   const d = { rows: n, columns: m, leading: n, batchStride: m * n, transposed: false };
   return { batch, a: left, b: right, d, beta: accumulates ? 1 : 0 } satisfies Gemm;
+}
+
+/**
+ * Operations below which a product with work on its result is faster in one kernel of ours than in
+ * the library's and another one, which takes some microseconds and reads the result again.
+ */
+const FUSED_FLOPS = 2 ** 27;
+
+/** Whether pointwise work is done inside a product, by our own kernel. */
+export function isFused({ op, inputs: [a], outputs: [product] }: Node): boolean {
+  if (op.kind !== "matmul") return false;
+  const length = a.shape[a.shape.length - (op.transposeA ? 2 : 1)];
+  return 2 * size(product.shape) * length < FUSED_FLOPS;
 }
 
 const isRowMajor = ({ strides, columnStride }: Address, m: number, n: number) =>

@@ -164,6 +164,24 @@ Deno.test("cuda products: they are added to what is there, in place", async () =
   });
 });
 
+Deno.test("cuda products: work on results is done in small ones, and after large ones", async () => {
+  await withCuda(async (device) => {
+    const labels = async (m: number) => {
+      const [a, b] = [g.input("a", [m, 512]), g.input("b", [512, 512])];
+      const inputs = { a: device.allocate(4 * m * 512), b: device.allocate(4 * 512 * 512) };
+      device.clear(inputs.a);
+      device.clear(inputs.b);
+      const results = [device.allocate(4 * m * 512)];
+      const executable = device.compile([g.tanh(g.matmul(a, b))], { inputs, results });
+      const rows = await executable.profile();
+      executable.free();
+      return rows.map(({ label }) => label);
+    };
+    assertEquals(await labels(16), ["matmul+ [16, 512]"]);
+    assertEquals(await labels(256), ["matmul [256, 512]", "loop [256, 512]"]);
+  });
+});
+
 Deno.test("cuda products: the emulated library refuses what does not fit its memory", () => {
   const { driver: path, nvrtc } = cudaEmulator();
   const driver = openDriver(path);
