@@ -27,7 +27,6 @@ export function matmulKernel(shape: MatmulShape, epilogue?: Epilogue): GpuKernel
     code: () => matmulCode(shape, rows, columns, epilogue),
     groups: batch * Math.ceil(m / rows) * Math.ceil(n / columns),
     ...productCost(shape, epilogue),
-    ...(epilogue === undefined ? { matmul: shape } : {}),
   };
 }
 
