@@ -1,9 +1,14 @@
 /** The flags by which commands choose a device. */
 
-import type { CpuOptions } from "../devices/cpu/device.ts";
 import { CudaError } from "../devices/cuda/error.ts";
-import type { Device } from "../devices/device.ts";
-import { chooseDevice, DEVICE_NAMES, type DeviceName, openDevice } from "../devices/open.ts";
+import { type Device, PRODUCT_PRECISIONS } from "../devices/device.ts";
+import {
+  chooseDevice,
+  DEVICE_NAMES,
+  type DeviceName,
+  type DeviceOptions,
+  openDevice,
+} from "../devices/open.ts";
 import { X64_LEVELS } from "../kernels/render/x64.ts";
 import { compileReport, debugLevel, profiledDevice } from "./debug.ts";
 import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
@@ -31,6 +36,13 @@ export const deviceFlags = {
     choice("machine code for the kernels of the CPU where it can be made, or none", NATIVE),
     "auto",
   ),
+  products: optional(
+    choice(
+      "numbers that CUDA multiplies in matrix products, in memory and in sums always f32",
+      PRODUCT_PRECISIONS,
+    ),
+    "f32",
+  ),
 };
 
 /** What a command does on its device. */
@@ -45,7 +57,7 @@ export interface DeviceUse {
  * @param memory bytes that it may have to hold, 4 GiB by default
  */
 export async function withDevice<T>(
-  { device: wanted, threads, blas, native, memory }: FlagValues<typeof deviceFlags> & {
+  { device: wanted, threads, blas, native, products, memory }: FlagValues<typeof deviceFlags> & {
     readonly memory?: number;
   },
   say: (line: string) => void,
@@ -63,9 +75,14 @@ export async function withDevice<T>(
   }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
   const name = wanted === "auto" ? await picked(say, flag) : wanted;
+  if (products !== "f32" && name !== "cuda") {
+    throw new UsageError(
+      `--products: expected f32 on --device ${name}, found ${products}, which is for --device cuda`,
+    );
+  }
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
-  const own = await opened(name, { threads, blas, native, memory, ...debug });
+  const own = await opened(name, { threads, blas, native, products, memory, ...debug });
   say(own.description);
   const device = level < 2 || timed ? own : await profiledDevice(
     own,
@@ -80,7 +97,7 @@ export async function withDevice<T>(
 }
 
 /** Opens a device; what it lacks on this machine is a problem of the flag. */
-async function opened(name: DeviceName, options: CpuOptions): Promise<Device> {
+async function opened(name: DeviceName, options: DeviceOptions): Promise<Device> {
   try {
     return await openDevice(name, options);
   } catch (error) {

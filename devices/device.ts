@@ -5,6 +5,15 @@ import type { Tensor, WeightDType } from "../graph/tensor.ts";
 /** Arrays that can be copied to and from a device. */
 export type HostArray = Float32Array | Int32Array | Uint32Array | Uint8Array | Uint16Array;
 
+/**
+ * In which numbers a GPU multiplies matrices: f32; or rounded to TF32 or bfloat16 as they are read,
+ * for tensor cores. Sums and all that is stored are f32.
+ */
+export const PRODUCT_PRECISIONS = ["f32", "tf32", "bf16"] as const;
+
+/** One of them. */
+export type ProductPrecision = typeof PRODUCT_PRECISIONS[number];
+
 /** A piece of device memory. */
 export interface Memory {
   readonly bytes: number;

@@ -2,7 +2,7 @@
 
 import { type CpuOptions, openCpu } from "./cpu/device.ts";
 import { describeCuda, openCuda } from "./cuda/device.ts";
-import type { Device } from "./device.ts";
+import type { Device, ProductPrecision } from "./device.ts";
 import { describeGpu } from "./webgpu/adapter.ts";
 import { openWebgpu } from "./webgpu/device.ts";
 
@@ -12,16 +12,22 @@ export const DEVICE_NAMES = ["cpu", "webgpu", "cuda"] as const;
 /** A device's name. */
 export type DeviceName = typeof DEVICE_NAMES[number];
 
-/** Opens a device; most options are the CPU's. */
-export function openDevice(name: DeviceName, options: CpuOptions = {}): Promise<Device> {
-  const { onCompile } = options;
+/** How a device is set up; most options are the CPU's. */
+export interface DeviceOptions extends CpuOptions {
+  /** In which numbers CUDA multiplies matrices, f32 by default; elsewhere always f32. */
+  readonly products?: ProductPrecision;
+}
+
+/** Opens a device. */
+export function openDevice(name: DeviceName, options: DeviceOptions = {}): Promise<Device> {
+  const { onCompile, products } = options;
   switch (name) {
     case "cpu":
       return openCpu(options);
     case "webgpu":
       return openWebgpu({ onCompile });
     case "cuda":
-      return Promise.resolve(openCuda({ onCompile }));
+      return Promise.resolve(openCuda({ onCompile, products }));
     default:
       return name satisfies never;
   }

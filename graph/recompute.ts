@@ -39,7 +39,7 @@ function firmNodes(
   { units }: Fusion,
   roots: readonly Tensor[],
   placed: Iterable<Node>,
-  epilogues: boolean,
+  epilogues: (product: Node) => boolean,
 ): (node: Node) => boolean {
   const firm = new Set<Node>([...roots.map((t) => t.node), ...placed]);
   const readers = new Map<Node, number>();
@@ -53,7 +53,7 @@ function firmNodes(
   return (node) => {
     if (firm.has(node)) return true;
     // A product that one loop reads may never be stored: the loop is done inside it.
-    if (node.op.kind === "matmul") return !epilogues || readers.get(node)! > 1;
+    if (node.op.kind === "matmul") return !epilogues(node) || readers.get(node)! > 1;
     return !isPointwise(node);
   };
 }
@@ -66,7 +66,7 @@ export function recomputations(
   fusion: Fusion,
   roots: readonly Tensor[],
   crossing: ReadonlySet<Node>,
-  epilogues: boolean,
+  epilogues: (product: Node) => boolean,
 ): Map<Node, readonly Node[]> {
   const isFirm = firmNodes(fusion, roots, fusion.placements.keys(), epilogues);
   const recipes = new Map<Node, Recipe | undefined>();

@@ -15,8 +15,8 @@ import { resolve, type View } from "./view.ts";
 
 /** What scheduling may do. */
 export interface ScheduleOptions {
-  /** Whether pointwise work is done inside matrix products. */
-  readonly epilogues: boolean;
+  /** Whether pointwise work is done inside matrix products, or inside which of them. */
+  readonly epilogues: boolean | ((product: Node) => boolean);
   /** Whether loops add up columns by blocks of their rows. */
   readonly folds: boolean;
   /** Whether products are added to what is there. */
@@ -109,7 +109,11 @@ const loopStep = (body: StoredLoop): Step => ({
 });
 
 /** Steps of all units, still unordered; only what someone reads is stored. */
-function stepsOf(fusion: Fusion, roots: readonly Tensor[], epilogues: boolean): Step[] {
+function stepsOf(
+  fusion: Fusion,
+  roots: readonly Tensor[],
+  epilogues: (product: Node) => boolean,
+): Step[] {
   const { placements, unitOf } = fusion;
   const likely = crossing(fusion, roots);
   for (const node of placements.keys()) likely.add(node);
@@ -188,6 +192,7 @@ function fuseEpilogues(
   steps: readonly Step[],
   roots: readonly Tensor[],
   placements: ReadonlyMap<Node, View>,
+  epilogues: (product: Node) => boolean,
 ): Step[] {
   const readers = new Map<Node, Step[]>();
   for (const step of steps) {
@@ -204,6 +209,7 @@ function fuseEpilogues(
     const { work } = step;
     if (work.kind !== "matmul" || work.accumulates || rootNodes.has(step.writes[0].node)) continue;
     const product = step.writes[0];
+    if (!epilogues(product.node)) continue;
     const after = readers.get(product.node) ?? [];
     if (after.length !== 1 || gone.has(after[0])) continue;
     const [reader] = after;
@@ -247,17 +253,17 @@ function writersOf(steps: readonly Step[], partOf: ReadonlyMap<Node, Node>): Map
 }
 
 /** Plans the steps that compute the given tensors. */
-export function schedule(wanted: readonly Tensor[], options: ScheduleOptions): Schedule {
-  const roots = prepare(wanted, options.accumulates);
+export function schedule(results: readonly Tensor[], options: ScheduleOptions): Schedule {
+  const roots = prepare(results, options.accumulates);
   const fusion = fuse(roots);
   const partOf = addedTo(fusion.order);
   for (const node of fusion.order) {
     if (node.op.kind === "concat") { for (const part of node.inputs) partOf.set(part.node, node); }
   }
-  let steps = stepsOf(fusion, roots, options.epilogues);
-  if (options.epilogues) {
-    steps = fuseEpilogues(steps, roots, fusion.placements);
-  }
+  const { epilogues: asked } = options;
+  const epilogues = typeof asked === "boolean" ? () => asked : asked;
+  let steps = stepsOf(fusion, roots, epilogues);
+  steps = fuseEpilogues(steps, roots, fusion.placements, epilogues);
   if (options.folds) steps = foldColumns(steps, roots, fusion.placements);
   return { steps: orderSteps(steps, writersOf(steps, partOf), partOf), roots, partOf };
 }

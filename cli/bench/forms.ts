@@ -10,19 +10,22 @@ import type { BenchFlags } from "./flags.ts";
 /** How the device is opened, and what tables call it. */
 export interface Form {
   readonly name: "BLAS" | "machine code" | "WebAssembly" | "GPU";
+  /** The name, and in which numbers a GPU multiplies matrices. */
+  readonly label: string;
   readonly blas: string;
   readonly native: BenchFlags["native"];
 }
 
 /** The flags that say what computes. */
-export type FormFlags = Pick<BenchFlags, "device" | "blas" | "native">;
+export type FormFlags = Pick<BenchFlags, "device" | "blas" | "native" | "products">;
 
 /** What the flags ask for, as this machine has it. */
-export function formOf({ device, blas, native }: FormFlags): Form {
-  if (device !== "cpu") return { name: "GPU", blas, native };
+export function formOf({ device, blas, native, products }: FormFlags): Form {
+  if (device !== "cpu") return { name: "GPU", label: `GPU ${products}`, blas, native };
   const withBlas = blas !== "none" && (blas !== "auto" || findBlas() !== undefined);
   const withCode = native !== "none" && findNative() !== undefined;
-  return { name: withBlas ? "BLAS" : withCode ? "machine code" : "WebAssembly", blas, native };
+  const name = withBlas ? "BLAS" : withCode ? "machine code" : "WebAssembly";
+  return { name, label: name, blas, native };
 }
 
 /** All forms that this machine has, the fastest first, or the one that the flags say. */

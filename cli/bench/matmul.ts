@@ -31,8 +31,8 @@ export const matmulPart: BenchPart = {
     const peak = await machineGflops(context, forms);
     const ratio = (gflops: number, i: number) =>
       theirs === undefined ? [] : [`${(gflops / theirs[i]).toFixed(2)} ×`];
-    const head = [...ours.keys()].flatMap(({ name }) => [
-      ...[`GFLOPS, ${name}`, "of peak"],
+    const head = [...ours.keys()].flatMap(({ label }) => [
+      ...[`GFLOPS, ${label}`, "of peak"],
       ...(theirs === undefined ? [] : ["to torch"]),
     ]);
     const [first] = ours.values();
@@ -55,7 +55,7 @@ export const matmulPart: BenchPart = {
         products: [...ours].flatMap(([form, rows]) =>
           rows.map((row, i) => ({
             ...row,
-            form: form.name,
+            form: form.label,
             ...(theirs && { torch_gflops: theirs[i], ratio: row.gflops / theirs[i] }),
           }))
         ),

@@ -114,7 +114,7 @@ async function inTurn(
       const before = ours.get(form);
       const better = (before?.medianTokensPerSecond ?? 0) < bench.medianTokensPerSecond;
       if (better) ours.set(form, bench);
-      told.push(`${form.name} ${bench.medianTokensPerSecond.toFixed(0)}`);
+      told.push(`${form.label} ${bench.medianTokensPerSecond.toFixed(0)}`);
     }
     for (const name of peers) {
       const before = theirs.get(name);
@@ -151,7 +151,7 @@ function resultOf(
   const profiles = measured.flatMap(({ shape, stage, ours }) =>
     ours.flatMap(({ form, bench: { profile } }) =>
       profile === undefined ? [] : [
-        `${shape} stage ${stage}, ${form.name}:\n\n${profileText(profile, peaks)}`,
+        `${shape} stage ${stage}, ${form.label}:\n\n${profileText(profile, peaks)}`,
       ]
     )
   );
@@ -169,7 +169,7 @@ function resultOf(
           mixer,
           stage,
           steps,
-          form: form.name,
+          form: form.label,
           device: bench.device,
           tokens_per_second: bench.medianTokensPerSecond,
           best_tokens_per_second: bench.tokensPerSecond,
@@ -203,7 +203,7 @@ function oursTable(
       [...head, "GFLOPS", "of peak", "ms a step", "memory"],
       ...measured.flatMap(({ shape, stage, ours }) =>
         ours.map(({ form, bench }) => [
-          ...[shape, mixer, `${stage}`, form.name],
+          ...[shape, mixer, `${stage}`, form.label],
           bench.medianTokensPerSecond.toFixed(0),
           bench.tokensPerSecond.toFixed(0),
           ...rateCells(bench.gflops, peaks?.machineGflops),
@@ -225,7 +225,7 @@ function peersTable(measured: readonly Measured[]): PartTable {
             const bar = BARS[form.name][name];
             const mine = bench.medianTokensPerSecond;
             return [
-              ...[shape, `${stage}`, form.name, name, mine.toFixed(0)],
+              ...[shape, `${stage}`, form.label, name, mine.toFixed(0)],
               ...("failed" in result
                 ? ["failed", ""]
                 : [result.median.toFixed(0), `${(mine / result.median).toFixed(2)} ×`]),

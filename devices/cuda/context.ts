@@ -33,6 +33,8 @@ export interface CudaContext {
   /** 10 · major + minor of the compute capability. */
   readonly architecture: number;
   readonly multiprocessors: number;
+  /** On which everything is done, for libraries that launch kernels of their own. */
+  readonly stream: Deno.PointerValue;
   allocate(bytes: number): bigint;
   free(address: bigint): void;
   write(address: bigint, data: Uint8Array): void;
@@ -118,6 +120,7 @@ export function openContext(driver: Driver): CudaContext {
     name,
     architecture: 10 * attribute("computeMajor") + attribute("computeMinor"),
     multiprocessors: attribute("multiprocessors"),
+    stream,
     allocate: (bytes) => {
       try {
         calls.cuMemAllocAsync(cell, BigInt(Math.max(1, bytes)), stream);
@@ -150,7 +153,8 @@ export function openContext(driver: Driver): CudaContext {
       calls.cuLaunchKernel(handle, ...grid, ...block, 0, stream, addresses, null);
     },
     record: (work) => {
-      calls.cuStreamBeginCapture_v2(stream, DRIVER.captureThreadLocal);
+      // Relaxed: a library may load a kernel when it first launches it.
+      calls.cuStreamBeginCapture_v2(stream, DRIVER.captureRelaxed);
       try {
         work();
       } finally {

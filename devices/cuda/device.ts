@@ -1,8 +1,10 @@
 /** The CUDA device: kernels as CUDA C++ through NVRTC, a program as one CUDA graph. */
 
 import { fittingKernel, type GpuKernel } from "../../kernels/gpu/kernel.ts";
-import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
-import type { OperandMemory, Program } from "../../kernels/program.ts";
+import { matmulKernels } from "../../kernels/gpu/matmul.ts";
+import { GPU_SCHEDULING, gpuKernelsOf, type ProductKernels } from "../../kernels/gpu/program.ts";
+import { wholeTiling } from "../../kernels/gpu/tiling.ts";
+import { type Launch, oneKernel, type OperandMemory, type Program } from "../../kernels/program.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
 import { checkBindings, memoryAt } from "../bindings.ts";
 import { type CompileOptions, compileWith } from "../compile.ts";
@@ -12,15 +14,20 @@ import {
   type Device,
   type Executable,
   type HostArray,
+  type ProductPrecision,
 } from "../device.ts";
 import { profileRows } from "../profile.ts";
-import { type CudaGraph, type CudaLaunch, findGpu, gpuName, openContext } from "./context.ts";
+import { type CudaGraph, findGpu, gpuName, openContext } from "./context.ts";
+import { type CublasLt, CUBLASLT_VARIABLE, openCublasLt } from "./cublas_lt.ts";
 import { openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
+import { isFused, plainProduct } from "./gemm.ts";
 import { openKernelCache } from "./kernel_cache.ts";
+import { variable } from "./library.ts";
 import { createMemory, type CudaMemory, piece } from "./memory.ts";
 import { createModules, moduleKernels } from "./modules.ts";
 import { openNvrtc } from "./nvrtc.ts";
+import { createProducts } from "./products.ts";
 
 /** What is told of programs, and where things are that are otherwise searched for. */
 export interface CudaOptions extends CompileOptions {
@@ -28,8 +35,12 @@ export interface CudaOptions extends CompileOptions {
   readonly driver?: string;
   /** Path of NVRTC. */
   readonly nvrtc?: string;
+  /** Path of cuBLASLt, or `none` to multiply matrices by our own kernels alone. */
+  readonly cublasLt?: string;
   /** Folder of compiled kernels. */
   readonly cache?: string;
+  /** In which numbers matrices are multiplied, f32 by default. */
+  readonly products?: ProductPrecision;
 }
 
 const hostBytes = ({ buffer, byteOffset, byteLength }: HostArray) =>
@@ -51,6 +62,35 @@ export function describeCuda(options: CudaOptions = {}): string | undefined {
   }
 }
 
+/**
+ * The library for products; undefined where there is none and f32 will do.
+ * @throws CudaError where one that was named does not open, or none does what is asked for.
+ */
+function findCublasLt(
+  nvrtc: string,
+  path: string | undefined,
+  precision: ProductPrecision,
+): CublasLt | undefined {
+  try {
+    if (path !== "none") return openCublasLt(nvrtc, path);
+  } catch (error) {
+    if (!(error instanceof CudaError) || path !== undefined || precision !== "f32") throw error;
+  }
+  if (precision === "f32") return undefined;
+  throw new CudaError(
+    `cuda: products in ${precision}: expected cuBLASLt, which does them, found ` +
+      `${CUBLASLT_VARIABLE} none`,
+  );
+}
+
+/** The kernels of a product: the library's where it can, and ours is compiled where it then cannot. */
+const libraryProducts: ProductKernels = (step, shape, epilogue) => {
+  const matmul = plainProduct(step, shape);
+  if (matmul === undefined) return matmulKernels(step, shape, epilogue);
+  const { kernels: [{ kernel }] } = matmulKernels(step, shape, epilogue, wholeTiling(shape));
+  return oneKernel(step, { ...kernel, matmul });
+};
+
 /** Opens the first GPU. @throws CudaError without one, and for libraries that do not fit. */
 export function openCuda(options: CudaOptions = {}): Device {
   const driver = openDriver(options.driver);
@@ -64,10 +104,14 @@ export function openCuda(options: CudaOptions = {}): Device {
         "older NVRTC in SUTURE_CUDA_NVRTC",
     );
   }
+  const precision = options.products ?? "f32";
+  const named = options.cublasLt ?? variable(CUBLASLT_VARIABLE);
+  const library = findCublasLt(nvrtc.path, named, precision);
   const context = openContext(driver);
   const modules = createModules(context, nvrtc, openKernelCache(options.cache), driverVersion);
 
   const memory = createMemory(context);
+  const products = library && createProducts(library, context, memory, precision);
   // Programs run one after another, so they share one arena.
   let arena = piece(0n, 0);
   let layout = 0;
@@ -88,19 +132,24 @@ export function openCuda(options: CudaOptions = {}): Device {
       ...launch,
       kernel: fittingKernel(launch.kernel, (i) => addressOf(launch.operands[i]) % 16n === 0n),
     }));
-    const kernels = modules.load(launches);
+    const own = ({ kernel: { matmul } }: Launch<GpuKernel>) => matmul === undefined;
+    modules.load(launches.filter(own));
     reserve(program.arenaBytes);
     let linked: { readonly layout: number; readonly graph: CudaGraph } | undefined;
     const inArena = (offset: number) => piece(arena.address + BigInt(offset), 0);
-    const ready = (): CudaLaunch[] =>
-      launches.map(({ kernel, operands }, i) => ({
-        function: kernels[i].function,
-        grid: [kernel.groups, 1, 1],
-        block: [kernels[i].threads, 1, 1],
-        operands: operands.map(({ place, offset }) =>
+    /** What launches each, where its operands are now. */
+    const ready = (): (() => void)[] =>
+      launches.map((launch) => {
+        const { matmul, groups } = launch.kernel;
+        const operands = launch.operands.map(({ place, offset }) =>
           memoryAt<CudaMemory>(place, bindings, inArena).address + BigInt(offset)
-        ),
-      }));
+        );
+        const product = matmul && products?.prepare(matmul, operands);
+        if (product !== undefined) return product;
+        const [{ function: own, threads }] = modules.load([launch]);
+        const [grid, block] = [[groups, 1, 1], [threads, 1, 1]] as const;
+        return () => context.launch({ function: own, grid, block, operands });
+      });
     const check = () =>
       checkBindings<CudaMemory>("cuda", program, bindings, (a, b) => a.address === b.address);
     return {
@@ -111,15 +160,16 @@ export function openCuda(options: CudaOptions = {}): Device {
           check();
           linked?.graph.free();
           linked = undefined;
-          const graph = context.record(() => ready().forEach(context.launch));
+          // Prepared before: a capture takes launches only.
+          const works = ready();
+          const graph = context.record(() => works.forEach((launch) => launch()));
           linked = { layout, graph };
         }
         linked.graph.launch();
       },
       profile: () => {
         check();
-        const works = ready().map((launch) => () => context.launch(launch));
-        return Promise.resolve(profileRows(program, context.time(works)));
+        return Promise.resolve(profileRows(program, context.time(ready())));
       },
       free: () => {
         linked?.graph.free();
@@ -131,8 +181,8 @@ export function openCuda(options: CudaOptions = {}): Device {
   const stores: Device["stores"] = [];
   return {
     kind: "cuda",
-    description:
-      `cuda: ${context.name}, sm_${context.architecture}, driver ${driverVersion}, NVRTC ${compiler}`,
+    description: `cuda: ${context.name}, sm_${context.architecture}, driver ${driverVersion}, ` +
+      `NVRTC ${compiler}, ${products?.description ?? "without cuBLASLt"}`,
     stores,
     allocate: memory.allocate,
     free: (at) => memory.free(at as CudaMemory),
@@ -148,11 +198,16 @@ export function openCuda(options: CudaOptions = {}): Device {
     },
     clear: (at) => context.clear((at as CudaMemory).address, at.bytes),
     compile: compileWith<GpuKernel>({
-      ...{ kind: "cuda", stores, bind, kernelsOf: gpuKernelsOf },
-      scheduling: GPU_SCHEDULING,
+      ...{ kind: "cuda", stores, bind },
+      // The library does no work on results, but adds to what is there.
+      ...(products === undefined ? { kernelsOf: gpuKernelsOf, scheduling: GPU_SCHEDULING } : {
+        kernelsOf: (step) => gpuKernelsOf(step, libraryProducts),
+        scheduling: { ...GPU_SCHEDULING, epilogues: isFused, accumulates: true },
+      }),
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),
     }, options),
     close: () => {
+      products?.close();
       context.close();
       nvrtc.close();
       driver.close();

@@ -28,7 +28,7 @@ export const DRIVER = {
   },
   poolReleaseThreshold: 4,
   streamNonBlocking: 1,
-  captureThreadLocal: 1,
+  captureRelaxed: 2,
 } as const;
 
 // Handles are addresses; device addresses are 64-bit numbers. Results are written through buffers.

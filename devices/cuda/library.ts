@@ -1,5 +1,6 @@
 /** Shared libraries of NVIDIA by the names that systems give them, or by a path that is asked for. */
 
+import { join } from "node:path";
 import { CudaError } from "./error.ts";
 
 /** Where a library may be found. */
@@ -26,6 +27,14 @@ export function variable(name: string): string | undefined {
   const { state } = Deno.permissions.querySync({ name: "env", variable: name });
   const value = state === "granted" ? Deno.env.get(name) : undefined;
   return value === "" ? undefined : value;
+}
+
+/** Folders in which the CUDA toolkit keeps its libraries. */
+export function toolkitFolders(): string[] {
+  const windows = Deno.build.os === "windows";
+  const toolkit = variable("CUDA_PATH") ?? (windows ? undefined : "/usr/local/cuda");
+  if (toolkit === undefined) return [];
+  return (windows ? ["bin\\x64", "bin"] : ["lib64"]).map((folder) => join(toolkit, folder));
 }
 
 /**

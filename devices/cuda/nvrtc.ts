@@ -3,17 +3,13 @@
 import { basename, dirname, join } from "node:path";
 import { cString, pointerIn } from "./driver.ts";
 import { CudaError } from "./error.ts";
-import { type LibraryPlaces, openLibrary, variable } from "./library.ts";
+import { type LibraryPlaces, openLibrary, toolkitFolders } from "./library.ts";
 
 function places(): LibraryPlaces {
-  const windows = Deno.build.os === "windows";
-  const toolkit = variable("CUDA_PATH") ?? (windows ? undefined : "/usr/local/cuda");
-  const names = windows
+  const names = Deno.build.os === "windows"
     ? ["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
     : ["libnvrtc.so.13", "libnvrtc.so.12"];
-  const folders = toolkit === undefined
-    ? []
-    : (windows ? ["bin\\x64", "bin"] : ["lib64"]).map((folder) => join(toolkit, folder));
+  const folders = toolkitFolders();
   return {
     what: "NVRTC",
     variable: "SUTURE_CUDA_NVRTC",

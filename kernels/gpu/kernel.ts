@@ -1,6 +1,6 @@
 /** What a GPU kernel is to a device: code, a number of groups, and its cost. */
 
-import type { KernelCost } from "../kernel.ts";
+import type { KernelCost, MatmulShape } from "../kernel.ts";
 import type { GpuCode } from "./language.ts";
 
 /**
@@ -16,6 +16,8 @@ export interface GpuKernel extends KernelCost {
   readonly groups: number;
   /** Operands that must begin at multiples of 16 bytes, and a kernel for where they do not. */
   readonly aligned?: { readonly operands: readonly number[]; readonly otherwise: GpuKernel };
+  /** A plain matrix product, which a device may leave to a library. */
+  readonly matmul?: MatmulShape;
 }
 
 /** A kernel, or the one that does the same for operands that lie elsewhere. */

@@ -1,7 +1,8 @@
 /** The GPU's kernels of the steps of a schedule. */
 
 import type { ScheduleOptions } from "../../graph/schedule.ts";
-import type { Step } from "../../graph/step.ts";
+import type { Epilogue, Step } from "../../graph/step.ts";
+import type { MatmulShape } from "../kernel.ts";
 import { matmulShape } from "../matmul_shape.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import { columnsKernels } from "./columns.ts";
@@ -17,8 +18,21 @@ export const GPU_SCHEDULING: ScheduleOptions = {
   accumulates: false,
 };
 
-/** The GPU's kernels of a step. Throws, naming it, for an operation that has none. */
-export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
+/** The kernels of a product's step. */
+export type ProductKernels = (
+  step: Step,
+  shape: MatmulShape,
+  epilogue?: Epilogue,
+) => StepKernels<GpuKernel>;
+
+/**
+ * The GPU's kernels of a step, where `products` does those of many rows. Throws, naming it, for an
+ * operation that has none.
+ */
+export function gpuKernelsOf(
+  step: Step,
+  products: ProductKernels = matmulKernels,
+): StepKernels<GpuKernel> {
   const { work, writes } = step;
   switch (work.kind) {
     case "loop":
@@ -28,7 +42,7 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
     case "matmul": {
       const { a, b, transposeA, transposeB, epilogue } = work;
       const shape = matmulShape(a, b, transposeA, transposeB);
-      return matmulKernels(step, shape, epilogue);
+      return products(step, shape, epilogue);
     }
     case "structured": {
       const made = structuredKernel(work.node, work.views, writes.length);

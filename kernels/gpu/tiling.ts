@@ -65,12 +65,10 @@ function clocks(
 
 const SIZES = [16, 32, 64, 128];
 
-/** The cut that is likely to be fastest. */
-export function tilingOf(shape: MatmulShape): Tiling {
+/** The cut that is likely to be fastest of those whose parts have one of some lengths. */
+function fastest(shape: MatmulShape, lengths: readonly number[]): Tiling {
   const { m, n, k } = shape;
   const sizes = (size: number) => SIZES.filter((tile) => tile === 16 || tile / 2 < size);
-  const lengths = Array.from({ length: MOST_PARTS }, (_, i) => Math.ceil(k / (i + 1) / PART) * PART)
-    .filter((length, i) => i === 0 || length >= LEAST_PART);
   const cuts = sizes(m).flatMap((rows) =>
     sizes(n).flatMap((columns) =>
       [...new Set(lengths)].map((partLength): Tiling => ({
@@ -82,3 +80,16 @@ export function tilingOf(shape: MatmulShape): Tiling {
   return cuts.map((cut) => ({ cut, clocks: clocks(shape, cut) }))
     .reduce((best, next) => next.clocks < best.clocks ? next : best).cut;
 }
+
+/** The length of each of so many parts. */
+const lengthOf = (k: number, parts: number) => Math.ceil(k / parts / PART) * PART;
+
+/** The cut that is likely to be fastest. */
+export function tilingOf(shape: MatmulShape): Tiling {
+  const lengths = Array.from({ length: MOST_PARTS }, (_, i) => lengthOf(shape.k, i + 1))
+    .filter((length, i) => i === 0 || length >= LEAST_PART);
+  return fastest(shape, lengths);
+}
+
+/** The cut that is likely to be fastest of those that leave the length whole. */
+export const wholeTiling = (shape: MatmulShape): Tiling => fastest(shape, [lengthOf(shape.k, 1)]);

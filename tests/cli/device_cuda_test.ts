@@ -30,16 +30,18 @@ async function golden(
 
 Deno.test("--device cuda: libraries by their variables, kernels in the user's cache", async () => {
   using temporary = temporaryFolder();
-  const { driver, nvrtc } = cudaEmulator();
+  const { driver, nvrtc, cublasLt } = cudaEmulator();
   const variables = {
     SUTURE_CUDA_DRIVER: driver,
     SUTURE_CUDA_NVRTC: nvrtc,
+    SUTURE_CUDA_CUBLASLT: cublasLt,
     XDG_CACHE_HOME: temporary.folder,
   };
   const kernels = () => [...Deno.readDirSync(`${temporary.folder}/suture/cuda`)].length;
   const first = await golden("cuda", variables);
   assertEquals(first.code, 0, first.stderr);
   assertStringIncludes(first.stderr, "cuda: emulated GPU ");
+  assert(/, cuBLASLt [\d.]+ \(f32\)\n/.test(first.stderr), first.stderr);
   assertStringIncludes(first.stdout, "1 of 1 cases pass");
   const stored = kernels();
   assert(stored > 0);
@@ -47,6 +49,12 @@ Deno.test("--device cuda: libraries by their variables, kernels in the user's ca
   assertStringIncludes(second.stderr, "--device auto: cuda, because there is an NVIDIA GPU, emul");
   assertStringIncludes(second.stdout, "1 of 1 cases pass");
   assertEquals(kernels(), stored);
+  const rounded = await golden("cuda", variables, "--products", "bf16");
+  assert(/, cuBLASLt [\d.]+ \(bf16\)\n/.test(rounded.stderr), rounded.stderr);
+  assertStringIncludes(rounded.stdout, "0 of 1 cases pass");
+  const own = await golden("cuda", { ...variables, SUTURE_CUDA_CUBLASLT: "none" });
+  assertStringIncludes(own.stderr, ", without cuBLASLt\n");
+  assertStringIncludes(own.stdout, "1 of 1 cases pass");
   const wrong = await golden("cuda", variables, "--threads", "2");
   assertStringIncludes(wrong.stderr, "--threads: expected --device cpu, whose it is, found --dev");
 });

