@@ -34,7 +34,8 @@ export type UnaryOp =
   | "to_f32"
   | "to_i32"
   | "low4"
-  | "high4";
+  | "high4"
+  | "as_f32";
 
 /** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask. */
 export type BinaryOp =
@@ -47,7 +48,9 @@ export type BinaryOp =
   | "max"
   | "lt"
   | "eq"
-  | "and";
+  | "and"
+  | "shl"
+  | "shr";
 
 /** A value: a pure expression. */
 export type Expr<T extends ValueType = ValueType> =
@@ -189,6 +192,10 @@ export const lessThan = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> =>
   comparison("lt", a, b);
 /** Bits of both. */
 export const bitAnd = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("and", a, b);
+/** a · 2ᵇ without what does not fit, b in 0 … 31; in kernels of GPUs. */
+export const shiftLeft = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("shl", a, b);
+/** a / 2ᵇ rounded down, signed, b in 0 … 31; in kernels of GPUs. */
+export const shiftRight = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("shr", a, b);
 /** a = b. */
 export const equal = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> => comparison("eq", a, b);
 
@@ -208,6 +215,9 @@ export const toF32 = (a: Expr<"i32">): Expr<"f32"> => unary("to_f32", "f32", a);
 
 /** A whole f32 as an index. */
 export const toI32 = (a: Expr<"f32">): Expr<"i32"> => unary("to_i32", "i32", a);
+
+/** The f32 of some bits; in kernels of GPUs. */
+export const asF32 = (bits: Expr<"i32">): Expr<"f32"> => unary("as_f32", "f32", bits);
 
 /** a · b + c, in one rounding where the target has it for vectors. */
 export function fma<T extends Real>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {

@@ -121,7 +121,7 @@ export function openCuda(options: CudaOptions = {}): Device {
     };
   };
 
-  const stores: Device["stores"] = [];
+  const stores: Device["stores"] = ["bf16", "q8_0", "q4_0"];
   return {
     kind: "cuda",
     description:

@@ -159,7 +159,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
 
   const hostBytes = (data: HostArray) =>
     new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-  const stores: Device["stores"] = [];
+  const stores: Device["stores"] = ["bf16", "q8_0", "q4_0"];
   return {
     kind: "webgpu",
     description: `webgpu: ${name}${software ? ", which computes on the CPU" : ""}`,

@@ -1,14 +1,16 @@
 /** The GPU's kernels of the steps of a schedule. */
 
 import type { ScheduleOptions } from "../../graph/schedule.ts";
-import type { Step } from "../../graph/step.ts";
+import type { MatmulWork, Step } from "../../graph/step.ts";
 import { matmulShape } from "../matmul_shape.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import { columnsKernel } from "./columns.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
 import { matmulKernel } from "./matmul.ts";
+import { isMatvec, matvecKernel } from "./matvec.ts";
 import { structuredKernel } from "./structured.ts";
+import { wideningKernel } from "./weights.ts";
 
 /** What the GPU's kernels can do: neither sums over blocks of rows nor products that add. */
 export const GPU_SCHEDULING: ScheduleOptions = {
@@ -25,14 +27,37 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
       return oneKernel(step, loopKernel(work.body));
     case "columns":
       return oneKernel(step, columnsKernel(work.reduction));
-    case "matmul": {
-      const { a, b, transposeA, transposeB, epilogue } = work;
-      const shape = matmulShape(a, b, transposeA, transposeB);
-      return oneKernel(step, matmulKernel(shape, epilogue));
-    }
+    case "matmul":
+      return matmulKernels(step, work);
     case "structured":
       return oneKernel(step, structuredKernel(work.node, work.views, writes.length));
     default:
       return work satisfies never;
   }
+}
+
+/** Stored weights of products of many rows become f32 first. */
+function matmulKernels(step: Step, work: MatmulWork): StepKernels<GpuKernel> {
+  const { a, b, transposeA, transposeB, epilogue } = work;
+  const { dtype } = step.reads[1];
+  const shape = matmulShape(a, b, transposeA, transposeB, dtype);
+  if (isMatvec(shape)) return oneKernel(step, matvecKernel(shape, epilogue));
+  const { weight, ...plain } = shape;
+  const own = oneKernel(step, matmulKernel(plain, epilogue));
+  if (weight === undefined) return own;
+  const { n: rows, k: columns } = shape;
+  const [product] = own.kernels;
+  const scratch = product.operands.length;
+  return {
+    kernels: [
+      {
+        kernel: wideningKernel({ dtype: weight, rows, columns }),
+        operands: [1, scratch],
+        firstWritten: 1,
+        part: "weights",
+      },
+      { ...product, operands: product.operands.map((i) => i === 1 ? scratch : i) },
+    ],
+    scratch: [4 * rows * columns],
+  };
 }

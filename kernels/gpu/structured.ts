@@ -1,6 +1,6 @@
 /** GPU kernels of the operations that have one of their own, chosen by operation. */
 
-import { type Node, size } from "../../graph/tensor.ts";
+import { isWeight, type Node, size } from "../../graph/tensor.ts";
 import type { View } from "../../graph/view.ts";
 import { attention } from "./attention.ts";
 import { attentionGradient } from "./attention_gradient.ts";
@@ -52,7 +52,10 @@ export function structuredKernel(node: Node, views: readonly View[], writes: num
     }
     case "embedding": {
       const [vocabulary, columns] = node.inputs[0].shape;
-      return embedding({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
+      const { dtype } = node.inputs[0];
+      const weight = isWeight(dtype) ? { weight: dtype } : {};
+      const tokens = size(node.inputs[1].shape);
+      return embedding({ vocabulary, width: columns, tokens, ...weight });
     }
     case "embedding_gradient": {
       const [vocabulary, columns] = node.outputs[0].shape;

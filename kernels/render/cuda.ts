@@ -81,6 +81,8 @@ function unary(op: ScalarOp, a: string): string {
       return `((float)${a})`;
     case "to_i32":
       return `__float2int_rz(${a})`;
+    case "as_f32":
+      return `__int_as_float(${a})`;
     case "bits_to_f32":
       return `power_of_2(${a})`;
     case "exponent":
@@ -101,6 +103,7 @@ function dialectOf({ operands }: GpuCode): Dialect {
       `${assigned ? "" : "const "}${TYPES[type]} ${name} = ${value};`,
     unary,
     extreme: (op, _, a, b) => `${op === "min" ? "smaller" : "larger"}(${a}, ${b})`,
+    shift: (op, a, b) => op === "shl" ? `((int)((unsigned)${a} << ${b}))` : `(${a} >> ${b})`,
     fma: (a, b, c) => `fmaf(${a}, ${b}, ${c})`,
     select: (condition, a, b) => `(${condition} ? ${a} : ${b})`,
     whole: (condition) => `((int)${condition})`,

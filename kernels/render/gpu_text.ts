@@ -14,6 +14,7 @@ export interface Dialect {
   unary(op: ScalarOp, a: string): string;
   /** Smallest or largest of two. */
   extreme(op: "min" | "max", type: Scalar, a: string, b: string): string;
+  shift(op: "shl" | "shr", a: string, b: string): string;
   fma(a: string, b: string, c: string): string;
   select(condition: string, a: string, b: string): string;
   /** A condition as 0 or 1. */
@@ -74,6 +75,9 @@ function binary(e: Expr & { readonly kind: "binary" }, dialect: Dialect): string
     case "min":
     case "max":
       return dialect.extreme(e.op, scalar(e), a, b);
+    case "shl":
+    case "shr":
+      return dialect.shift(e.op, a, b);
     case "lt":
     case "eq":
       return dialect.whole(condition(e, dialect));

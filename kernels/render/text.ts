@@ -11,6 +11,8 @@ const SIGNS: Readonly<Record<string, string>> = {
   lt: "<",
   eq: "==",
   and: "&",
+  shl: "<<",
+  shr: ">>",
 };
 
 /** What a memory access is at. */

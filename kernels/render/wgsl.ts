@@ -42,6 +42,8 @@ function unary(op: ScalarOp, a: string): string {
       return `f32(${a})`;
     case "to_i32":
       return `i32(${a})`;
+    case "as_f32":
+      return `bitcast<f32>(${a})`;
     case "bits_to_f32":
       return `bitcast<f32>((i32(${a}) + 127i) << 23u)`;
     case "exponent":
@@ -64,6 +66,7 @@ function dialectOf({ bindings }: WgslLayout, mixed: readonly boolean[]): Dialect
       `${assigned ? "var" : "let"} ${name}: ${type} = ${value};`,
     unary,
     extreme: (op, _, a, b) => `${op}(${a}, ${b})`,
+    shift: (op, a, b) => `(${a} ${op === "shl" ? "<<" : ">>"} u32(${b}))`,
     fma: (a, b, c) => `fma(${a}, ${b}, ${c})`,
     select: (condition, a, b) => `select(${b}, ${a}, ${condition})`,
     whole: (condition) => `i32(${condition})`,
