@@ -4,7 +4,13 @@ import { schedule, type ScheduleOptions } from "../graph/schedule.ts";
 import type { Schedule, Step } from "../graph/step.ts";
 import { isWeight, type WeightDType } from "../graph/tensor.ts";
 import type { KernelCost } from "../kernels/kernel.ts";
-import { buildProgram, type Launch, type Program, type StepKernels } from "../kernels/program.ts";
+import {
+  buildProgram,
+  type Joining,
+  type Launch,
+  type Program,
+  type StepKernels,
+} from "../kernels/program.ts";
 import type { Bindings, Device, Executable } from "./device.ts";
 
 /** A kernel of any device. */
@@ -36,6 +42,8 @@ export interface Compiler<K extends NamedKernel> {
   readonly stores: readonly WeightDType[];
   readonly scheduling: ScheduleOptions;
   kernelsOf(step: Step): StepKernels<K>;
+  /** How several steps are done by one kernel, where the device does that. */
+  readonly joining?: Joining<K>;
   /** The code of a launch's kernel, for people. */
   code(launch: Launch<K>): string;
   bind(program: Program<K>, bindings: Bindings): Executable;
@@ -58,14 +66,14 @@ function checkInputs(
 
 /** A device's `compile`. */
 export function compileWith<K extends NamedKernel>(
-  { kind, stores, scheduling, kernelsOf, code, bind }: Compiler<K>,
+  { kind, stores, scheduling, kernelsOf, joining, code, bind }: Compiler<K>,
   { onCompile }: CompileOptions,
 ): Device["compile"] {
   return (results, bindings) => {
     const start = performance.now();
     const steps = schedule(results, scheduling);
     checkInputs({ kind, stores }, steps);
-    const program = buildProgram(steps, kernelsOf);
+    const program = buildProgram(steps, kernelsOf, joining);
     const executable = bind(program, bindings);
     onCompile?.({
       ...(bindings.name !== undefined && { name: bindings.name }),

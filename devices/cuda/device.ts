@@ -1,6 +1,7 @@
 /** The CUDA device: kernels as CUDA C++ through NVRTC, a program as one CUDA graph. */
 
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
+import { joining } from "../../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
 import type { Program } from "../../kernels/program.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
@@ -141,7 +142,7 @@ export function openCuda(options: CudaOptions = {}): Device {
     },
     clear: (at) => context.clear((at as CudaMemory).address, at.bytes),
     compile: compileWith<GpuKernel>({
-      ...{ kind: "cuda", stores, bind, kernelsOf: gpuKernelsOf },
+      ...{ kind: "cuda", stores, bind, kernelsOf: gpuKernelsOf, joining: joining(Infinity) },
       scheduling: GPU_SCHEDULING,
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),
     }, options),

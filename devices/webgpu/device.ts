@@ -1,6 +1,7 @@
 /** The WebGPU device: kernels as WGSL, one command buffer a program. */
 
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
+import { joining } from "../../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
 import type { Program } from "../../kernels/program.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
@@ -211,6 +212,8 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
     },
     compile: compileWith<GpuKernel>({
       ...{ kind: "webgpu", stores, bind, kernelsOf: gpuKernelsOf },
+      // Inputs may lie in buffers of their own; all else is in the arena.
+      joining: joining(limits.maxStorageBuffersPerShaderStage - 1),
       scheduling: GPU_SCHEDULING,
       // As if every operand lay in a buffer of its own.
       code: ({ kernel, operands, firstWritten }) =>

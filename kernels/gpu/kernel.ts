@@ -14,4 +14,6 @@ export interface GpuKernel extends KernelCost {
   readonly code: () => GpuCode;
   /** Number of groups of threads. */
   readonly groups: number;
+  /** Whether it may be a part of a larger kernel (joined.ts): groups of 256 threads. */
+  readonly joins?: boolean;
 }

@@ -124,7 +124,8 @@ export function loopRow(
 export function loopKernel(stored: StoredLoop): GpuKernel {
   const { loop } = stored;
   const rows = count(loop.rows);
-  const own = { key: JSON.stringify(["loop", loopKey(stored)]), ...loopCost(stored) };
+  const key = JSON.stringify(["loop", loopKey(stored)]);
+  const own = { key, joins: true, ...loopCost(stored) };
   if (!loop.values.some(isReduce)) {
     const groups = Math.ceil(rows * loop.columns / THREADS);
     return { ...own, groups, code: () => elementCode(stored, rows) };

@@ -87,6 +87,7 @@ export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): GpuKernel
     key: JSON.stringify(["matvec", shape, epilogueKey(epilogue)]),
     code: () => matvecCode(shape, plan, epilogue),
     groups: plan.rowBlocks * plan.columnBlocks,
+    joins: true,
     ...productCost(shape, epilogue),
   };
 }
@@ -113,7 +114,7 @@ function plainColumn(
   k: GpuBlock,
   { n, b, k: length, weight }: MatmulShape,
   place: Place,
-  { lanes, columns }: Plan,
+  { lanes, columns, strips }: Plan,
   first: (strip: number) => Index,
 ): Column {
   const across = b.kStride !== 1;
@@ -122,18 +123,14 @@ function plainColumn(
     : [rem(k.thread, i32(lanes)), div(k.thread, i32(lanes))];
   const own = { lane: k.let(lane), column: k.let(column) };
   const step = weight === "bf16" ? length / 2 : b.nStride;
-  const starts = new Map<number, Index>();
-  const startOf = (strip: number) => {
-    if (!starts.has(strip)) {
-      const wanted = min(add(first(strip), own.column), i32(n - 1));
-      starts.set(strip, k.let(mul(wanted, i32(step))));
-    }
-    return starts.get(strip)!;
-  };
+  const starts = Array.from({ length: strips }, (_, strip) => {
+    const wanted = min(add(first(strip), own.column), i32(n - 1));
+    return k.let(mul(wanted, i32(step)));
+  });
   return {
     ...own,
     read: (strip, word) => {
-      const at = add(startOf(strip), mul(word, i32(weight === undefined ? b.kStride : 1)));
+      const at = add(starts[strip], mul(word, i32(weight === undefined ? b.kStride : 1)));
       if (weight === undefined) {
         const value = k.read(place as Place<"f32">, at);
         return () => ({ values: [value], at: [word] });
@@ -150,7 +147,7 @@ function blockedColumn(
   k: GpuBlock,
   matrix: StoredMatrix & { readonly dtype: "q8_0" | "q4_0" },
   place: Place<"i32">,
-  { lanes }: Plan,
+  { lanes, strips }: Plan,
   first: (strip: number) => Index,
 ): Column {
   const { dtype, rows, columns } = matrix;
@@ -162,25 +159,18 @@ function blockedColumn(
   const ofLane = rem(k.thread, i32(size));
   const lane = k.let(add(mul(div(inTile, i32(TILE_ROWS * size)), i32(size)), ofLane));
   const blocks = columns / WEIGHT_BLOCK;
-  const tiles = new Map<number, { begin: Index; count: Index; row: Index }>();
-  const tileOf = (strip: number) => {
-    if (!tiles.has(strip)) {
-      const last = rows - 1 - (rows - 1) % TILE_ROWS;
-      const wanted = k.let(min(add(first(strip), mul(tile, i32(TILE_ROWS))), i32(last)));
-      const count = k.let(tileRows(rows, wanted));
-      tiles.set(strip, {
-        begin: k.let(mul(wanted, i32(blocks))),
-        count,
-        row: k.let(min(row, sub(count, i32(1)))),
-      });
-    }
-    return tiles.get(strip)!;
-  };
+  const last = rows - 1 - (rows - 1) % TILE_ROWS;
+  const tiles = Array.from({ length: strips }, (_, strip) => {
+    const wanted = k.let(min(add(first(strip), mul(tile, i32(TILE_ROWS))), i32(last)));
+    const count = k.let(tileRows(rows, wanted));
+    const own = k.let(min(row, sub(count, i32(1))));
+    return { begin: k.let(mul(wanted, i32(blocks))), count, row: own };
+  });
   return {
     lane,
     column: k.let(add(mul(tile, i32(TILE_ROWS)), row)),
     read: (strip, word) => {
-      const { begin, count, row } = tileOf(strip);
+      const { begin, count, row } = tiles[strip];
       const block = k.let(div(word, i32(size)));
       const inBlock = k.let(rem(word, i32(size)));
       const at = k.let(add(begin, add(mul(block, count), row)));

@@ -45,12 +45,12 @@ const RESIDENT_THREADS = { few: 256, many: 512 } as const;
 /** Variables of a thread beyond which 128 registers are too few. */
 const MANY_VARIABLES = 32;
 
-/** Variables of a kernel's thread. */
+/** Variables that a kernel's thread has at once. */
 function variables(body: readonly GpuStatement[]): number {
   return body.reduce((sum, s) => {
     if (s.kind === "variable") return sum + 1;
     if (s.kind === "for") return sum + variables(s.body);
-    return s.kind === "if" ? sum + variables(s.then) + variables(s.otherwise) : sum;
+    return s.kind === "if" ? sum + Math.max(variables(s.then), variables(s.otherwise)) : sum;
   }, 0);
 }
 
