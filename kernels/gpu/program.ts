@@ -2,14 +2,17 @@
 
 import type { ScheduleOptions } from "../../graph/schedule.ts";
 import type { MatmulWork, Step } from "../../graph/step.ts";
+import type { Node } from "../../graph/tensor.ts";
+import type { View } from "../../graph/view.ts";
 import { matmulShape } from "../matmul_shape.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import { columnsKernel } from "./columns.ts";
+import { decodeAttention } from "./decode_attention.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
 import { matmulKernel } from "./matmul.ts";
 import { isMatvec, matvecKernel } from "./matvec.ts";
-import { structuredKernel } from "./structured.ts";
+import { cachedShape, structuredKernel } from "./structured.ts";
 import { wideningKernel } from "./weights.ts";
 
 /** What the GPU's kernels can do: neither sums over blocks of rows nor products that add. */
@@ -30,10 +33,28 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
     case "matmul":
       return matmulKernels(step, work);
     case "structured":
-      return oneKernel(step, structuredKernel(work.node, work.views, writes.length));
+      return isDecoding(work.node)
+        ? decodeAttentionKernels(work.node, work.views)
+        : oneKernel(step, structuredKernel(work.node, work.views, writes.length));
     default:
       return work satisfies never;
   }
+}
+
+/** Whether an operation is attention of one token over a cache. */
+const isDecoding = ({ op, inputs }: Node) =>
+  op.kind === "cached_attention" && inputs[0].shape[1] === 1;
+
+function decodeAttentionKernels(node: Node, views: readonly View[]): StepKernels<GpuKernel> {
+  const { parts, whole, foundBytes } = decodeAttention(cachedShape(node, views));
+  const [start, output, found] = [5, 6, 7];
+  return {
+    kernels: [
+      { kernel: parts, operands: [0, 1, 2, 3, 4, start, found], firstWritten: 6, part: "parts" },
+      { kernel: whole, operands: [start, found, output], firstWritten: 2, part: "whole" },
+    ],
+    scratch: [foundBytes],
+  };
 }
 
 /** Stored weights of products of many rows become f32 first. */
