@@ -13,7 +13,7 @@ import { loopKernel } from "./loop.ts";
 import { matmulKernel } from "./matmul.ts";
 import { isMatvec, matvecKernel } from "./matvec.ts";
 import { cachedShape, structuredKernel } from "./structured.ts";
-import { wideningKernel } from "./weights.ts";
+import { type StoredMatrix, wideningKernel } from "./weights.ts";
 
 /** What the GPU's kernels can do: neither sums over blocks of rows nor products that add. */
 export const GPU_SCHEDULING: ScheduleOptions = {
@@ -31,7 +31,7 @@ export function gpuKernelsOf(step: Step): StepKernels<GpuKernel> {
     case "columns":
       return oneKernel(step, columnsKernel(work.reduction));
     case "matmul":
-      return matmulKernels(step, work);
+      return productKernels(step, work);
     case "structured":
       return isDecoding(work.node)
         ? decodeAttentionKernels(work.node, work.views)
@@ -57,28 +57,33 @@ function decodeAttentionKernels(node: Node, views: readonly View[]): StepKernels
   };
 }
 
-/** Stored weights of products of many rows become f32 first. */
-function matmulKernels(step: Step, work: MatmulWork): StepKernels<GpuKernel> {
+/** Products of few rows read the matrix as it lies; for many, stored weights become f32 first. */
+function productKernels(step: Step, work: MatmulWork): StepKernels<GpuKernel> {
   const { a, b, transposeA, transposeB, epilogue } = work;
-  const { dtype } = step.reads[1];
-  const shape = matmulShape(a, b, transposeA, transposeB, dtype);
+  const shape = matmulShape(a, b, transposeA, transposeB, step.reads[1].dtype);
   if (isMatvec(shape)) return oneKernel(step, matvecKernel(shape, epilogue));
   const { weight, ...plain } = shape;
-  const own = oneKernel(step, matmulKernel(plain, epilogue));
-  if (weight === undefined) return own;
-  const { n: rows, k: columns } = shape;
-  const [product] = own.kernels;
-  const scratch = product.operands.length;
+  const kernels = oneKernel(step, matmulKernel(plain, epilogue));
+  return weight === undefined
+    ? kernels
+    : widened(step, kernels, { dtype: weight, rows: shape.n, columns: shape.k });
+}
+
+/** Kernels that have f32 in scratch memory instead of the stored weights, their second operand. */
+function widened(
+  { reads, writes }: Step,
+  { kernels, scratch }: StepKernels<GpuKernel>,
+  matrix: StoredMatrix,
+): StepKernels<GpuKernel> {
+  const wide = reads.length + writes.length + scratch.length;
   return {
     kernels: [
-      {
-        kernel: wideningKernel({ dtype: weight, rows, columns }),
-        operands: [1, scratch],
-        firstWritten: 1,
-        part: "weights",
-      },
-      { ...product, operands: product.operands.map((i) => i === 1 ? scratch : i) },
+      { kernel: wideningKernel(matrix), operands: [1, wide], firstWritten: 1, part: "weights" },
+      ...kernels.map((own) => ({
+        ...own,
+        operands: own.operands.map((i) => i === 1 ? wide : i),
+      })),
     ],
-    scratch: [4 * rows * columns],
+    scratch: [...scratch, 4 * matrix.rows * matrix.columns],
   };
 }
