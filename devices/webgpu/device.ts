@@ -15,6 +15,7 @@ import {
   type HostArray,
   type Memory,
 } from "../device.ts";
+import { NEEDS_LESS } from "../out_of_memory.ts";
 import { profileRows } from "../profile.ts";
 import { openGpu } from "./adapter.ts";
 import { createBuffers } from "./buffers.ts";
@@ -50,6 +51,11 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
   const checkAlive = () => {
     if (failure !== undefined) throw new Error(`webgpu: ${failure}`);
   };
+  // A GPU does not tell how much is free.
+  const adviceOn = (error: GPUError) =>
+    error instanceof GPUOutOfMemoryError
+      ? `; out of memory with ${buffers.memoryUse().inUse} bytes in use; ${NEEDS_LESS}`
+      : "";
   const watch = <T>(what: string, make: () => T): T => {
     device.pushErrorScope("validation");
     device.pushErrorScope("out-of-memory");
@@ -58,7 +64,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
     } finally {
       for (let scope = 0; scope < 2; scope++) {
         const seen = device.popErrorScope().then((error) => {
-          if (error !== null) fail(`${what}: ${error.message}`);
+          if (error !== null) fail(`${what}: ${error.message}${adviceOn(error)}`);
         });
         pending.add(seen);
         seen.finally(() => pending.delete(seen));
@@ -68,7 +74,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
 
   const buffers = createBuffers(device);
   const pipelines = createPipelines(device, watch);
-  const allocate = (bytes: number) => watch(`${bytes} bytes`, () => buffers.allocate(bytes));
+  const allocate = (bytes: number) => watch(`${bytes} bytes wanted`, () => buffers.allocate(bytes));
 
   // Programs run one after another, so they share one arena.
   let arena: WebgpuMemory | undefined;
