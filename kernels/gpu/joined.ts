@@ -85,16 +85,17 @@ function roomsFor(shared: { type: Scalar; size: number }[], code: GpuCode): numb
 /** A stage under construction. */
 interface Stage {
   readonly steps: number[];
-  readonly inputs: Set<string>;
+  /** What it reads that is not the program's own memory. */
+  readonly outside: Set<Node>;
   readonly open: boolean;
 }
 
 /**
  * Joins small steps of a schedule to earlier ones that they do not need. Those move ahead of others,
  * so that they must write memory of the program's own.
- * @param mostInputs tensors from outside that one launch may read
+ * @param mostOutside tensors that are not in the program's own memory which one launch may read
  */
-export const joining = (mostInputs: number): Joining<GpuKernel> => ({
+export const joining = (mostOutside: number): Joining<GpuKernel> => ({
   kernel: joinedKernel,
   stages: ({ steps, roots, partOf }, work) => {
     const wanted = new Set(roots.map(({ node }) => node));
@@ -105,20 +106,20 @@ export const joining = (mostInputs: number): Joining<GpuKernel> => ({
       const nodes = writes.flatMap(({ node }) =>
         [node, partOf.get(node)].filter((n) => n !== undefined)
       );
-      const inputs = new Set(
-        reads.flatMap(({ node: { op } }) => op.kind === "input" ? [op.name] : []),
+      const outside = new Set(
+        reads.map(({ node }) => node).filter((n) => n.op.kind === "input" || wanted.has(n)),
       );
-      const open = isSmall(work[at]) && inputs.size <= mostInputs &&
+      const open = isSmall(work[at]) && outside.size <= mostOutside &&
         !nodes.some((node) => wanted.has(node));
       const earliest = Math.max(-1, ...reads.map(({ node }) => written.get(node) ?? -1)) + 1;
       const found = open
         ? stages.findIndex((stage, s) =>
-          s >= earliest && stage.open && stage.inputs.union(inputs).size <= mostInputs
+          s >= earliest && stage.open && stage.outside.union(outside).size <= mostOutside
         )
         : -1;
-      const stage = found === -1 ? stages.push({ steps: [], inputs: new Set(), open }) - 1 : found;
+      const stage = found === -1 ? stages.push({ steps: [], outside: new Set(), open }) - 1 : found;
       stages[stage].steps.push(at);
-      inputs.forEach((name) => stages[stage].inputs.add(name));
+      outside.forEach((node) => stages[stage].outside.add(node));
       nodes.forEach((node) => written.set(node, Math.max(stage, written.get(node) ?? 0)));
     });
     return stages.map(({ steps }) => steps);
