@@ -98,7 +98,6 @@ function recorder(): { readonly device: Device; readonly programs: (readonly Ten
   const nothing = () => {};
   const device: Device = {
     kind: "cuda",
-    stores: [],
     memoryUse: () => ({ inUse: 0, peak: 0 }),
     description: "records programs",
     allocate: memory,

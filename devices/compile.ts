@@ -2,7 +2,6 @@
 
 import { schedule, type ScheduleOptions } from "../graph/schedule.ts";
 import type { Schedule, Step } from "../graph/step.ts";
-import { isWeight, type WeightDType } from "../graph/tensor.ts";
 import type { KernelCost } from "../kernels/kernel.ts";
 import {
   buildProgram,
@@ -38,8 +37,6 @@ export interface CompileOptions {
 
 /** How a device makes a program of tensors. */
 export interface Compiler<K extends NamedKernel> {
-  readonly kind: Device["kind"];
-  readonly stores: readonly WeightDType[];
   readonly scheduling: ScheduleOptions;
   kernelsOf(step: Step): StepKernels<K>;
   /** How several steps are done by one kernel, where the device does that. */
@@ -49,30 +46,14 @@ export interface Compiler<K extends NamedKernel> {
   bind(program: Program<K>, bindings: Bindings): Executable;
 }
 
-/** Fails for an input whose type the device's kernels do not read. */
-function checkInputs(
-  { kind, stores }: { readonly kind: string; readonly stores: readonly WeightDType[] },
-  { steps }: Schedule,
-): void {
-  for (const { node: { op }, dtype } of steps.flatMap(({ reads }) => reads)) {
-    if (op.kind !== "input" || !isWeight(dtype) || stores.includes(dtype)) continue;
-    const expected = ["f32", "i32", ...stores].join(", ");
-    throw new Error(
-      `${kind}: input ${op.name}: expected one of ${expected}, found ${dtype}, which this device ` +
-        "has no kernels for; keep it in f32",
-    );
-  }
-}
-
 /** A device's `compile`. */
 export function compileWith<K extends NamedKernel>(
-  { kind, stores, scheduling, kernelsOf, joining, code, bind }: Compiler<K>,
+  { scheduling, kernelsOf, joining, code, bind }: Compiler<K>,
   { onCompile }: CompileOptions,
 ): Device["compile"] {
   return (results, bindings) => {
     const start = performance.now();
     const steps = schedule(results, scheduling);
-    checkInputs({ kind, stores }, steps);
     const program = buildProgram(steps, kernelsOf, joining);
     const executable = bind(program, bindings);
     onCompile?.({

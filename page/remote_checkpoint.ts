@@ -109,10 +109,8 @@ export async function openRemote(served: ServedFiles): Promise<RemoteCheckpoint>
 function heldAs(
   parameters: readonly Parameter[],
   tensors: ReadonlyMap<string, TensorInfo>,
-  { stores }: Device,
 ): NamedShape[] {
-  const isNarrow = ({ name }: Parameter) =>
-    stores.includes("bf16") && tensors.get(name)!.dtype === "BF16";
+  const isNarrow = ({ name }: Parameter) => tensors.get(name)!.dtype === "BF16";
   return parameters.flatMap((own) => storedAs([own], isNarrow(own) ? "bf16" : "f32"));
 }
 
@@ -167,7 +165,7 @@ export async function loadRemote(
   { spec, tensors }: RemoteCheckpoint,
   { partBytes, blockBytes = 1 << 24, progress }: LoadOptions,
 ): Promise<LoadedModel> {
-  const parts = inParts(heldAs(modelParameters(spec), tensors, device), partBytes);
+  const parts = inParts(heldAs(modelParameters(spec), tensors), partBytes);
   const stores = parts.map((part) => createStore(device, layoutOf(part)));
   const targets = new Map(
     stores.flatMap((store) =>

@@ -122,12 +122,10 @@ export function openCuda(options: CudaOptions = {}): Device {
     };
   };
 
-  const stores: Device["stores"] = ["bf16", "q8_0", "q4_0"];
   return {
     kind: "cuda",
     description:
       `cuda: ${context.name}, sm_${context.architecture}, driver ${driverVersion}, NVRTC ${compiler}`,
-    stores,
     allocate: memory.allocate,
     free: (at) => memory.free(at as CudaMemory),
     memoryUse: memory.use,
@@ -142,7 +140,7 @@ export function openCuda(options: CudaOptions = {}): Device {
     },
     clear: (at) => context.clear((at as CudaMemory).address, at.bytes),
     compile: compileWith<GpuKernel>({
-      ...{ kind: "cuda", stores, bind, kernelsOf: gpuKernelsOf, joining: joining(Infinity) },
+      ...{ bind, kernelsOf: gpuKernelsOf, joining: joining(Infinity) },
       scheduling: GPU_SCHEDULING,
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),
     }, options),

@@ -166,11 +166,9 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
 
   const hostBytes = (data: HostArray) =>
     new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-  const stores: Device["stores"] = ["bf16", "q8_0", "q4_0"];
   return {
     kind: "webgpu",
     description: `webgpu: ${name}${software ? ", which computes on the CPU" : ""}`,
-    stores,
     allocate,
     memoryUse: buffers.memoryUse,
     free: (memory) => buffers.free(memory as WebgpuMemory),
@@ -217,7 +215,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
       queue.submit([encoder.finish()]);
     },
     compile: compileWith<GpuKernel>({
-      ...{ kind: "webgpu", stores, bind, kernelsOf: gpuKernelsOf },
+      ...{ bind, kernelsOf: gpuKernelsOf },
       // Inputs may lie in buffers of their own; all else is in the arena.
       joining: joining(limits.maxStorageBuffersPerShaderStage - 1),
       scheduling: GPU_SCHEDULING,

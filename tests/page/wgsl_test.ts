@@ -37,7 +37,6 @@ async function decodingGraphs(
   const device: Device = {
     kind: "webgpu",
     description: "notes what it is asked to compute",
-    stores: [],
     allocate: () => memory,
     memoryUse: () => ({ inUse: 0, peak: 0 }),
     free: () => {},
