@@ -35,7 +35,8 @@ export type UnaryOp =
   | "to_i32"
   | "low4"
   | "high4"
-  | "as_f32";
+  | "as_f32"
+  | "f16_to_f32";
 
 /** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask. */
 export type BinaryOp =
@@ -49,6 +50,7 @@ export type BinaryOp =
   | "lt"
   | "eq"
   | "and"
+  | "xor"
   | "shl"
   | "shr";
 
@@ -192,6 +194,8 @@ export const lessThan = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> =>
   comparison("lt", a, b);
 /** Bits of both. */
 export const bitAnd = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("and", a, b);
+/** Bits of one of both; in kernels of GPUs. */
+export const bitXor = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("xor", a, b);
 /** a · 2ᵇ without what does not fit, b in 0 … 31; in kernels of GPUs. */
 export const shiftLeft = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("shl", a, b);
 /** a / 2ᵇ rounded down, signed, b in 0 … 31; in kernels of GPUs. */
@@ -216,6 +220,8 @@ export const toF32 = (a: Expr<"i32">): Expr<"f32"> => unary("to_f32", "f32", a);
 /** A whole f32 as an index. */
 export const toI32 = (a: Expr<"f32">): Expr<"i32"> => unary("to_i32", "i32", a);
 
+/** The last 16 bits, a finite f16, as f32; in kernels of GPUs. */
+export const fromF16 = (bits: Expr<"i32">): Expr<"f32"> => unary("f16_to_f32", "f32", bits);
 /** The f32 of some bits; in kernels of GPUs. */
 export const asF32 = (bits: Expr<"i32">): Expr<"f32"> => unary("as_f32", "f32", bits);
 

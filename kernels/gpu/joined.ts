@@ -10,9 +10,6 @@ import type { GpuKernel } from "./kernel.ts";
 import type { GpuCode, GpuOperand, GpuStatement, Index, Local, Scalar } from "./language.ts";
 import { localsOf, renumbered } from "./renumbering.ts";
 
-/** Groups of a kernel beyond which it is no small one: two for each processor of a large GPU. */
-const SMALL = 264;
-
 /** The kernels as one. Its operands are what all read, one after another, then what all write. */
 export function joinedKernel(kernels: readonly GpuKernel[]): GpuKernel {
   const sum = (of: (kernel: GpuKernel) => number) => kernels.reduce((n, k) => n + of(k), 0);
@@ -126,8 +123,6 @@ export const joining = (mostOutside: number): Joining<GpuKernel> => ({
   },
 });
 
-/** Whether a step is one kernel that may be joined and leaves most of a large GPU idle. */
-function isSmall({ kernels }: StepKernels<GpuKernel>): boolean {
-  const [{ kernel }] = kernels;
-  return kernels.length === 1 && kernel.joins === true && kernel.groups <= SMALL;
-}
+/** Whether a step is one kernel that may be joined. */
+const isSmall = ({ kernels: [{ kernel }, ...more] }: StepKernels<GpuKernel>): boolean =>
+  more.length === 0 && kernel.joins === true;

@@ -14,6 +14,9 @@ export interface GpuKernel extends KernelCost {
   readonly code: () => GpuCode;
   /** Number of groups of threads. */
   readonly groups: number;
-  /** Whether it may be a part of a larger kernel (joined.ts): groups of 256 threads. */
+  /**
+   * Whether it may be a part of a larger kernel (joined.ts): it is so small that starting it costs a
+   * GPU about as much, and its groups have 256 threads.
+   */
   readonly joins?: boolean;
 }

@@ -7,7 +7,20 @@
 import type { Epilogue } from "../../graph/step.ts";
 import { isBlocked, WEIGHT_BLOCK } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../kernel.ts";
-import { add, bitAnd, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
+import {
+  add,
+  bitAnd,
+  div,
+  fma,
+  i32,
+  lessThan,
+  min,
+  mul,
+  rem,
+  select,
+  shiftRight,
+  sub,
+} from "../language.ts";
 import { epilogueKey, productCost } from "../matmul_result.ts";
 import { TILE_ROWS } from "../weights.ts";
 import type { GpuKernel } from "./kernel.ts";
@@ -18,7 +31,7 @@ import {
   blockWords,
   quant4,
   scaleAt,
-  signedByte,
+  signedBytes,
   type StoredMatrix,
   tileRows,
 } from "./weights.ts";
@@ -31,12 +44,15 @@ const MOST_ROWS = 64;
 const ROWS = 8;
 /** Sums of a thread at most. */
 const SUMS = 32;
-/** Words that a thread reads before it needs the first. */
-const IN_FLIGHT = 8;
+/** Words that a thread reads before it needs the first, at most. */
+const IN_FLIGHT = 12;
 /** Products of a thread that are written out one after another: more take drivers long to compile. */
 const UNROLLED = 256;
 /** Groups that make all of a large GPU busy. */
 const GROUPS = 1024;
+
+/** Groups of a product beyond which it is no small one. */
+const SMALL = 2048;
 
 /** Whether a product is better done by reading the matrix as it lies. */
 export function isMatvec({ batch, m, k, a, b, weight }: MatmulShape): boolean {
@@ -87,7 +103,7 @@ export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): GpuKernel
     key: JSON.stringify(["matvec", shape, epilogueKey(epilogue)]),
     code: () => matvecCode(shape, plan, epilogue),
     groups: plan.rowBlocks * plan.columnBlocks,
-    joins: true,
+    joins: plan.rowBlocks * plan.columnBlocks <= SMALL,
     ...productCost(shape, epilogue),
   };
 }
@@ -105,32 +121,40 @@ interface Column {
   readonly lane: Index;
   /** The column's number among those of a strip. */
   readonly column: Index;
-  /** Starts to read a word of a strip's column; what it returns makes numbers of it. */
-  read(strip: number, word: Index): () => Word;
+  /**
+   * Starts to read the words of a stretch, from the thread's first on and then `lanes` apart. What is
+   * returned starts to read word `u` of a strip's column, and what that returns makes numbers of it.
+   * Words beyond the last are the last, unless all are inside.
+   */
+  walk(from: Index, inside: boolean): (strip: number, u: number) => () => Word;
 }
 
 /** Columns without blocks: whole rows of the matrix, or neighbours in each of its rows. */
 function plainColumn(
   k: GpuBlock,
-  { n, b, k: length, weight }: MatmulShape,
+  shape: MatmulShape,
   place: Place,
   { lanes, columns, strips }: Plan,
   first: (strip: number) => Index,
 ): Column {
+  const { n, b, k: length, weight } = shape;
   const across = b.kStride !== 1;
   const [lane, column] = across
     ? [div(k.thread, i32(columns)), rem(k.thread, i32(columns))]
     : [rem(k.thread, i32(lanes)), div(k.thread, i32(lanes))];
   const own = { lane: k.let(lane), column: k.let(column) };
-  const step = weight === "bf16" ? length / 2 : b.nStride;
+  const [toColumn, toWord] = weight === undefined ? [b.nStride, b.kStride] : [length / 2, 1];
   const starts = Array.from({ length: strips }, (_, strip) => {
     const wanted = min(add(first(strip), own.column), i32(n - 1));
-    return k.let(mul(wanted, i32(step)));
+    return k.let(mul(wanted, i32(toColumn)));
   });
+  const last = i32(wordsOf(shape) - 1);
   return {
     ...own,
-    read: (strip, word) => {
-      const at = add(starts[strip], mul(word, i32(weight === undefined ? b.kStride : 1)));
+    walk: (from, inside) => (strip, u) => {
+      const wanted = add(from, i32(u * lanes));
+      const word = inside ? wanted : k.let(min(wanted, last));
+      const at = add(starts[strip], mul(word, i32(toWord)));
       if (weight === undefined) {
         const value = k.read(place as Place<"f32">, at);
         return () => ({ values: [value], at: [word] });
@@ -142,7 +166,7 @@ function plainColumn(
   };
 }
 
-/** Columns in blocks, of which four lie side by side. */
+/** Columns in blocks, of which four lie side by side: a thread has one word of each of its blocks. */
 function blockedColumn(
   k: GpuBlock,
   matrix: StoredMatrix & { readonly dtype: "q8_0" | "q4_0" },
@@ -156,40 +180,37 @@ function blockedColumn(
   const tile = k.let(div(k.thread, i32(ofTile)));
   const inTile = k.let(rem(k.thread, i32(ofTile)));
   const row = k.let(rem(div(inTile, i32(size)), i32(TILE_ROWS)));
-  const ofLane = rem(k.thread, i32(size));
-  const lane = k.let(add(mul(div(inTile, i32(TILE_ROWS * size)), i32(size)), ofLane));
+  const inBlock = k.let(rem(k.thread, i32(size)));
+  const lane = k.let(add(mul(div(inTile, i32(TILE_ROWS * size)), i32(size)), inBlock));
   const blocks = columns / WEIGHT_BLOCK;
   const last = rows - 1 - (rows - 1) % TILE_ROWS;
   const tiles = Array.from({ length: strips }, (_, strip) => {
     const wanted = k.let(min(add(first(strip), mul(tile, i32(TILE_ROWS))), i32(last)));
     const count = k.let(tileRows(rows, wanted));
-    const own = k.let(min(row, sub(count, i32(1))));
-    return { begin: k.let(mul(wanted, i32(blocks))), count, row: own };
+    const own = min(row, sub(count, i32(1)));
+    return { begin: k.let(add(mul(wanted, i32(blocks)), own)), count };
   });
+  const four = [0, 1, 2, 3];
   return {
     lane,
     column: k.let(add(mul(tile, i32(TILE_ROWS)), row)),
-    read: (strip, word) => {
-      const { begin, count, row } = tiles[strip];
-      const block = k.let(div(word, i32(size)));
-      const inBlock = k.let(rem(word, i32(size)));
-      const at = k.let(add(begin, add(mul(block, count), row)));
-      const bits = k.read(place, add(mul(at, i32(size)), inBlock));
-      const scale = scaleAt(k, matrix, place, at);
-      const start = k.let(add(mul(block, i32(WEIGHT_BLOCK)), mul(inBlock, i32(4))));
-      const four = [0, 1, 2, 3];
-      return () =>
-        dtype === "q8_0"
-          ? {
-            scale,
-            values: four.map((i) => signedByte(bits, i)),
-            at: four.map((i) => add(start, i32(i))),
-          }
-          : {
-            scale,
-            values: [0, 4].flatMap((from) => four.map((i) => quant4(bits, 8 * i + from))),
-            at: [0, WEIGHT_BLOCK / 2].flatMap((from) => four.map((i) => add(start, i32(from + i)))),
-          };
+    walk: (from, inside) => {
+      const firstBlock = k.let(shiftRight(from, i32(Math.log2(size))));
+      return (strip, u) => {
+        const { begin, count } = tiles[strip];
+        const wanted = add(firstBlock, i32(u * lanes / size));
+        const block = k.let(inside ? wanted : min(wanted, i32(blocks - 1)));
+        const at = k.let(add(begin, mul(block, count)));
+        const bits = k.read(place, add(mul(at, i32(size)), inBlock));
+        const scale = scaleAt(k, matrix, place, at);
+        return () => {
+          const start = k.let(add(mul(block, i32(WEIGHT_BLOCK)), mul(inBlock, i32(4))));
+          const at = four.map((i) => add(start, i32(i)));
+          if (dtype === "q8_0") return { scale, values: signedBytes(k, bits), at };
+          const values = [0, 4].flatMap((bit) => four.map((i) => quant4(bits, 8 * i + bit)));
+          return { scale, values, at: [...at, ...at.map((x) => add(x, i32(WEIGHT_BLOCK / 2)))] };
+        };
+      };
     },
   };
 }
@@ -223,11 +244,11 @@ function matvecCode(shape: MatmulShape, plan: Plan, epilogue?: Epilogue) {
       return k.let(mul(own, i32(shape.a.mStride)));
     });
     const sums = each.map(() => starts.map(() => k.variable(f32(0))));
-    const step = (wanted: readonly Index[], inside: boolean) => {
-      const at = wanted.map((word) => inside ? word : k.let(min(word, i32(words - 1))));
-      const read = at.map((word) => each.map((strip) => column.read(strip, word)));
-      read.forEach((own, u) => {
-        const exists = inside ? undefined : k.let(lessThan(wanted[u], i32(words)));
+    const step = (from: Index, count: number, inside: boolean) => {
+      const read = column.walk(from, inside);
+      const pending = Array.from({ length: count }, (_, u) => each.map((strip) => read(strip, u)));
+      pending.forEach((own, u) => {
+        const exists = inside ? undefined : k.let(lessThan(add(from, i32(u * lanes)), i32(words)));
         const parts = own.map((finish) => finish());
         const activations = starts.map((start) =>
           parts[0].at.map((x) => k.read(all.a, add(start, x)))
@@ -244,20 +265,18 @@ function matvecCode(shape: MatmulShape, plan: Plan, epilogue?: Epilogue) {
         });
       });
     };
-    const perWord = length / words;
-    const unrolled = Math.max(
+    const most = Math.max(
       1,
-      Math.min(IN_FLIGHT / strips, Math.floor(UNROLLED / (strips * rows * perWord))),
+      Math.min(IN_FLIGHT / strips, Math.floor(UNROLLED / (strips * rows * length / words))),
     );
-    const many = (from: Index, count: number) =>
-      Array.from({ length: count }, (_, u) => k.let(add(from, i32(u * lanes))));
+    const own = Math.ceil(words / lanes);
+    const unrolled = Math.ceil(own / Math.ceil(own / most));
     const whole = words - words % (lanes * unrolled);
     if (whole > 0) {
-      k.for(column.lane, whole, lanes * unrolled, (from) => step(many(from, unrolled), true));
+      k.for(column.lane, whole, lanes * unrolled, (from) => step(from, unrolled, true));
     }
     const left = Math.ceil((words - whole) / lanes);
-    const full = words % lanes === 0;
-    if (left > 0) step(many(k.let(add(column.lane, i32(whole))), left), full);
+    if (left > 0) step(k.let(add(column.lane, i32(whole))), left, words % lanes === 0);
     foldColumns(k, plan, sums.flat(), column, (index, ofStrip, value) => {
       const row = k.let(add(firstRow, rem(index, i32(rows))));
       const strip = mul(div(index, i32(rows)), i32(columns));

@@ -8,13 +8,14 @@ import {
   add,
   asF32,
   bitAnd,
+  bitXor,
   div,
   equal,
+  fromF16,
   i32,
   lessThan,
   min,
   mul,
-  neg,
   rem,
   select,
   shiftLeft,
@@ -43,30 +44,25 @@ export const bf16Pair = (word: Index): [Float, Float] => [
   asF32(bitAnd(word, i32(-65536))),
 ];
 
-/** Byte `index` of a word, signed. */
-export const signedByte = (word: Index, index: Index | number): Float => {
-  const left = typeof index === "number" ? i32(24 - 8 * index) : sub(i32(24), mul(index, i32(8)));
-  return toF32(shiftRight(shiftLeft(word, left), i32(24)));
-};
+// A whole number up to 2²³ in the last bits of 2²³: a subtraction makes it real, which is as fast as
+// the arithmetic, while conversions are not on every GPU.
+const WHOLE = 0x4b000000;
+const wholeLess = (bits: Index, less: number): Float =>
+  sub(asF32(add(bits, i32(WHOLE))), f32(2 ** 23 + less));
+
+/** The four signed bytes of a word. */
+export function signedBytes(k: GpuBlock, word: Index): Float[] {
+  const raised = k.let(bitXor(word, i32(0x80808080 | 0)));
+  return [0, 1, 2, 3].map((i) => wholeLess(bitAnd(shiftRight(raised, i32(8 * i)), i32(255)), 128));
+}
 
 /** Four bits of a word from bit `first` on, less 8. */
 export const quant4 = (word: Index, first: Index | number): Float =>
-  toF32(
-    sub(bitAnd(shiftRight(word, typeof first === "number" ? i32(first) : first), i32(15)), i32(8)),
-  );
+  wholeLess(bitAnd(shiftRight(word, typeof first === "number" ? i32(first) : first), i32(15)), 8);
 
 /** The f16 in the lower half (0) or in the upper one (1) of a word; a finite one. */
-export function half(k: GpuBlock, word: Index, which: Index): Float {
-  const bits = k.let(bitAnd(shiftRight(word, mul(which, i32(16))), i32(0xffff)));
-  const magnitude = k.let(bitAnd(bits, i32(0x7fff)));
-  // The exponent's bias is 15 instead of 127. GPUs may take the smallest f32 for zeros, so that the
-  // smallest f16 are made of whole numbers.
-  const normal = asF32(add(shiftLeft(magnitude, i32(13)), i32(112 << 23)));
-  const value = k.let(
-    select(lessThan(magnitude, i32(0x400)), mul(toF32(magnitude), f32(2 ** -24)), normal),
-  );
-  return k.let(select(equal(magnitude, bits), value, neg(value)));
-}
+const half = (word: Index, which: Index): Float =>
+  fromF16(bitAnd(shiftRight(word, shiftLeft(which, i32(4))), i32(0xffff)));
 
 /** Where a block lies among all blocks of a matrix (kernels/weights.ts). */
 function placeOf(
@@ -93,8 +89,8 @@ export function scaleAt(
   place: Index,
 ): Float {
   const scales = rows * (columns / WEIGHT_BLOCK) * blockWords(dtype);
-  const word = k.read(weights, add(i32(scales), div(place, i32(2))));
-  return half(k, word, rem(place, i32(2)));
+  const word = k.read(weights, add(i32(scales), shiftRight(place, i32(1))));
+  return k.let(half(word, bitAnd(place, i32(1))));
 }
 
 /** An element of a matrix of stored weights. */
@@ -118,7 +114,8 @@ export function weightElement(
   const first = mul(place, i32(blockWords(dtype)));
   if (dtype === "q8_0") {
     const word = k.read(weights, add(first, div(inside, i32(4))));
-    return k.let(mul(signedByte(word, rem(inside, i32(4))), scale));
+    const left = sub(i32(24), mul(rem(inside, i32(4)), i32(8)));
+    return k.let(mul(toF32(shiftRight(shiftLeft(word, left), i32(24))), scale));
   }
   const halfBlock = i32(WEIGHT_BLOCK / 2);
   const byte = k.let(rem(inside, halfBlock));

@@ -20,6 +20,11 @@ const PRELUDE = `#ifndef SUTURE_EMULATED
 #define SUTURE_GLOBAL(T, name) T* name
 #define SUTURE_SHARED(T, name, elements) __shared__ T name[elements]
 #define SUTURE_ARRAYS(...)
+static __device__ __forceinline__ float from_f16(int bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"((unsigned short)bits));
+  return value;
+}
 #endif
 static __device__ __forceinline__ unsigned from_root(float a) {
   return (unsigned)__float_as_int(a) - 0x3f3504f3u;
@@ -81,6 +86,8 @@ function unary(op: ScalarOp, a: string): string {
       return `((float)${a})`;
     case "to_i32":
       return `__float2int_rz(${a})`;
+    case "f16_to_f32":
+      return `from_f16(${a})`;
     case "as_f32":
       return `__int_as_float(${a})`;
     case "bits_to_f32":

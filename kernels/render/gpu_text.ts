@@ -26,7 +26,7 @@ export interface Dialect {
   uniform(name: string, value: string): string;
 }
 
-const OPERATORS = { add: "+", sub: "-", mul: "*", div: "/", rem: "%", and: "&" } as const;
+const OPERATORS = { add: "+", sub: "-", mul: "*", div: "/", rem: "%", and: "&", xor: "^" } as const;
 const COMPARISONS = { lt: "<", eq: "==" } as const;
 
 const isComparison = (op: BinaryOp): op is keyof typeof COMPARISONS => op === "lt" || op === "eq";
@@ -71,6 +71,7 @@ function binary(e: Expr & { readonly kind: "binary" }, dialect: Dialect): string
     case "div":
     case "rem":
     case "and":
+    case "xor":
       return `(${a} ${OPERATORS[e.op]} ${b})`;
     case "min":
     case "max":

@@ -11,6 +11,7 @@ const SIGNS: Readonly<Record<string, string>> = {
   lt: "<",
   eq: "==",
   and: "&",
+  xor: "^",
   shl: "<<",
   shr: ">>",
 };

@@ -19,6 +19,13 @@ export interface WgslLayout {
 const PRELUDE = `var<private> infinity_bits: u32 = 0x7f800000u;
 var<private> nan_bits: u32 = 0x7fc00000u;
 fn mantissa_exponent(a: f32) -> i32 { return (bitcast<i32>(a) - 0x3f3504f3i) >> 23u; }
+fn from_f16(bits: i32) -> f32 {
+  // The smallest are made of whole numbers: a GPU may take the smallest f32 for zeros.
+  let magnitude = bits & 0x7fffi;
+  let normal = bitcast<f32>((magnitude << 13u) + (112i << 23u));
+  let value = select(normal, f32(magnitude) * 5.9604644775390625e-8f, magnitude < 0x400i);
+  return select(value, -value, (bits & 0x8000i) != 0i);
+}
 fn mantissa(a: f32) -> f32 { return bitcast<f32>(bitcast<i32>(a) - (mantissa_exponent(a) << 23u)); }
 `;
 
@@ -42,6 +49,8 @@ function unary(op: ScalarOp, a: string): string {
       return `f32(${a})`;
     case "to_i32":
       return `i32(${a})`;
+    case "f16_to_f32":
+      return `from_f16(${a})`;
     case "as_f32":
       return `bitcast<f32>(${a})`;
     case "bits_to_f32":
