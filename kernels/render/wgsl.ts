@@ -15,17 +15,13 @@ export interface WgslLayout {
   readonly groups: number;
 }
 
-// Constants of WGSL may be neither infinite nor NaN, and literals are constants.
+// Constants of WGSL may be neither infinite nor NaN, and literals are constants. The smallest f16 are
+// made of whole numbers, as a GPU may take the smallest f32 for zeros.
 const PRELUDE = `var<private> infinity_bits: u32 = 0x7f800000u;
 var<private> nan_bits: u32 = 0x7fc00000u;
 fn mantissa_exponent(a: f32) -> i32 { return (bitcast<i32>(a) - 0x3f3504f3i) >> 23u; }
-fn from_f16(bits: i32) -> f32 {
-  // The smallest are made of whole numbers: a GPU may take the smallest f32 for zeros.
-  let magnitude = bits & 0x7fffi;
-  let normal = bitcast<f32>((magnitude << 13u) + (112i << 23u));
-  let value = select(normal, f32(magnitude) * 5.9604644775390625e-8f, magnitude < 0x400i);
-  return select(value, -value, (bits & 0x8000i) != 0i);
-}
+fn f16_size(m: i32) -> f32 { return select(bitcast<f32>((m << 13u) + (112i << 23u)), f32(m) * 0x1p-24f, m < 0x400i); }
+fn from_f16(a: i32) -> f32 { return select(1f, -1f, (a & 0x8000i) != 0i) * f16_size(a & 0x7fffi); }
 fn mantissa(a: f32) -> f32 { return bitcast<f32>(bitcast<i32>(a) - (mantissa_exponent(a) << 23u)); }
 `;
 
