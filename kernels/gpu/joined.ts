@@ -99,15 +99,17 @@ export const joining = (mostOutside: number): Joining<GpuKernel> => ({
     const stages: Stage[] = [];
     /** The stage that a node's memory is written in, the last one where there are several. */
     const written = new Map<Node, number>();
-    steps.forEach(({ reads, writes }, at) => {
+    steps.forEach(({ work: own, reads, writes }, at) => {
       const nodes = writes.flatMap(({ node }) =>
         [node, partOf.get(node)].filter((n) => n !== undefined)
       );
       const outside = new Set(
         reads.map(({ node }) => node).filter((n) => n.op.kind === "input" || wanted.has(n)),
       );
-      const open = isSmall(work[at]) && outside.size <= mostOutside &&
-        !nodes.some((node) => wanted.has(node));
+      // A sum in place stays behind all that read what it is added to.
+      const stays = own.kind === "matmul" && own.accumulates === true ||
+        nodes.some((node) => wanted.has(node));
+      const open = !stays && isSmall(work[at]) && outside.size <= mostOutside;
       const earliest = Math.max(-1, ...reads.map(({ node }) => written.get(node) ?? -1)) + 1;
       const found = open
         ? stages.findIndex((stage, s) =>
