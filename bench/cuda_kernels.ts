@@ -12,6 +12,7 @@ import { align, distill, finetune } from "../dsl/stages.ts";
 import { schedule } from "../graph/schedule.ts";
 import { size, type Tensor } from "../graph/tensor.ts";
 import { openSession } from "../infer/session.ts";
+import { joining } from "../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../kernels/gpu/program.ts";
 import { buildProgram } from "../kernels/program.ts";
 import { type CudaKernel, renderCuda } from "../kernels/render/cuda.ts";
@@ -85,7 +86,7 @@ export function compileKernels(
 /** The CUDA kernels of some programs, each once, under names of their own. */
 export function kernelsOf(programs: readonly (readonly Tensor[])[]): CudaKernel[] {
   const launches = programs.flatMap((results) =>
-    buildProgram(schedule(results, GPU_SCHEDULING), gpuKernelsOf).launches
+    buildProgram(schedule(results, GPU_SCHEDULING), gpuKernelsOf, joining(Infinity)).launches
   );
   return [...moduleKernels(launches).values()];
 }
@@ -97,7 +98,6 @@ function recorder(): { readonly device: Device; readonly programs: (readonly Ten
   const nothing = () => {};
   const device: Device = {
     kind: "cuda",
-    stores: [],
     memoryUse: () => ({ inUse: 0, peak: 0 }),
     description: "records programs",
     allocate: memory,

@@ -23,7 +23,7 @@ export interface DecodeSpeed {
   readonly tokensPerSecond: number;
   /** Bytes of weights and states that a token of every stream reads. */
   readonly bytes: number;
-  /** Of decoding, and of a kernel that only sums as many bytes; 10⁹ bytes a second. */
+  /** Of decoding, and of a kernel that only sums or copies as many bytes; 10⁹ bytes a second. */
   readonly gigabytesPerSecond: number;
   readonly readGigabytesPerSecond: number;
   /** The one by the other. */
@@ -56,20 +56,32 @@ export function bytesPerStep({ spec, inputs }: LoadedModel, streams: number): nu
 
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
-/** A kernel that sums so many bytes, about. */
+/**
+ * A kernel that moves so many bytes, about: one that sums them on a CPU, and on a GPU one that copies
+ * half as many, which every thread does with one of its own.
+ */
 function plainRead(device: Device, bytes: number) {
-  const rows = Math.max(1, Math.round(bytes / 4 / READ_COLUMNS));
+  const copies = device.kind !== "cpu";
+  const moved = copies ? bytes / 2 : bytes;
+  const rows = Math.max(1, Math.round(moved / 4 / READ_COLUMNS));
   const memory = device.allocate(4 * rows * READ_COLUMNS);
-  const sums = device.allocate(4 * rows);
+  const result = device.allocate(copies ? memory.bytes : 4 * rows);
   device.clear(memory);
-  const total = g.sum(g.input("memory", [rows, READ_COLUMNS]), [-1]);
-  const executable = device.compile([total], { inputs: { memory }, results: [sums] });
+  const input = g.input("memory", [rows, READ_COLUMNS]);
+  const executable = device.compile([copies ? g.copy(input) : g.sum(input, [-1])], {
+    inputs: { memory },
+    results: [result],
+  });
   return {
-    bytes: memory.bytes,
-    run: () => executable.run(),
+    bytes: copies ? 2 * memory.bytes : memory.bytes,
+    /** Moves them so many times, and waits. */
+    run: async (times: number) => {
+      for (let i = 0; i < times; i++) executable.run();
+      await device.read(result.slice(0, 4), new Float32Array(1));
+    },
     free: () => {
       executable.free();
-      [memory, sums].forEach(device.free);
+      [memory, result].forEach(device.free);
     },
   };
 }
@@ -109,15 +121,17 @@ export async function benchDecodeSpeed(
   try {
     const prompts = Array.from({ length: streams }, (_, s) => PROMPT.map((id) => id + s));
     let logits = await session.advance(prompts);
-    const step = async () => {
-      const next = prompts.map((_, s) => [
-        greedy(logits.subarray(s * vocabSize, (s + 1) * vocabSize)),
-      ]);
-      logits = await session.advance(next);
+    const step = async (times: number) => {
+      for (let i = 0; i < times; i++) {
+        const next = prompts.map((_, s) => [
+          greedy(logits.subarray(s * vocabSize, (s + 1) * vocabSize)),
+        ]);
+        logits = await session.advance(next);
+      }
     };
-    const timed = async (run: () => unknown, times: number) => {
+    const timed = async (run: (times: number) => Promise<void>, times: number) => {
       const start = performance.now();
-      for (let i = 0; i < times; i++) await run();
+      await run(times);
       return (performance.now() - start) / 1000 / times;
     };
     const [steps, reads]: [number[], number[]] = [[], []];

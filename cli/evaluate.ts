@@ -10,7 +10,7 @@ import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, path, required, UsageError, whole } from "./flags.ts";
-import { checkWeights, weightsFlag } from "./weights.ts";
+import { weightsFlag } from "./weights.ts";
 
 /** Context where none is asked for, or the model's own if that is shorter. */
 const DEFAULT_CONTEXT = 256;
@@ -59,7 +59,6 @@ export const evaluate = command({
     const bytes = new TextEncoder().encode(text).length - given;
     const memory = inferenceBytes(checkpoint.spec);
     return await withDevice({ ...flags, memory }, say, async (device) => {
-      checkWeights(device, flags.weights);
       const model = loadCheckpoint(device, checkpoint, flags.weights);
       const read = (start: number, count: number) => ids.subarray(start, start + count);
       const start = performance.now();

@@ -11,7 +11,7 @@ import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { path, required } from "./flags.ts";
-import { checkWeights, weightsFlag } from "./weights.ts";
+import { weightsFlag } from "./weights.ts";
 
 /** The ids of a file, checked. */
 interface Ids {
@@ -61,7 +61,6 @@ export const forward = command({
     const { ids, batch, time } = readIds(flags.ids, vocabSize);
     const memory = inferenceBytes(checkpoint.spec);
     return await withDevice({ ...flags, memory }, say, async (device) => {
-      checkWeights(device, flags.weights);
       const model = loadCheckpoint(device, checkpoint, flags.weights);
       const start = performance.now();
       const shape = [batch, time, vocabSize];

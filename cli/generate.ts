@@ -10,7 +10,7 @@ import { command, main, type Output } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, optional, path, real, text, UsageError, whole } from "./flags.ts";
 import { type Continuation, continuations, readPrompts } from "./prompts.ts";
-import { checkWeights, weightsFlag } from "./weights.ts";
+import { weightsFlag } from "./weights.ts";
 
 /** Texts that are written at a time where nothing is said. */
 const DEFAULT_STREAMS = 8;
@@ -71,7 +71,6 @@ export const generate = command({
     });
     const memory = inferenceBytes(checkpoint.spec);
     return await withDevice({ ...flags, memory }, say, async (device) => {
-      checkWeights(device, flags.weights);
       const model = loadCheckpoint(device, checkpoint, flags.weights);
       if (flags.prompt === undefined) {
         const report = await writeAll(model, tokenizer, texts, options, flags.streams, print, say);

@@ -2,9 +2,14 @@
 
 import { schedule, type ScheduleOptions } from "../graph/schedule.ts";
 import type { Schedule, Step } from "../graph/step.ts";
-import { isWeight, type WeightDType } from "../graph/tensor.ts";
 import type { KernelCost } from "../kernels/kernel.ts";
-import { buildProgram, type Launch, type Program, type StepKernels } from "../kernels/program.ts";
+import {
+  buildProgram,
+  type Joining,
+  type Launch,
+  type Program,
+  type StepKernels,
+} from "../kernels/program.ts";
 import type { Bindings, Device, Executable } from "./device.ts";
 
 /** A kernel of any device. */
@@ -32,40 +37,24 @@ export interface CompileOptions {
 
 /** How a device makes a program of tensors. */
 export interface Compiler<K extends NamedKernel> {
-  readonly kind: Device["kind"];
-  readonly stores: readonly WeightDType[];
   readonly scheduling: ScheduleOptions;
   kernelsOf(step: Step): StepKernels<K>;
+  /** How several steps are done by one kernel, where the device does that. */
+  readonly joining?: Joining<K>;
   /** The code of a launch's kernel, for people. */
   code(launch: Launch<K>): string;
   bind(program: Program<K>, bindings: Bindings): Executable;
 }
 
-/** Fails for an input whose type the device's kernels do not read. */
-function checkInputs(
-  { kind, stores }: { readonly kind: string; readonly stores: readonly WeightDType[] },
-  { steps }: Schedule,
-): void {
-  for (const { node: { op }, dtype } of steps.flatMap(({ reads }) => reads)) {
-    if (op.kind !== "input" || !isWeight(dtype) || stores.includes(dtype)) continue;
-    const expected = ["f32", "i32", ...stores].join(", ");
-    throw new Error(
-      `${kind}: input ${op.name}: expected one of ${expected}, found ${dtype}, which this device ` +
-        "has no kernels for; keep it in f32",
-    );
-  }
-}
-
 /** A device's `compile`. */
 export function compileWith<K extends NamedKernel>(
-  { kind, stores, scheduling, kernelsOf, code, bind }: Compiler<K>,
+  { scheduling, kernelsOf, joining, code, bind }: Compiler<K>,
   { onCompile }: CompileOptions,
 ): Device["compile"] {
   return (results, bindings) => {
     const start = performance.now();
     const steps = schedule(results, scheduling);
-    checkInputs({ kind, stores }, steps);
-    const program = buildProgram(steps, kernelsOf);
+    const program = buildProgram(steps, kernelsOf, joining);
     const executable = bind(program, bindings);
     onCompile?.({
       ...(bindings.name !== undefined && { name: bindings.name }),

@@ -1,6 +1,6 @@
 /** What every device offers to training and inference. */
 
-import type { Tensor, WeightDType } from "../graph/tensor.ts";
+import type { Tensor } from "../graph/tensor.ts";
 
 /** Arrays that can be copied to and from a device. */
 export type HostArray = Float32Array | Int32Array | Uint32Array | Uint8Array | Uint16Array;
@@ -81,8 +81,6 @@ export interface Device {
   readonly kind: "cpu" | "webgpu" | "cuda";
   /** Threads, instruction set and libraries, for people. */
   readonly description: string;
-  /** How weights may be stored for its kernels; f32 is always possible. */
-  readonly stores: readonly WeightDType[];
   allocate(bytes: number): Memory;
   free(memory: Memory): void;
   write(memory: Memory, data: HostArray): void;

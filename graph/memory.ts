@@ -1,6 +1,6 @@
 /** Which stored tensors share memory: two may where one is last read before the other is written. */
 
-import type { Schedule } from "./step.ts";
+import type { Schedule, Step } from "./step.ts";
 import { type Node, type Tensor, tensorBytes } from "./tensor.ts";
 
 /** Every region starts at a multiple of this many bytes: a cache line. */
@@ -50,7 +50,9 @@ function throughput(t: Tensor): Tensor | undefined {
  * @param scratch bytes of the pieces of memory that each step needs for itself
  */
 export function planMemory(
-  { steps, roots, partOf }: Schedule,
+  { steps, roots, partOf }: Omit<Schedule, "steps"> & {
+    readonly steps: readonly Pick<Step, "reads" | "writes">[];
+  },
   scratch: readonly (readonly number[])[] = [],
 ): MemoryPlan {
   const rootIndex = new Map<Node, Map<number, number>>();

@@ -35,7 +35,9 @@ export type UnaryOp =
   | "to_i32"
   | "low4"
   | "high4"
-  | "bf16";
+  | "bf16"
+  | "as_f32"
+  | "f16_to_f32";
 
 /** Arithmetic on two values of one type. Comparisons give i32 (scalar) or a lane mask. */
 export type BinaryOp =
@@ -49,7 +51,10 @@ export type BinaryOp =
   | "lt"
   | "eq"
   | "and"
-  | "pairs";
+  | "pairs"
+  | "xor"
+  | "shl"
+  | "shr";
 
 /** A value: a pure expression. */
 export type Expr<T extends ValueType = ValueType> =
@@ -212,6 +217,12 @@ export const lessThan = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> =>
   comparison("lt", a, b);
 /** Bits of both. */
 export const bitAnd = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("and", a, b);
+/** Bits of one of both; in kernels of GPUs. */
+export const bitXor = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("xor", a, b);
+/** a · 2ᵇ without what does not fit, b in 0 … 31; in kernels of GPUs. */
+export const shiftLeft = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("shl", a, b);
+/** a / 2ᵇ rounded down, signed, b in 0 … 31; in kernels of GPUs. */
+export const shiftRight = (a: Expr<"i32">, b: Expr<"i32">): Expr<"i32"> => binary("shr", a, b);
 /** a = b. */
 export const equal = <T extends Numeric>(a: Expr<T>, b: Expr<T>): Mask<T> => comparison("eq", a, b);
 
@@ -240,6 +251,11 @@ export const nearestBf16 = (a: Expr<Vector>): Expr<Vector> => unary("bf16", a.ty
 
 /** Of numbers that are bf16 the bits of both in a lane: a's in its lower half, b's in its upper. */
 export const bf16Pairs = (a: Expr<Vector>, b: Expr<Vector>): Expr<Vector> => binary("pairs", a, b);
+
+/** The last 16 bits, a finite f16, as f32; in kernels of GPUs. */
+export const fromF16 = (bits: Expr<"i32">): Expr<"f32"> => unary("f16_to_f32", "f32", bits);
+/** The f32 of some bits; in kernels of GPUs. */
+export const asF32 = (bits: Expr<"i32">): Expr<"f32"> => unary("as_f32", "f32", bits);
 
 /** a · b + c, in one rounding where the target has it for vectors. */
 export function fma<T extends Real>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> {

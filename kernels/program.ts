@@ -66,7 +66,10 @@ export interface StepKernels<K> {
 }
 
 /** A step that one kernel does. */
-export function oneKernel<K>({ reads, writes }: Step, kernel: K): StepKernels<K> {
+export function oneKernel<K>(
+  { reads, writes }: Pick<Step, "reads" | "writes">,
+  kernel: K,
+): StepKernels<K> {
   const operands = Array.from({ length: reads.length + writes.length }, (_, i) => i);
   return { kernels: [{ kernel, operands, firstWritten: reads.length }], scratch: [] };
 }
@@ -135,8 +138,22 @@ function operandOffsets({ work, writes }: Step): readonly number[] {
   }
 }
 
+/** What the steps of a stage read, then what they write, each with where its kernel counts from. */
+function stageOffsets(steps: readonly Step[]): (readonly [Tensor, number])[] {
+  const offsets = steps.map(operandOffsets);
+  return [
+    ...steps.flatMap(({ reads }, s) => reads.map((t, i) => [t, offsets[s][i]] as const)),
+    ...steps.flatMap(({ reads, writes }, s) =>
+      writes.map((t, i) => [t, offsets[s][reads.length + i]] as const)
+    ),
+  ];
+}
+
+const shapesOf = (tensors: readonly Tensor[]) =>
+  tensors.map((t) => `[${t.shape.join(", ")}]`).join(" ");
+
 function label(step: Step, part?: string): string {
-  const shape = step.writes.map((t) => `[${t.shape.join(", ")}]`).join(" ");
+  const shape = shapesOf(step.writes);
   const { work } = step;
   const name = work.kind === "structured"
     ? work.node.op.kind
@@ -146,13 +163,56 @@ function label(step: Step, part?: string): string {
   return `${part === undefined ? name : `${name}/${part}`} ${shape}`;
 }
 
+/** How a device does several steps by one kernel. */
+export interface Joining<K> {
+  /** The numbers of the steps of every stage; those of a stage with several have one kernel each. */
+  stages(
+    schedule: Schedule,
+    work: readonly StepKernels<K>[],
+  ): readonly (readonly number[])[];
+  /** One kernel for several: its operands are all their reads, then all their writes. */
+  kernel(kernels: readonly K[]): K;
+}
+
+/** Steps that are done together. */
+interface Stage<K> {
+  readonly steps: readonly Step[];
+  readonly reads: readonly Tensor[];
+  readonly writes: readonly Tensor[];
+  readonly work: StepKernels<K>;
+}
+
+function stagesOf<K>(
+  schedule: Schedule,
+  work: readonly StepKernels<K>[],
+  joining?: Joining<K>,
+): Stage<K>[] {
+  const { steps } = schedule;
+  const numbers = joining?.stages(schedule, work) ?? steps.map((_, i) => [i]);
+  return numbers.map((own): Stage<K> => {
+    const together = own.map((i) => steps[i]);
+    const [reads, writes] = (["reads", "writes"] as const).map((side) =>
+      together.flatMap((step) => step[side])
+    );
+    const stage = { steps: together, reads, writes };
+    if (own.length === 1) return { ...stage, work: work[own[0]] };
+    const kernel = joining!.kernel(own.map((i) => work[i].kernels[0].kernel));
+    return { ...stage, work: oneKernel(stage, kernel) };
+  });
+}
+
 /** Turns a schedule into a program of the kernels that a device has for its steps. */
 export function buildProgram<K>(
   schedule: Schedule,
   kernelsOf: (step: Step) => StepKernels<K>,
+  joining?: Joining<K>,
 ): Program<K> {
-  const work = schedule.steps.map(kernelsOf);
-  const memory: MemoryPlan = planMemory(schedule, work.map(({ scratch }) => scratch));
+  const stages = stagesOf(schedule, schedule.steps.map(kernelsOf), joining);
+  const { roots, partOf } = schedule;
+  const memory: MemoryPlan = planMemory(
+    { steps: stages, roots, partOf },
+    stages.map(({ work }) => work.scratch),
+  );
   const inputs = new Map<string, ProgramInput>();
   const note = (t: Tensor) => {
     if (t.node.op.kind !== "input") return;
@@ -163,22 +223,21 @@ export function buildProgram<K>(
     }
     inputs.set(name, { name, shape: t.shape, dtype: t.dtype });
   };
-  const launches = schedule.steps.flatMap((step, at): Launch<K>[] => {
-    step.reads.forEach(note);
-    const offsets = operandOffsets(step);
+  const launches = stages.flatMap(({ steps, reads, writes, work }, at): Launch<K>[] => {
+    reads.forEach(note);
     const all = [
-      ...[...step.reads, ...step.writes].map((t, i): OperandMemory => ({
+      ...stageOffsets(steps).map(([t, offset]): OperandMemory => ({
         place: memory.place(t),
-        offset: offsets[i] * 4,
+        offset: offset * 4,
         bytes: memory.bytes(t),
       })),
-      ...work[at].scratch.map((bytes, i) => ({ place: memory.scratch(at, i), offset: 0, bytes })),
+      ...work.scratch.map((bytes, i) => ({ place: memory.scratch(at, i), offset: 0, bytes })),
     ];
-    return work[at].kernels.map(({ kernel, operands, firstWritten, part }) => ({
+    return work.kernels.map(({ kernel, operands, firstWritten, part }) => ({
       kernel,
       operands: operands.map((i) => all[i]),
       firstWritten,
-      label: label(step, part),
+      label: steps.length === 1 ? label(steps[0], part) : `joined ${shapesOf(writes)}`,
     }));
   });
   return {

@@ -22,7 +22,6 @@ import {
   advance,
   at,
   F32,
-  FOUR,
   type Index,
   type Pointer,
   transpose,

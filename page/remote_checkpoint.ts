@@ -1,7 +1,13 @@
 /** A checkpoint on a server: looked at by its headers, loaded by ranges, tensor by tensor. */
 
 import type { Device } from "../devices/device.ts";
-import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
+import {
+  createStore,
+  layoutOf,
+  type NamedShape,
+  storeBindings,
+  storeInputs,
+} from "../devices/store.ts";
 import { decodeF32 } from "../formats/convert.ts";
 import { DTYPE_BYTES } from "../formats/dtype.ts";
 import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
@@ -18,6 +24,7 @@ import { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { size } from "../graph/tensor.ts";
 import { checkedSpec, checkVocabulary, checkWidths } from "../infer/checks.ts";
 import type { LoadedModel } from "../infer/session.ts";
+import { storedAs } from "../infer/weights.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import type { Parameter } from "../models/parameter.ts";
@@ -95,17 +102,29 @@ export async function openRemote(served: ServedFiles): Promise<RemoteCheckpoint>
   return { config, spec, tokenizer, tensors };
 }
 
-/** Parameters in their order, in parts whose f32 numbers fit into so many bytes; at least one each. */
-export function inParts(parameters: readonly Parameter[], mostBytes: number): Parameter[][] {
-  const parts: Parameter[][] = [];
+/**
+ * How parameters are held: what is bf16 on the server stays so where kernels read it, all else is
+ * f32.
+ */
+function heldAs(
+  parameters: readonly Parameter[],
+  tensors: ReadonlyMap<string, TensorInfo>,
+): NamedShape[] {
+  const isNarrow = ({ name }: Parameter) => tensors.get(name)!.dtype === "BF16";
+  return parameters.flatMap((own) => storedAs([own], isNarrow(own) ? "bf16" : "f32"));
+}
+
+/** Tensors in their order, in parts that fit into so many bytes; at least one each. */
+export function inParts(tensors: readonly NamedShape[], mostBytes: number): NamedShape[][] {
+  const parts: NamedShape[][] = [];
   let left = 0;
-  for (const parameter of parameters) {
-    const bytes = layoutOf([parameter]).size * 4;
+  for (const tensor of tensors) {
+    const bytes = layoutOf([tensor]).size * 4;
     if (bytes > left || parts.length === 0) {
       parts.push([]);
       left = mostBytes;
     }
-    parts[parts.length - 1].push(parameter);
+    parts[parts.length - 1].push(tensor);
     left -= bytes;
   }
   return parts;
@@ -136,8 +155,8 @@ function readBlock({ tensor, first, count }: Block): Promise<Uint8Array> {
 }
 
 /**
- * Streams a checkpoint's weights onto a device, as f32; the next block is on its way while one is
- * converted.
+ * Streams a checkpoint's weights onto a device; the next block is on its way while one is converted
+ * and written.
  * @throws Error where a range does not arrive, or the device has too little memory; it holds nothing
  * of the model then
  */
@@ -146,10 +165,12 @@ export async function loadRemote(
   { spec, tensors }: RemoteCheckpoint,
   { partBytes, blockBytes = 1 << 24, progress }: LoadOptions,
 ): Promise<LoadedModel> {
-  const parts = inParts(modelParameters(spec), partBytes);
+  const parts = inParts(heldAs(modelParameters(spec), tensors), partBytes);
   const stores = parts.map((part) => createStore(device, layoutOf(part)));
   const targets = new Map(
-    stores.flatMap((store) => store.layout.tensors.map(({ name }) => [name, store.at(name)])),
+    stores.flatMap((store) =>
+      store.layout.tensors.map(({ name, dtype }) => [name, { memory: store.at(name), dtype }])
+    ),
   );
   const blocks = [...targets.keys()].flatMap((name) => blocksOf(tensors.get(name)!, blockBytes));
   const bytesOf = ({ tensor, count }: Block) => count * DTYPE_BYTES[tensor.dtype];
@@ -160,10 +181,12 @@ export async function loadRemote(
     for (const [i, block] of blocks.entries()) {
       const bytes = await next;
       if (i + 1 < blocks.length) next = readBlock(blocks[i + 1]);
-      const values = new Float32Array(block.count);
-      decodeF32(block.tensor.dtype, bytes, values);
-      const target = targets.get(block.tensor.name)!;
-      device.write(target.slice(4 * block.first, 4 * block.count), values);
+      const { memory, dtype } = targets.get(block.tensor.name)!;
+      if (dtype === undefined) {
+        const values = new Float32Array(block.count);
+        decodeF32(block.tensor.dtype, bytes, values);
+        device.write(memory.slice(4 * block.first, 4 * block.count), values);
+      } else device.write(memory.slice(2 * block.first, 2 * block.count), bytes);
       progress(done += bytesOf(block), total);
     }
   } catch (error) {

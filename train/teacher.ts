@@ -26,17 +26,13 @@ export function teacherParameters(
   );
 }
 
-/**
- * Puts a teacher's weights on a device, in f32 where its kernels read no bf16. Nothing can be trained
- * through them.
- */
+/** Puts a teacher's weights on a device. Nothing can be trained through them. */
 export function loadTeacher(
   device: Device,
   { folder, config, spec }: Checkpoint,
 ): LoadedCheckpoint {
   using tensors = openCheckpoint(folder);
-  const dtypeOf = (name: string) =>
-    device.stores.includes("bf16") ? tensors.tensors.get(name)?.dtype : "F32";
+  const dtypeOf = (name: string) => tensors.tensors.get(name)?.dtype;
   const store = createStore(device, layoutOf(teacherParameters(spec, dtypeOf)));
   try {
     for (const { name } of store.layout.tensors) store.write(name, tensors.readF32(name));

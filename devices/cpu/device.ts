@@ -1,6 +1,5 @@
 /** The CPU device: kernels as machine code or WebAssembly on shared memory, one thread a core. */
 
-import type { WeightDType } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
 import { cpuKernel, oneKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
@@ -241,11 +240,9 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const kind = native === undefined
     ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD`
     : `${X64_NAMES[native]} kernels`;
-  const stores: readonly WeightDType[] = ["bf16", "q8_0", "q4_0"];
   return {
     kind: "cpu",
     description: `cpu: ${counted}, ${kind}${library}`,
-    stores,
     allocate: (bytes) => piece(heap.allocate(bytes), bytes),
     free: (at) => heap.free((at as CpuMemory).address),
     memoryUse: heap.use,
@@ -260,7 +257,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     },
     clear: (at) => void bytesOf(at).fill(0),
     compile: compileWith<Kernel>({
-      ...{ kind: "cpu", stores, bind },
+      bind,
       scheduling: { epilogues: blas === undefined || tiles, folds: true, accumulates: true },
       kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles })),
       code: ({ kernel }) => kernelText(kernel.code(4)),

@@ -1,5 +1,6 @@
 /** A heap on a growing WebAssembly memory: first fit, neighbours merged when freed. */
 
+import { NEEDS_LESS } from "../out_of_memory.ts";
 import type { MemoryUse } from "../device.ts";
 import { growMemory, PAGE, reach, type SharedMemory } from "./memory.ts";
 
@@ -53,8 +54,7 @@ export function createHeap(shared: SharedMemory): Heap {
     const refuse = (limit: string, cause?: unknown) => {
       throw new RangeError(
         `cpu: out of memory: ${bytes} bytes (${gibibytes(bytes)}) wanted, ${used} ` +
-          `(${gibibytes(used)}) in use, ${limit}; a smaller batch, a shorter context, ` +
-          "accumulation or rematerialisation need less",
+          `(${gibibytes(used)}) in use, ${limit}; ${NEEDS_LESS}`,
         { cause },
       );
     };

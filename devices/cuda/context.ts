@@ -1,5 +1,6 @@
 /** One GPU through its driver: memory, copies, modules, launches, graphs and events on one stream. */
 
+import { NEEDS_LESS } from "../out_of_memory.ts";
 import { CudaError } from "./error.ts";
 import { cString, DRIVER, type Driver, DriverError, pointerIn, RESULTS } from "./driver.ts";
 import { createStaging } from "./staging.ts";
@@ -111,7 +112,7 @@ export function openContext(driver: Driver): CudaContext {
     calls.cuMemGetInfo_v2(free, total);
     return new RangeError(
       `cuda: out of memory: ${mib(bytes)} wanted, ${mib(free[0])} of ${mib(total[0])} free on ` +
-        `${name}; a smaller batch, a shorter context, accumulation or rematerialisation need less`,
+        `${name}; ${NEEDS_LESS}`,
       { cause },
     );
   };

@@ -1,6 +1,7 @@
 /** The CUDA device: kernels as CUDA C++ through NVRTC, a program as one CUDA graph. */
 
 import { fittingKernel, type GpuKernel } from "../../kernels/gpu/kernel.ts";
+import { joining } from "../../kernels/gpu/joined.ts";
 import { matmulKernels } from "../../kernels/gpu/matmul.ts";
 import { GPU_SCHEDULING, gpuKernelsOf, type ProductKernels } from "../../kernels/gpu/program.ts";
 import { wholeTiling } from "../../kernels/gpu/tiling.ts";
@@ -178,12 +179,10 @@ export function openCuda(options: CudaOptions = {}): Device {
     };
   };
 
-  const stores: Device["stores"] = [];
   return {
     kind: "cuda",
     description: `cuda: ${context.name}, sm_${context.architecture}, driver ${driverVersion}, ` +
       `NVRTC ${compiler}, ${products?.description ?? "without cuBLASLt"}`,
-    stores,
     allocate: memory.allocate,
     free: (at) => memory.free(at as CudaMemory),
     memoryUse: memory.use,
@@ -198,7 +197,7 @@ export function openCuda(options: CudaOptions = {}): Device {
     },
     clear: (at) => context.clear((at as CudaMemory).address, at.bytes),
     compile: compileWith<GpuKernel>({
-      ...{ kind: "cuda", stores, bind },
+      ...{ bind, joining: joining(Infinity) },
       // The library does no work on results, but adds to what is there.
       ...(products === undefined ? { kernelsOf: gpuKernelsOf, scheduling: GPU_SCHEDULING } : {
         kernelsOf: (step) => gpuKernelsOf(step, libraryProducts),

@@ -32,7 +32,8 @@ export function createMemory(context: CudaContext): CudaAllocator {
   const used = countUsage<bigint>();
   return {
     allocate: (bytes) => {
-      const own = piece(context.allocate(bytes), bytes);
+      // Kernels read whole words, of stored weights as well, whose last may be half a word.
+      const own = piece(context.allocate(Math.ceil(bytes / 4) * 4), bytes);
       used.add(own.address, bytes);
       return own;
     },

@@ -19,9 +19,9 @@ export interface Modules {
   load(launches: readonly Launch<GpuKernel>[]): LoadedKernel[];
 }
 
-/** Elements of every operand of a launch, from the one that the kernel counts from. */
+/** Words of every operand of a launch, from the one that the kernel counts from. */
 export const operandElements = ({ operands }: Launch<GpuKernel>): number[] =>
-  operands.map(({ bytes, offset }) => (bytes - offset) / 4);
+  operands.map(({ bytes, offset }) => Math.ceil((bytes - offset) / 4));
 
 const keyOf = (launch: Launch<GpuKernel>) =>
   `${launch.kernel.key} ${operandElements(launch).join()}`;

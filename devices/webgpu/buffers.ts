@@ -1,6 +1,7 @@
 /** Buffers of a WebGPU device, used again once they are free. */
 
 import type { MemoryUse } from "../device.ts";
+import { NEEDS_LESS } from "../out_of_memory.ts";
 import { countUsage } from "../usage.ts";
 import { piece, type WebgpuMemory } from "./memory.ts";
 
@@ -28,7 +29,7 @@ export function createBuffers(device: GPUDevice): Buffers {
       if (size > most) {
         throw new RangeError(
           `webgpu: out of memory: ${bytes} bytes wanted, ${used.use().inUse} in use, one buffer has at most ` +
-            `${most}; a shorter context, accumulation or rematerialisation need less`,
+            `${most}; ${NEEDS_LESS}`,
         );
       }
       const known = kept.get(size)?.pop();

@@ -1,6 +1,7 @@
 /** The WebGPU device: kernels as WGSL, one command buffer a program. */
 
 import { fittingKernel, type GpuKernel } from "../../kernels/gpu/kernel.ts";
+import { joining } from "../../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
 import type { Program } from "../../kernels/program.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
@@ -14,6 +15,7 @@ import {
   type HostArray,
   type Memory,
 } from "../device.ts";
+import { NEEDS_LESS } from "../out_of_memory.ts";
 import { profileRows } from "../profile.ts";
 import { openGpu } from "./adapter.ts";
 import { createBuffers } from "./buffers.ts";
@@ -49,6 +51,11 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
   const checkAlive = () => {
     if (failure !== undefined) throw new Error(`webgpu: ${failure}`);
   };
+  // A GPU does not tell how much is free.
+  const adviceOn = (error: GPUError) =>
+    error instanceof GPUOutOfMemoryError
+      ? `; out of memory with ${buffers.memoryUse().inUse} bytes in use; ${NEEDS_LESS}`
+      : "";
   const watch = <T>(what: string, make: () => T): T => {
     device.pushErrorScope("validation");
     device.pushErrorScope("out-of-memory");
@@ -57,7 +64,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
     } finally {
       for (let scope = 0; scope < 2; scope++) {
         const seen = device.popErrorScope().then((error) => {
-          if (error !== null) fail(`${what}: ${error.message}`);
+          if (error !== null) fail(`${what}: ${error.message}${adviceOn(error)}`);
         });
         pending.add(seen);
         seen.finally(() => pending.delete(seen));
@@ -67,7 +74,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
 
   const buffers = createBuffers(device);
   const pipelines = createPipelines(device, watch);
-  const allocate = (bytes: number) => watch(`${bytes} bytes`, () => buffers.allocate(bytes));
+  const allocate = (bytes: number) => watch(`${bytes} bytes wanted`, () => buffers.allocate(bytes));
 
   // Programs run one after another, so they share one arena.
   let arena: WebgpuMemory | undefined;
@@ -161,11 +168,9 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
 
   const hostBytes = (data: HostArray) =>
     new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-  const stores: Device["stores"] = [];
   return {
     kind: "webgpu",
     description: `webgpu: ${name}${software ? ", which computes on the CPU" : ""}`,
-    stores,
     allocate,
     memoryUse: buffers.memoryUse,
     free: (memory) => buffers.free(memory as WebgpuMemory),
@@ -212,7 +217,9 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
       queue.submit([encoder.finish()]);
     },
     compile: compileWith<GpuKernel>({
-      ...{ kind: "webgpu", stores, bind, kernelsOf: gpuKernelsOf },
+      ...{ bind, kernelsOf: gpuKernelsOf },
+      // Inputs may lie in buffers of their own; all else is in the arena.
+      joining: joining(limits.maxStorageBuffersPerShaderStage - 1),
       scheduling: GPU_SCHEDULING,
       // As if every operand lay in a buffer of its own.
       code: ({ kernel, operands, firstWritten }) =>

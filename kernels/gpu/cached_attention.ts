@@ -28,7 +28,8 @@ export interface GpuCachedAttentionShape extends GpuAttentionShape {
   readonly capacity: number;
 }
 
-const isRing = ({ window, capacity }: Pick<CachedAttentionShape, "window" | "capacity">) =>
+/** Whether a cache is written round and round. */
+export const isRing = ({ window, capacity }: Pick<CachedAttentionShape, "window" | "capacity">) =>
   window === capacity;
 
 /**

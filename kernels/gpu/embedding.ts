@@ -1,5 +1,6 @@
 /** GPU kernels of a table's rows by token id, and of the gradient of the table. */
 
+import { tensorBytes } from "../../graph/tensor.ts";
 import type { EmbeddingShape } from "../embedding.ts";
 import {
   add,
@@ -17,32 +18,37 @@ import {
 } from "../language.ts";
 import type { StepKernels } from "../program.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, gpuKernel, type Index } from "./language.ts";
+import { f32, gpuKernel, type Index, type Place } from "./language.ts";
 import { THREADS } from "./loop.ts";
+import { weightElement } from "./weights.ts";
 
 /**
  * Operands table, ids (i32) → rows [tokens, width]. An id that is not in the table gives NaN, which
  * nothing that is computed from it can hide.
  */
 export function embedding(shape: EmbeddingShape): GpuKernel {
-  const { vocabulary, width, tokens } = shape;
+  const { vocabulary, width, tokens, weight } = shape;
+  const matrix = weight && { dtype: weight, rows: vocabulary, columns: width };
   return {
     key: `embedding ${JSON.stringify(shape)}`,
     groups: Math.ceil(tokens * width / THREADS),
     flops: 0,
-    bytes: tokens * (2 * width + 1) * 4,
+    bytes: tokens * (tensorBytes([width], weight ?? "f32") + 4 * width + 4),
     code: () =>
       gpuKernel(
         "embedding",
         THREADS,
-        { table: "f32", ids: "i32", rows: "+f32" },
+        { table: matrix === undefined ? "f32" : "i32", ids: "i32", rows: "+f32" },
         (k, { table, ids, rows }) => {
           const element = k.let(add(mul(k.group, i32(THREADS)), k.thread));
           k.if(lessThan(element, i32(tokens * width)), () => {
             const id = k.read(ids, div(element, i32(width)));
             const exists = k.let(bitAnd(lessThan(i32(-1), id), lessThan(id, i32(vocabulary))));
             const row = k.let(max(min(id, i32(vocabulary - 1)), i32(0)));
-            const value = k.read(table, add(mul(row, i32(width)), rem(element, i32(width))));
+            const column = k.let(rem(element, i32(width)));
+            const value = matrix === undefined
+              ? k.read(table as Place<"f32">, add(mul(row, i32(width)), column))
+              : weightElement(k, matrix, table as Place<"i32">, row, column);
             k.write(rows, element, select(exists, value, f32(NaN)));
           });
         },

@@ -18,6 +18,11 @@ export interface GpuKernel extends KernelCost {
   readonly aligned?: { readonly operands: readonly number[]; readonly otherwise: GpuKernel };
   /** A plain matrix product, which a device may leave to a library. */
   readonly matmul?: MatmulShape;
+  /**
+   * Whether it may be a part of a larger kernel (joined.ts): it is so small that starting it costs a
+   * GPU about as much, and its groups have 256 threads.
+   */
+  readonly joins?: boolean;
 }
 
 /** A kernel, or the one that does the same for operands that lie elsewhere. */

@@ -38,6 +38,8 @@ import {
 
 /** Threads of a group. */
 export const THREADS = 256;
+/** Groups of a loop beyond which it is no small one: two for each processor of a large GPU. */
+const SMALL = 264;
 /** Columns of a row that one thread takes before more threads share it. */
 const COLUMNS_PER_THREAD = 4;
 
@@ -124,14 +126,18 @@ export function loopRow(
 export function loopKernel(stored: StoredLoop): GpuKernel {
   const { loop } = stored;
   const rows = count(loop.rows);
-  const own = { key: JSON.stringify(["loop", loopKey(stored)]), ...loopCost(stored) };
+  const key = JSON.stringify(["loop", loopKey(stored)]);
+  const own = (groups: number) => ({
+    ...{ key, groups, joins: groups <= SMALL },
+    ...loopCost(stored),
+  });
   if (!loop.values.some(isReduce)) {
     const groups = Math.ceil(rows * loop.columns / THREADS);
-    return { ...own, groups, code: () => elementCode(stored, rows) };
+    return { ...own(groups), code: () => elementCode(stored, rows) };
   }
   const lanes = lanesOf(loop.columns);
   const groups = Math.ceil(rows * lanes / THREADS);
-  return { ...own, groups, code: () => rowCode(stored, rows, lanes) };
+  return { ...own(groups), code: () => rowCode(stored, rows, lanes) };
 }
 
 /** One thread an element. */

@@ -104,7 +104,7 @@ function matmulKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): 
 }
 
 /** Operands of an epilogue but for the product, and results. */
-function resultOperands(epilogue?: Epilogue) {
+export function resultOperands(epilogue?: Epilogue) {
   return epilogue === undefined ? { product: "+f32" as const } : Object.fromEntries(
     Object.entries(loopOperands(epilogue)).filter(([name]) =>
       name !== `operand${epilogue.product}`
@@ -121,7 +121,7 @@ interface Element {
 }
 
 /** Stores elements, which may lie beyond the last, through the epilogue if there is one. */
-function storeElements(
+export function storeElements(
   k: GpuBlock,
   places: Readonly<Record<string, Place>>,
   { m, n }: MatmulShape,

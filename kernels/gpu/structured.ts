@@ -1,11 +1,11 @@
 /** GPU kernels of the operations that have one of their own, chosen by operation. */
 
-import { type Node, size } from "../../graph/tensor.ts";
+import { type AttentionOp, isWeight, type Node, size } from "../../graph/tensor.ts";
 import type { View } from "../../graph/view.ts";
 import type { StepKernels } from "../program.ts";
-import { attention } from "./attention.ts";
+import { attention, type GpuAttentionShape } from "./attention.ts";
 import { attentionGradient } from "./attention_gradient.ts";
-import { cachedAttention } from "./cached_attention.ts";
+import { cachedAttention, type GpuCachedAttentionShape } from "./cached_attention.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
@@ -25,16 +25,12 @@ export function structuredKernel(
     case "attention":
     case "attention_gradient":
     case "cached_attention": {
-      const [q, k, v] = views.map(headStrides);
-      const { scale, window } = node.op;
-      const limit = window === undefined ? {} : { window };
-      const kvHeads = node.inputs[1].shape[2];
-      const shape = { batch, time, heads, kvHeads, width, scale, ...limit, q, k, v };
+      const shape = attentionShape(node, views);
       if (node.op.kind === "attention") return attention(shape);
       if (node.op.kind === "attention_gradient") {
         return attentionGradient({ ...shape, dOutput: headStrides(views[5]) });
       }
-      return cachedAttention({ ...shape, capacity: node.inputs[3].shape[2] });
+      return cachedAttention(cachedShape(node, views));
     }
     case "wkv6":
     case "wkv6_gradient": {
@@ -54,7 +50,10 @@ export function structuredKernel(
     }
     case "embedding": {
       const [vocabulary, columns] = node.inputs[0].shape;
-      return embedding({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
+      const { dtype } = node.inputs[0];
+      const weight = isWeight(dtype) ? { weight: dtype } : {};
+      const tokens = size(node.inputs[1].shape);
+      return embedding({ vocabulary, width: columns, tokens, ...weight });
     }
     case "embedding_gradient": {
       const [vocabulary, columns] = node.outputs[0].shape;
@@ -64,3 +63,17 @@ export function structuredKernel(
       throw new Error(`gpu: no kernel for ${node.op.kind}`);
   }
 }
+
+function attentionShape({ op, inputs }: Node, views: readonly View[]): GpuAttentionShape {
+  const [batch, time, heads, width] = inputs[0].shape;
+  const [q, k, v] = views.map(headStrides);
+  const { scale, window } = op as AttentionOp;
+  const limit = window === undefined ? {} : { window };
+  return { batch, time, heads, kvHeads: inputs[1].shape[2], width, scale, ...limit, q, k, v };
+}
+
+/** What cached attention is made for. */
+export const cachedShape = (node: Node, views: readonly View[]): GpuCachedAttentionShape => ({
+  ...attentionShape(node, views),
+  capacity: node.inputs[3].shape[2],
+});

@@ -26,6 +26,11 @@ static __device__ __forceinline__ float4 read4(const float* from, int at) {
 static __device__ __forceinline__ void write4(float* to, int at, float4 values) {
   *reinterpret_cast<float4*>(to + at) = values;
 }
+static __device__ __forceinline__ float from_f16(int bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"((unsigned short)bits));
+  return value;
+}
 #endif
 static __device__ __forceinline__ unsigned from_root(float a) {
   return (unsigned)__float_as_int(a) - 0x3f3504f3u;
@@ -51,12 +56,12 @@ const RESIDENT_THREADS = { few: 256, many: 512 } as const;
 /** Variables of a thread beyond which 128 registers are too few. */
 const MANY_VARIABLES = 32;
 
-/** Variables of a kernel's thread. */
+/** Variables that a kernel's thread has at once. */
 function variables(body: readonly GpuStatement[]): number {
   return body.reduce((sum, s) => {
     if (s.kind === "variable") return sum + 1;
     if (s.kind === "for") return sum + variables(s.body);
-    return s.kind === "if" ? sum + variables(s.then) + variables(s.otherwise) : sum;
+    return s.kind === "if" ? sum + Math.max(variables(s.then), variables(s.otherwise)) : sum;
   }, 0);
 }
 
@@ -87,6 +92,10 @@ function unary(op: ScalarOp, a: string): string {
       return `((float)${a})`;
     case "to_i32":
       return `__float2int_rz(${a})`;
+    case "f16_to_f32":
+      return `from_f16(${a})`;
+    case "as_f32":
+      return `__int_as_float(${a})`;
     case "bits_to_f32":
       return `power_of_2(${a})`;
     case "exponent":
@@ -108,6 +117,7 @@ function dialectOf({ operands }: GpuCode): Dialect {
       `${assigned ? "" : "const "}${TYPES[type]} ${name} = ${value};`,
     unary,
     extreme: (op, _, a, b) => `${op === "min" ? "smaller" : "larger"}(${a}, ${b})`,
+    shift: (op, a, b) => op === "shl" ? `((int)((unsigned)${a} << ${b}))` : `(${a} >> ${b})`,
     fma: (a, b, c) => `fmaf(${a}, ${b}, ${c})`,
     select: (condition, a, b) => `(${condition} ? ${a} : ${b})`,
     whole: (condition) => `((int)${condition})`,

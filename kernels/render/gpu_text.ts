@@ -14,6 +14,7 @@ export interface Dialect {
   unary(op: ScalarOp, a: string): string;
   /** Smallest or largest of two. */
   extreme(op: "min" | "max", type: Scalar, a: string, b: string): string;
+  shift(op: "shl" | "shr", a: string, b: string): string;
   fma(a: string, b: string, c: string): string;
   select(condition: string, a: string, b: string): string;
   /** A condition as 0 or 1. */
@@ -30,7 +31,7 @@ export interface Dialect {
   uniform(name: string, value: string): string;
 }
 
-const OPERATORS = { add: "+", sub: "-", mul: "*", div: "/", rem: "%", and: "&" } as const;
+const OPERATORS = { add: "+", sub: "-", mul: "*", div: "/", rem: "%", and: "&", xor: "^" } as const;
 const COMPARISONS = { lt: "<", eq: "==" } as const;
 
 const isComparison = (op: BinaryOp): op is keyof typeof COMPARISONS => op === "lt" || op === "eq";
@@ -76,10 +77,14 @@ function binary(e: Expr & { readonly kind: "binary" }, dialect: Dialect): string
     case "div":
     case "rem":
     case "and":
+    case "xor":
       return `(${a} ${OPERATORS[e.op]} ${b})`;
     case "min":
     case "max":
       return dialect.extreme(e.op, scalar(e), a, b);
+    case "shl":
+    case "shr":
+      return dialect.shift(e.op, a, b);
     case "lt":
     case "eq":
       return dialect.whole(condition(e, dialect));

@@ -11,6 +11,9 @@ const SIGNS: Readonly<Record<string, string>> = {
   lt: "<",
   eq: "==",
   and: "&",
+  xor: "^",
+  shl: "<<",
+  shr: ">>",
 };
 
 /** What a memory access is at. */

@@ -15,10 +15,13 @@ export interface WgslLayout {
   readonly groups: number;
 }
 
-// Constants of WGSL may be neither infinite nor NaN, and literals are constants.
+// Constants of WGSL may be neither infinite nor NaN, and literals are constants. The smallest f16 are
+// made of whole numbers, as a GPU may take the smallest f32 for zeros.
 const PRELUDE = `var<private> infinity_bits: u32 = 0x7f800000u;
 var<private> nan_bits: u32 = 0x7fc00000u;
 fn mantissa_exponent(a: f32) -> i32 { return (bitcast<i32>(a) - 0x3f3504f3i) >> 23u; }
+fn f16_size(m: i32) -> f32 { return select(bitcast<f32>((m << 13u) + (112i << 23u)), f32(m) * 0x1p-24f, m < 0x400i); }
+fn from_f16(a: i32) -> f32 { return select(1f, -1f, (a & 0x8000i) != 0i) * f16_size(a & 0x7fffi); }
 fn mantissa(a: f32) -> f32 { return bitcast<f32>(bitcast<i32>(a) - (mantissa_exponent(a) << 23u)); }
 `;
 
@@ -42,6 +45,10 @@ function unary(op: ScalarOp, a: string): string {
       return `f32(${a})`;
     case "to_i32":
       return `i32(${a})`;
+    case "f16_to_f32":
+      return `from_f16(${a})`;
+    case "as_f32":
+      return `bitcast<f32>(${a})`;
     case "bits_to_f32":
       return `bitcast<f32>((i32(${a}) + 127i) << 23u)`;
     case "exponent":
@@ -125,6 +132,7 @@ function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
       `${assigned ? "var" : "let"} ${name}: ${type} = ${value};`,
     unary,
     extreme: (op, _, a, b) => `${op}(${a}, ${b})`,
+    shift: (op, a, b) => `(${a} ${op === "shl" ? "<<" : ">>"} u32(${b}))`,
     fma: (a, b, c) => `fma(${a}, ${b}, ${c})`,
     select: (condition, a, b) => `select(${b}, ${a}, ${condition})`,
     whole: (condition) => `i32(${condition})`,

@@ -93,6 +93,7 @@ Deno.test("webgpu: out of memory says how much was wanted", async () => {
     device.allocate(1024);
     const { message } = assertThrows(() => device.allocate(2 ** 40), RangeError);
     assertStringIncludes(message, `${2 ** 40} bytes wanted, 1024 in use`);
+    assertStringIncludes(message, "a teacher in bf16 or --weights in fewer bits need less");
   });
 });
 

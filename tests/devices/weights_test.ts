@@ -6,7 +6,7 @@ import * as g from "../../graph/build.ts";
 import type { Tensor, WeightDType } from "../../graph/tensor.ts";
 import { evaluate } from "../../kernels/reference.ts";
 import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
-import { withCpu } from "../support/devices.ts";
+import { withCpu, withCuda, withWebgpu } from "../support/devices.ts";
 import { random } from "../support/random.ts";
 
 const TYPES: readonly WeightDType[] = ["bf16", "q8_0", "q4_0"];
@@ -29,73 +29,104 @@ async function apart(
   return expected.reduce((worst, x, i) => Math.max(worst, Math.abs(x - found[i])), 0) / largest;
 }
 
-const DEVICES = [
-  { threads: 1 },
-  { threads: 3 },
-  { threads: 2, blas: "auto" },
-] as const;
+type Run = (device: Device) => Promise<void>;
 
-for (const options of DEVICES) {
-  const name = `${options.threads} threads${"blas" in options ? " and a BLAS" : ""}`;
+const DEVICES: Readonly<Record<string, (run: Run) => Promise<void>>> = {
+  "1 thread": (run) => withCpu({ threads: 1 }, run),
+  "3 threads": (run) => withCpu({ threads: 3 }, run),
+  "2 threads and a BLAS": (run) => withCpu({ threads: 2, blas: "auto" }, run),
+  webgpu: withWebgpu,
+  cuda: withCuda,
+};
 
-  Deno.test(`stored weights: products as the reference's, ${name}`, async () => {
-    await withCpu(options, async (device) => {
-      // Few rows and many, columns that no tile divides, several stretches of k.
-      const sizes = [[1, 32, 1], [1, 96, 17], [2, 64, 7], [3, 32, 50], [4, 160, 22]];
-      const larger = [[5, 64, 13], [33, 96, 50], [40, 576, 67], [70, 1056, 35]];
-      for (const dtype of TYPES) {
-        for (const [m, k, n] of [...sizes, ...larger]) {
-          const a = g.input("a", [m, k]);
-          const b = g.input("b", [n, k], dtype);
-          const product = g.matmul(a, b, { transposeB: true });
-          const values = {
-            a: reals(m * k, m),
-            b: encodeWeights(dtype, reals(n * k, n), [n, k]),
-          };
-          const bound = 4e-6;
-          const plain = await apart(device, product, values);
-          const fused = await apart(device, g.add(g.silu(product), g.input("c", [n])), {
-            ...values,
-            c: reals(n, 3),
-          });
-          const wrong = plain > bound || fused > bound ? [dtype, m, k, n, plain, fused] : [];
-          assertEquals(wrong, []);
-        }
-      }
-    });
-  });
+/** A test for every device. */
+function eachDeviceTest(name: string, run: Run): void {
+  for (const [device, withDevice] of Object.entries(DEVICES)) {
+    Deno.test(`stored weights: ${name}, ${device}`, () => withDevice(run));
+  }
 }
 
-Deno.test("stored weights: bf16 of widths that are no multiple of anything", async () => {
-  await withCpu({ threads: 2 }, async (device) => {
-    for (const [m, k, n] of [[1, 5, 3], [1, 37, 6], [3, 7, 9], [9, 41, 11]]) {
-      const product = g.matmul(g.input("a", [m, k]), g.input("b", [n, k], "bf16"), {
-        transposeB: true,
+eachDeviceTest("products as the reference's", async (device) => {
+  // Few rows and many, columns that no tile divides, several stretches of k.
+  const sizes = [[1, 32, 1], [1, 96, 17], [2, 64, 7], [3, 32, 50], [4, 160, 22]];
+  const larger = [[5, 64, 13], [33, 96, 50], [40, 576, 67], [70, 1056, 35]];
+  for (const dtype of TYPES) {
+    for (const [m, k, n] of [...sizes, ...larger]) {
+      const a = g.input("a", [m, k]);
+      const b = g.input("b", [n, k], dtype);
+      const product = g.matmul(a, b, { transposeB: true });
+      const values = {
+        a: reals(m * k, m),
+        b: encodeWeights(dtype, reals(n * k, n), [n, k]),
+      };
+      const bound = 4e-6;
+      const plain = await apart(device, product, values);
+      const fused = await apart(device, g.add(g.silu(product), g.input("c", [n])), {
+        ...values,
+        c: reals(n, 3),
       });
-      const b = encodeWeights("bf16", reals(n * k, n), [n, k]);
-      const error = await apart(device, product, { a: reals(m * k, m), b });
-      assertEquals(error > 4e-6 ? [m, k, n, error] : [], []);
+      const wrong = plain > bound || fused > bound ? [dtype, m, k, n, plain, fused] : [];
+      assertEquals(wrong, []);
     }
-  });
+  }
 });
 
-Deno.test("stored weights: embeddings are exact, and NaN beyond the table", async () => {
-  await withCpu({ threads: 2 }, async (device) => {
-    for (const dtype of TYPES) {
-      for (const [rows, width] of [[4, 32], [7, 96], [9, 64]]) {
-        const table = encodeWeights(dtype, reals(rows * width, rows), [rows, width]);
-        const ids = Int32Array.of(rows - 1, 0, 2, 3, rows - 2, rows, -1);
-        const [found] = await compute(device, [
-          g.embedding(g.input("table", [rows, width], dtype), g.input("ids", [7], "i32")),
-        ], { table, ids });
-        const decoded = decodeWeights(dtype, table, [rows, width]);
-        const expected = [...ids.subarray(0, 5)].flatMap((id) => [
-          ...decoded.subarray(id * width, (id + 1) * width),
-        ]);
-        assertEquals([...found], [...expected, ...new Array(2 * width).fill(NaN)]);
+eachDeviceTest("a matrix of many columns, and scales of every size", async (device) => {
+  const [m, k, n] = [2, 32, 33001];
+  const values = reals(n * k, 5);
+  // From scales that f16 has with few bits to the largest; the product is dominated by none.
+  values.forEach((x, i) => values[i] = x * 2 ** (-20 + Math.floor(i / k) % 24));
+  for (const dtype of TYPES) {
+    const b = encodeWeights(dtype, values, [n, k]);
+    const decoded = decodeWeights(dtype, b, [n, k]);
+    const a = reals(m * k, 6);
+    const product = g.matmul(g.input("a", [m, k]), g.input("b", [n, k], dtype), {
+      transposeB: true,
+    });
+    const [found] = await compute(device, [product], { a, b });
+    const wrong: unknown[] = [];
+    for (let row = 0; row < m; row++) {
+      for (let column = 0; column < n; column++) {
+        let [sum, size] = [0, 0];
+        for (let x = 0; x < k; x++) {
+          const term = a[row * k + x] * decoded[column * k + x];
+          sum += term;
+          size += Math.abs(term);
+        }
+        const value = found[row * n + column];
+        if (!(Math.abs(value - sum) <= 4e-6 * size)) wrong.push([dtype, row, column, value, sum]);
       }
     }
-  });
+    assertEquals(wrong, []);
+  }
+});
+
+eachDeviceTest("bf16 of widths that are no multiple of anything", async (device) => {
+  for (const [m, k, n] of [[1, 5, 3], [1, 37, 6], [3, 7, 9], [9, 41, 11], [2, 70, 5]]) {
+    const product = g.matmul(g.input("a", [m, k]), g.input("b", [n, k], "bf16"), {
+      transposeB: true,
+    });
+    const b = encodeWeights("bf16", reals(n * k, n), [n, k]);
+    const error = await apart(device, product, { a: reals(m * k, m), b });
+    assertEquals(error > 4e-6 ? [m, k, n, error] : [], []);
+  }
+});
+
+eachDeviceTest("embeddings are exact, and NaN beyond the table", async (device) => {
+  for (const dtype of TYPES) {
+    for (const [rows, width] of [[4, 32], [7, 96], [9, 64]]) {
+      const table = encodeWeights(dtype, reals(rows * width, rows), [rows, width]);
+      const ids = Int32Array.of(rows - 1, 0, 2, 3, rows - 2, rows, -1);
+      const [found] = await compute(device, [
+        g.embedding(g.input("table", [rows, width], dtype), g.input("ids", [7], "i32")),
+      ], { table, ids });
+      const decoded = decodeWeights(dtype, table, [rows, width]);
+      const expected = [...ids.subarray(0, 5)].flatMap((id) => [
+        ...decoded.subarray(id * width, (id + 1) * width),
+      ]);
+      assertEquals([...found], [...expected, ...new Array(2 * width).fill(NaN)]);
+    }
+  }
 });
 
 Deno.test("stored weights: the same bits for any number of threads", async () => {
@@ -120,25 +151,23 @@ Deno.test("stored weights: the same bits for any number of threads", async () =>
   assertEquals(results[2], results[0]);
 });
 
-Deno.test("stored weights: activations that are no numbers, or vanish", async () => {
-  await withCpu({ threads: 1 }, async (device) => {
-    for (const dtype of ["q8_0", "q4_0"] as const) {
-      const b = encodeWeights(dtype, reals(5 * 64, 1), [5, 64]);
-      const product = (a: Float32Array) =>
-        compute(device, [
-          g.matmul(g.input("a", [1, 64]), g.input("b", [5, 64], dtype), { transposeB: true }),
-        ], { a, b });
-      for (const value of [NaN, Infinity]) {
-        const a = reals(64, 2);
-        a[37] = value;
-        assertEquals([...(await product(a))[0]].every(Number.isFinite), false);
-      }
-      for (const value of [0, 1e-40]) {
-        const [found] = await product(new Float32Array(64).fill(value));
-        assertEquals([...found].map((x) => Math.abs(x) < 1e-36), new Array(5).fill(true));
-      }
+eachDeviceTest("activations that are no numbers, or vanish", async (device) => {
+  for (const dtype of ["q8_0", "q4_0"] as const) {
+    const b = encodeWeights(dtype, reals(5 * 64, 1), [5, 64]);
+    const product = (a: Float32Array) =>
+      compute(device, [
+        g.matmul(g.input("a", [1, 64]), g.input("b", [5, 64], dtype), { transposeB: true }),
+      ], { a, b });
+    for (const value of [NaN, Infinity]) {
+      const a = reals(64, 2);
+      a[37] = value;
+      assertEquals([...(await product(a))[0]].every(Number.isFinite), false);
     }
-  });
+    for (const value of [0, 1e-40]) {
+      const [found] = await product(new Float32Array(64).fill(value));
+      assertEquals([...found].map((x) => Math.abs(x) < 1e-36), new Array(5).fill(true));
+    }
+  }
 });
 
 Deno.test("store: weights are stored as the layout says", async () => {

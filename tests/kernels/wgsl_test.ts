@@ -30,7 +30,9 @@ Deno.test("wgsl: operands of one buffer share a binding of words; groups beyond 
     groups: 5,
   });
   const from = text.indexOf("// pairs");
-  const body = text.slice(from).filter((line) => !/^(fn mantissa|var<private>|$)/.test(line));
+  const body = text.slice(from).filter((line) =>
+    !/^(fn (mantissa|f16_size|from_f16)|var<private>|$)/.test(line)
+  );
   assertEquals(
     body,
     [

@@ -6,6 +6,7 @@ import { pageSite } from "../../cli/page/site.ts";
 import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
 import { writeCheckpoint } from "../../formats/safetensors/write_checkpoint.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import type { WeightFormat } from "../../infer/weights.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import type { Models } from "../../page/models.ts";
 import { inParts, loadRemote, openRemote } from "../../page/remote_checkpoint.ts";
@@ -37,9 +38,10 @@ async function assertSameWeights(
   folder: string,
   partBytes: number,
   blockBytes?: number,
+  format: WeightFormat = "f32",
 ): Promise<void> {
   await withCpu({ threads: 1 }, async (device) => {
-    const local = loadCheckpoint(device, inspectCheckpoint(folder));
+    const local = loadCheckpoint(device, inspectCheckpoint(folder), format);
     await served(folder, async (url, files) => {
       const remote = await openRemote({ folder: `${url}/checkpoints/0`, files });
       assertEquals(remote.spec, local.spec);
@@ -54,7 +56,7 @@ async function assertSameWeights(
       assertEquals(shown.at(-1), 1);
       for (const [name, memory] of Object.entries(model.bindings)) {
         const [found, expected] = [memory, local.bindings[name]].map(({ bytes }) =>
-          new Float32Array(bytes / 4)
+          new Uint8Array(bytes)
         );
         await device.read(memory, found);
         await device.read(local.bindings[name], expected);
@@ -74,7 +76,7 @@ Deno.test("remote checkpoint: tensors of several blocks, the last one shorter", 
   await assertSameWeights(STORIES, Infinity, 5000 * 8);
 });
 
-Deno.test("remote checkpoint: bf16, and several files with an index", async () => {
+Deno.test("remote checkpoint: bf16 that stays bf16, and several files with an index", async () => {
   using copy = changedCheckpoint(STORIES);
   using store = openCheckpoint(STORIES);
   const tensors = [...store.tensors.values()].map(({ name, shape }) => ({
@@ -86,7 +88,7 @@ Deno.test("remote checkpoint: bf16, and several files with an index", async () =
   Deno.removeSync(`${copy.folder}/model.safetensors`);
   writeCheckpoint(copy.folder, tensors, { shardBytes: 200_000 });
   assert([...Deno.readDirSync(copy.folder)].some(({ name }) => name.endsWith(".index.json")));
-  await assertSameWeights(copy.folder, Infinity, 3000 * 8);
+  await assertSameWeights(copy.folder, Infinity, 3000 * 8, "bf16");
 });
 
 Deno.test("remote checkpoint: one that cannot be loaded leaves nothing on the device", async () => {

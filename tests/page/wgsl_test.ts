@@ -6,6 +6,7 @@ import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import type { Tensor } from "../../graph/tensor.ts";
 import { inspectCheckpoint } from "../../infer/load.ts";
 import { openSession } from "../../infer/session.ts";
+import { storedAs, WEIGHT_FORMATS, type WeightFormat } from "../../infer/weights.ts";
 import type { ModelSpec } from "../../models/config.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { input } from "../../graph/build.ts";
@@ -27,13 +28,15 @@ const STUDENTS = [radRwkv7(), radRwkv6()].map((mixer) =>
 );
 
 /** The graphs that a session compiles for a prompt of 128 + 16 + 1 tokens. */
-async function decodingGraphs(spec: ModelSpec): Promise<(readonly Tensor[])[]> {
+async function decodingGraphs(
+  spec: ModelSpec,
+  format: WeightFormat = "f32",
+): Promise<(readonly Tensor[])[]> {
   const graphs: (readonly Tensor[])[] = [];
   const memory = { bytes: 0, slice: () => memory };
   const device: Device = {
     kind: "webgpu",
     description: "notes what it is asked to compute",
-    stores: [],
     allocate: () => memory,
     memoryUse: () => ({ inUse: 0, peak: 0 }),
     free: () => {},
@@ -50,7 +53,9 @@ async function decodingGraphs(spec: ModelSpec): Promise<(readonly Tensor[])[]> {
     close: () => Promise.resolve(),
   };
   const inputs = new Map(
-    modelParameters(spec).map(({ name, shape }) => [name, input(name, shape)]),
+    storedAs(modelParameters(spec), format).map(({ name, shape, dtype }) =>
+      [name, input(name, shape, dtype)] as const
+    ),
   );
   const session = openSession({ spec, device, inputs, bindings: {} });
   await session.advance([new Int32Array(128 + 16 + 1)]);
@@ -100,7 +105,9 @@ async function compilerErrors(codes: Iterable<string>): Promise<string[]> {
 }
 
 Deno.test("wgsl: Chromium compiles the kernels of decoding and of the quickstart's training", async () => {
-  const decoding = (await Promise.all([TEACHER, ...STUDENTS].map(decodingGraphs))).flat();
+  const specs = [TEACHER, ...STUDENTS].map((spec) => decodingGraphs(spec));
+  const formats = WEIGHT_FORMATS.map((format) => decodingGraphs(TEACHER, format));
+  const decoding = (await Promise.all([...specs, ...formats])).flat();
   const training = STUDENTS.flatMap((student) =>
     quickstart.stages.map((stage) => stageGraph(stage, student, TEACHER).results)
   );

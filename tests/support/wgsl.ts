@@ -5,9 +5,10 @@ import { linkLaunch } from "../../devices/webgpu/link.ts";
 import { piece, type WebgpuMemory } from "../../devices/webgpu/memory.ts";
 import { gridOf } from "../../devices/webgpu/pipelines.ts";
 import { schedule } from "../../graph/schedule.ts";
-import { size, type Tensor } from "../../graph/tensor.ts";
+import { size, type Tensor, tensorBytes } from "../../graph/tensor.ts";
+import { joining } from "../../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../../kernels/gpu/program.ts";
-import { buildProgram } from "../../kernels/program.ts";
+import { buildProgram, type ProgramInput } from "../../kernels/program.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
 
 /** What WebGPU promises, and what Chromium's software has beyond it. */
@@ -17,7 +18,7 @@ const LIMITS = {
   minStorageBufferOffsetAlignment: 256,
 };
 
-/** Memory for the inputs of one type in one buffer, as weights have it, or for the results. */
+/** Memory for some inputs in one buffer, as weights have it, or for the results. */
 function inOneBuffer<K>(entries: readonly (readonly [K, number])[]): Map<K, WebgpuMemory> {
   const buffer = {} as GPUBuffer;
   let offset = 0;
@@ -33,14 +34,15 @@ export function wgslOf(results: readonly Tensor[]): string[] {
   const { launches, inputs, roots } = buildProgram(
     schedule(results, GPU_SCHEDULING),
     gpuKernelsOf,
+    joining(LIMITS.maxStorageBuffersPerShaderStage - 1),
   );
-  const ofType = (type: string) =>
-    inOneBuffer(
-      inputs.filter(({ dtype }) => dtype === type).map(({ name, shape }) =>
-        [name, 4 * size(shape)] as const
-      ),
-    );
-  const known = new Map([...ofType("f32"), ...ofType("i32")]);
+  const inOne = (some: readonly ProgramInput[]) =>
+    inOneBuffer(some.map(({ name, shape, dtype }) => [name, tensorBytes(shape, dtype)] as const));
+  const isWhole = ({ dtype }: ProgramInput) => dtype === "i32";
+  const known = new Map([
+    ...inOne(inputs.filter((own) => !isWhole(own))),
+    ...inOne(inputs.filter(isWhole)),
+  ]);
   const own = inOneBuffer(roots.map(({ shape }, i) => [i, 4 * size(shape)] as const));
   const bindings = {
     inputs: Object.fromEntries(known),

@@ -209,6 +209,13 @@ using suture::write4;
 
 static inline float __int_as_float(int bits) { return __builtin_bit_cast(float, bits); }
 static inline int __float_as_int(float value) { return __builtin_bit_cast(int, value); }
+// A finite f16.
+static inline float from_f16(int bits) {
+  const int magnitude = bits & 0x7fff;
+  const float value = magnitude < 0x400 ? magnitude * 0x1p-24f
+                                        : __int_as_float((magnitude << 13) + (112 << 23));
+  return bits & 0x8000 ? -value : value;
+}
 #define fmaf __builtin_fmaf
 #define sqrtf __builtin_sqrtf
 #define fabsf __builtin_fabsf

@@ -39,6 +39,14 @@ const cached: readonly Cached[] = [
   [[2], 3, 3, 3, 128, 6],
 ];
 
+/** One token over caches in parts, one of several stretches, and more heads than one thread sums. */
+const decoded: readonly Cached[] = [
+  [[130, 0, 63], 1, 6, 2, 64, 200],
+  [[4200, 130], 1, 2, 1, 8, 4500],
+  [[70], 1, 11, 1, 12, 80],
+  [[65], 1, 2, 2, 128, 66],
+];
+
 /** The same with a window at the end: rings, full and not, and caches that are less. */
 const rings: readonly (readonly [...Cached, number])[] = [
   [[4, 0, 5], 1, 4, 2, 8, 5, 5],
@@ -69,25 +77,27 @@ export const attentionCases: readonly OpCase[] = [
       ),
     ];
   }),
-  ...[...cached, ...rings].map(([start, time, heads, kvHeads, width, capacity, window]) => {
-    const batch = start.length;
-    const limit = window === undefined ? "" : `, window ${window}`;
-    return opCase(
-      `cached_attention [${batch}, ${time}, ${heads}/${kvHeads}, ${width}] after ${start}${limit}`,
-      {
-        q: real([batch, time, heads, width]),
-        k: real([batch, time, kvHeads, width]),
-        v: real([batch, time, kvHeads, width]),
-        keys: real([batch, kvHeads, capacity, width]),
-        values: real([batch, kvHeads, capacity, width]),
-        start: integers(start),
-      },
-      ({ q, k, v, keys, values, start }) => {
-        const scale = 1 / Math.sqrt(width);
-        const result = g.cachedAttention(q, k, v, keys, values, start, scale, window);
-        return [result.output, result.keys, result.values];
-      },
-      [],
-    );
-  }),
+  ...[...cached, ...decoded, ...rings].map(
+    ([start, time, heads, kvHeads, width, capacity, window]) => {
+      const batch = start.length;
+      const limit = window === undefined ? "" : `, window ${window}`;
+      return opCase(
+        `cached_attention [${batch}, ${time}, ${heads}/${kvHeads}, ${width}] after ${start}${limit}`,
+        {
+          q: real([batch, time, heads, width]),
+          k: real([batch, time, kvHeads, width]),
+          v: real([batch, time, kvHeads, width]),
+          keys: real([batch, kvHeads, capacity, width]),
+          values: real([batch, kvHeads, capacity, width]),
+          start: integers(start),
+        },
+        ({ q, k, v, keys, values, start }) => {
+          const scale = 1 / Math.sqrt(width);
+          const result = g.cachedAttention(q, k, v, keys, values, start, scale, window);
+          return [result.output, result.keys, result.values];
+        },
+        [],
+      );
+    },
+  ),
 ];
