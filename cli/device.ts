@@ -61,7 +61,7 @@ export async function withDevice<T>(
     throw new UsageError(`${flag}: expected --device cpu, whose it is, found --device ${wanted}`);
   }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const name = wanted === "auto" ? await picked(say) : wanted;
+  const name = await deviceNamed(wanted, say);
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
   const own = await opened(name, { threads, blas, native, memory, ...debug });
@@ -88,8 +88,12 @@ async function opened(name: DeviceName, options: CpuOptions): Promise<Device> {
   }
 }
 
-/** The device that `auto` stands for. */
-async function picked(say: (line: string) => void): Promise<DeviceName> {
+/** The device of a flag, of which `auto` stands for another; says which and why. */
+export async function deviceNamed(
+  wanted: DeviceName | "auto",
+  say: (line: string) => void,
+): Promise<DeviceName> {
+  if (wanted !== "auto") return wanted;
   const { name, why } = await chooseDevice();
   say(`--device auto: ${name}, because ${why}`);
   return name;

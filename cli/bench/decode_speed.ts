@@ -38,7 +38,9 @@ export async function measureSpeed(flags: BenchFlags, context: PartContext): Pro
       : loadCheckpoint(device, checkpoint, format);
   return await context.device(async (device) => {
     const rows: Row[] = [];
-    for (const weights of formats) {
+    // Of those that are not asked for by name, what the device's kernels read.
+    const read = (format: WeightFormat) => format === "f32" || device.stores.includes(format);
+    for (const weights of flags.weights === undefined ? formats.filter(read) : formats) {
       const model = load(device, weights);
       try {
         for (const count of streams) {

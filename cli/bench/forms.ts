@@ -33,3 +33,9 @@ export function formsOf(flags: FormFlags, all: boolean): Form[] {
   const forms = [own, formOf(plain), formOf({ ...plain, native: "none" })];
   return forms.filter((form, i) => forms.findIndex(({ name }) => name === form.name) === i);
 }
+
+/** What results are held against: a GPU's the CPU's best, the CPU's those of WebAssembly alone. */
+export const referenceForm = ({ device }: FormFlags): Form =>
+  device === "cpu"
+    ? formOf({ device, blas: "none", native: "none" })
+    : formOf({ device: "cpu", blas: "auto", native: "auto" });

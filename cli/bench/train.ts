@@ -1,7 +1,7 @@
 /** `deno task bench train`: tokens/s of a training step, in turn with PyTorch's. */
 
 import type { Peaks } from "../../bench/peaks.ts";
-import { type PeerName, type PeerResult, PEERS, runPeer } from "../../bench/peer.ts";
+import { type PeerName, type PeerResult, peersOf, runPeer } from "../../bench/peer.ts";
 import { preparePython } from "../../bench/python.ts";
 import type { BenchMixer, ShapeName } from "../../bench/shapes.ts";
 import { benchTrain, type StepBench } from "../../bench/train.ts";
@@ -13,10 +13,11 @@ import { type Form, formsOf } from "./forms.ts";
 import type { BenchFlags } from "./flags.ts";
 import {
   type BenchPart,
-  machineGflops,
+  machinePeaks,
   type PartContext,
   type PartResult,
   type PartTable,
+  peerDevice,
 } from "./part.ts";
 
 /** Time that a peer has for one turn, start and compilation included, and in a quick run. */
@@ -30,6 +31,11 @@ const BARS: Readonly<Record<Form["name"], Partial<Record<PeerName, number>>>> = 
   GPU: {},
   WebAssembly: { torch: 0.8 },
 };
+
+/** The shapes where none is named: of everything, and of `train` alone. */
+const CPU_SHAPES: readonly ShapeName[] = ["tiny", "small", "smollm"];
+const GPU_SHAPES: readonly ShapeName[] = ["small", "smollm"];
+const DEFAULT_SHAPES: readonly ShapeName[] = ["tiny"];
 
 /** A step that is measured. */
 interface Subject {
@@ -50,12 +56,14 @@ export const trainPart: BenchPart = {
   measure: async (flags, context) => {
     const { all, say } = context;
     studentMixer(flags);
-    const shapes = flags.shape ?? (all ? ["tiny", "small", "smollm"] as const : ["tiny"] as const);
+    const onGpu = flags.device !== "cpu";
+    const shapes = flags.shape ?? (all ? onGpu ? GPU_SHAPES : CPU_SHAPES : DEFAULT_SHAPES);
     const stages = (flags.stage ?? (all ? ["1", "2"] : ["1"])).map((s) => s === "1" ? 1 : 2);
-    const peers = flags.vs ?? (all ? Object.keys(PEERS) as PeerName[] : []);
+    const known = Object.keys(peersOf(peerDevice(flags))) as PeerName[];
+    const peers = flags.vs ?? (all && !onGpu ? known : []);
     if (peers.length > 0) {
-      check(shapes, flags);
-      await preparePython(say);
+      check(shapes, peers, known, flags);
+      await preparePython(say, flags.python);
     }
     const measured: Measured[] = [];
     for (const shape of shapes) {
@@ -64,11 +72,7 @@ export const trainPart: BenchPart = {
       }
     }
     const forms = measured[0].ours.map(({ form }) => form);
-    const gflops = await machineGflops(context, forms);
-    const peaks = gflops === undefined
-      ? undefined
-      : { ...await context.peaks(forms[0]), machineGflops: gflops };
-    return resultOf(measured, flags, peaks);
+    return resultOf(measured, flags, await machinePeaks(context, forms));
   },
 };
 
@@ -80,7 +84,18 @@ export function studentMixer({ mixer }: BenchFlags): BenchMixer {
   return mixer;
 }
 
-function check(shapes: readonly ShapeName[], { mixer }: BenchFlags): void {
+function check(
+  shapes: readonly ShapeName[],
+  peers: readonly PeerName[],
+  known: readonly PeerName[],
+  { mixer, device }: BenchFlags,
+): void {
+  const others = peers.filter((name) => !known.includes(name));
+  if (others.length > 0) {
+    throw new UsageError(
+      `--vs: expected ${known.join(", ")} with --device ${device}, found ${others.join(", ")}`,
+    );
+  }
   if (mixer !== "rwkv7") {
     throw new UsageError("--vs: expected --mixer rwkv7, which PyTorch is measured with");
   }
@@ -123,6 +138,8 @@ async function inTurn(
         shape: subject.shape as Exclude<ShapeName, "quickstart">,
         stage: subject.stage,
         threads,
+        device: peerDevice(flags),
+        python: flags.python,
         seconds,
         limit: quick ? QUICK_LIMIT : LIMIT,
       });
@@ -144,9 +161,10 @@ async function inTurn(
 
 function resultOf(
   measured: readonly Measured[],
-  { mixer, steps }: BenchFlags,
-  peaks: Peaks | undefined,
+  flags: BenchFlags,
+  peaks: Peaks,
 ): PartResult {
+  const { mixer, steps } = flags;
   const compared = measured[0].peers.length > 0;
   const profiles = measured.flatMap(({ shape, stage, ours }) =>
     ours.flatMap(({ form, bench: { profile } }) =>
@@ -159,7 +177,7 @@ function resultOf(
     content: [
       oursTable(measured, mixer, peaks),
       ...(compared ? [peersTable(measured)] : []),
-      ...(compared ? [peersNote(measured[0])] : []),
+      ...(compared ? [peersNote(measured[0], peerDevice(flags))] : []),
       ...profiles,
     ],
     report: {
@@ -174,7 +192,7 @@ function resultOf(
           tokens_per_second: bench.medianTokensPerSecond,
           best_tokens_per_second: bench.tokensPerSecond,
           gflops: bench.gflops,
-          peak_gflops: peaks?.machineGflops,
+          peak_gflops: peaks.machineGflops,
           seconds_per_step: bench.secondsPerStep,
           bytes: bench.bytes,
           profile: bench.profile,
@@ -195,7 +213,7 @@ function resultOf(
 function oursTable(
   measured: readonly Measured[],
   mixer: string,
-  peaks: Peaks | undefined,
+  peaks: Peaks,
 ): PartTable {
   const head = ["shape", "mixer", "stage", "form", "tokens/s", "fastest"];
   return {
@@ -206,7 +224,7 @@ function oursTable(
           ...[shape, mixer, `${stage}`, form.name],
           bench.medianTokensPerSecond.toFixed(0),
           bench.tokensPerSecond.toFixed(0),
-          ...rateCells(bench.gflops, peaks?.machineGflops),
+          ...rateCells(bench.gflops, peaks.machineGflops),
           (1000 * bench.secondsPerStep).toFixed(1),
           bytesText(bench.bytes),
         ])
@@ -239,9 +257,11 @@ function peersTable(measured: readonly Measured[]): PartTable {
 }
 
 /** What the peers are, and why one of them did not run. */
-function peersNote({ peers }: Measured): string {
+function peersNote({ peers }: Measured, device: "cpu" | "cuda"): string {
   const list = peers.map(({ name, result }) =>
-    `- ${name}: ${PEERS[name].label}${"failed" in result ? `; failed: ${result.failed}` : ""}`
+    `- ${name}: ${peersOf(device)[name]?.label}${
+      "failed" in result ? `; failed: ${result.failed}` : ""
+    }`
   );
   return `Tokens a second by the median step, the best turn of each. Peers:\n\n${list.join("\n")}`;
 }

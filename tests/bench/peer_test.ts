@@ -4,7 +4,15 @@ import { preparePython } from "../../bench/python.ts";
 import { FormatError } from "../../formats/error.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 
-const OPTIONS = { shape: "tiny", stage: 1, threads: 1, seconds: 0.1, limit: 600 } as const;
+const OPTIONS = {
+  shape: "tiny",
+  stage: 1,
+  threads: 1,
+  device: "cpu",
+  python: ".venv",
+  seconds: 0.1,
+  limit: 600,
+} as const;
 
 Deno.test("peer: the bar is the native kernel in PyTorch as it comes", () => {
   assertEquals(Object.keys(PEERS)[0], "torch");
