@@ -5,6 +5,7 @@ import * as g from "../graph/build.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { type DeviceRow, DEVICES } from "../plan/fleets.ts";
 import type { Peaks } from "./peaks.ts";
+import { quickNumbers } from "./quick_values.ts";
 import { timeRuns } from "./timing.ts";
 
 /** The peaks of a GPU. */
@@ -55,7 +56,8 @@ export function datasheetOf(description: string): DeviceRow | undefined {
 /** A graph of one size, its inputs by name, all f32. */
 interface Measured {
   readonly result: Tensor;
-  readonly inputs: Readonly<Record<string, { readonly values: number; readonly fill: number }>>;
+  /** Numbers of each: random ones, for zeros can be faster. */
+  readonly inputs: Readonly<Record<string, number>>;
 }
 
 /** Seconds of the fastest run at the largest size, and that size. */
@@ -69,9 +71,9 @@ async function largest(
     using owned = new DisposableStack();
     const memory = (values: number) => owned.adopt(device.allocate(4 * values), device.free);
     const bound = Object.fromEntries(
-      Object.entries(inputs).map(([name, { values, fill }]) => {
+      Object.entries(inputs).map(([name, values], i) => {
         const own = memory(values);
-        device.write(own, new Float32Array(values).fill(fill));
+        device.write(own, quickNumbers(values, i + 1, -1, 1));
         return [name, own];
       }),
     );
@@ -97,23 +99,22 @@ export async function measureGpuPeaks(
   const memory = { from: LEAST_BYTES, to: bytes, time };
   const product = await largest(device, { from: LEAST_SIDE, to: side, time }, (n) => ({
     result: g.matmul(g.input("a", [n, n]), g.input("b", [n, n])),
-    inputs: { a: { values: n * n, fill: 0.5 }, b: { values: n * n, fill: 0.25 } },
+    inputs: { a: n * n, b: n * n },
   }));
   const arithmetic = await largest(device, { ...memory, to: bytes / 8 }, (size) => {
     const values = size / 4;
     const [a, b] = [g.input("a", [1]), g.input("b", [1])];
     let x = g.input("x", [values]);
     for (let i = 0; i < ROUNDS; i++) x = g.add(g.mul(x, a), b);
-    const one = { values: 1, fill: 0.5 };
-    return { result: x, inputs: { a: one, b: one, x: { values, fill: 1 } } };
+    return { result: x, inputs: { a: 1, b: 1, x: values } };
   });
   const read = await largest(device, memory, (size) => ({
     result: g.sum(g.input("x", row(size / 4)), [-1]),
-    inputs: { x: { values: size / 4, fill: 1 } },
+    inputs: { x: size / 4 },
   }));
   const copied = await largest(device, memory, (size) => ({
     result: g.neg(g.input("x", [size / 4])),
-    inputs: { x: { values: size / 4, fill: 1 } },
+    inputs: { x: size / 4 },
   }));
   const fmaGflops = 2 * ROUNDS * arithmetic.size / 4 / arithmetic.seconds / 1e9;
   const productGflops = 2 * product.size ** 3 / product.seconds / 1e9;
