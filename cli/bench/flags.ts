@@ -38,7 +38,15 @@ export const PART_NAMES = [
 export type PartName = typeof PART_NAMES[number];
 
 /** What `--all` measures on a CPU and on a GPU, in its order. */
-export const CPU_PARTS: readonly PartName[] = PART_NAMES.filter((name) => name !== "agreement");
+export const CPU_PARTS: readonly PartName[] = [
+  "peaks",
+  "matmul",
+  "train",
+  "memory",
+  "align",
+  "decode",
+  "growth",
+];
 export const GPU_PARTS: readonly PartName[] = [
   "peaks",
   "matmul",
@@ -81,7 +89,7 @@ export const benchFlags = {
   ),
   seconds: absent(
     seconds("time of the timed steps of a turn of `train`, and of a row of `decode`"),
-    "20; 5 for `decode`; --quick 4 and 1",
+    "20; 5 for `decode`; --quick 2 and 1",
   ),
   turns: absent(whole("turns of ours and of PyTorch's", 1, 100), "3; --quick 1"),
   profile: toggle("also time every kernel of a step of `train`, as DEBUG=2 does"),
@@ -95,7 +103,7 @@ export const benchFlags = {
       "run the same steps (or `matmul`) in PyTorch, in turn with ours; makes .venv",
       Object.keys(PEERS) as PeerName[],
     ),
-    "no comparison; --all has all on a CPU",
+    "no comparison; --all has all on a CPU, --quick all but torch-keep",
   ),
   python: optional(
     choice(
