@@ -74,8 +74,7 @@ export const trainPart: BenchPart = {
     const measured: Measured[] = [];
     for (const shape of shapes) {
       for (const stage of stages) {
-        const smaller = measured.filter((other) => other.stage === stage);
-        measured.push(await inTurn({ shape, stage }, peers, smaller, flags, context));
+        measured.push(await inTurn({ shape, stage }, peers, measured, flags, context));
       }
     }
     const forms = measured[0].ours.map(({ form }) => form);
@@ -111,13 +110,13 @@ function check(
   }
 }
 
-/** Peers that failed at a shape, which a larger one would be too much for as well. */
+/** Peers that failed at a step, and would at a larger one. */
 function givenUp(measured: readonly Measured[]): Map<PeerName, PeerResult> {
   const found = new Map<PeerName, PeerResult>();
-  for (const { shape, peers } of measured) {
+  for (const { shape, stage, peers } of measured) {
     for (const { name, result } of peers) {
       if (!("failed" in result) || found.has(name)) continue;
-      found.set(name, { failed: `not tried, after ${shape}: ${result.failed}` });
+      found.set(name, { failed: `not tried, after ${shape} ${stage}: ${result.failed}` });
     }
   }
   return found;
@@ -125,12 +124,12 @@ function givenUp(measured: readonly Measured[]): Map<PeerName, PeerResult> {
 
 /**
  * Ours and theirs in turn, so that all see the same machine; the best turn of each.
- * @param smaller what was measured of this stage
+ * @param before what was measured so far
  */
 async function inTurn(
   subject: Subject,
   peers: readonly PeerName[],
-  smaller: readonly Measured[],
+  before: readonly Measured[],
   flags: BenchFlags,
   { all, threads, say, device }: PartContext,
 ): Promise<Measured> {
@@ -141,7 +140,7 @@ async function inTurn(
   const profile = flags.profile || debugLevel() >= 2;
   const ours = new Map<Form, StepBench>();
   const forms = formsOf(flags, all);
-  const theirs = givenUp(smaller);
+  const theirs = givenUp(before);
   for (let turn = 1; turn <= turns; turn++) {
     const told: string[] = [];
     for (const form of forms) {
@@ -200,7 +199,7 @@ function resultOf(
     content: [
       oursTable(measured, mixer, peaks),
       ...(compared ? [peersTable(measured)] : []),
-      ...(compared ? [peersNote(measured, peerDevice(flags))] : []),
+      ...(compared ? [...barsNote(measured), peersNote(measured, peerDevice(flags))] : []),
       ...profiles,
     ],
     report: {
@@ -256,27 +255,32 @@ function oursTable(
   };
 }
 
+/** A column a peer: how many times its tokens/s ours are. */
 function peersTable(measured: readonly Measured[]): PartTable {
+  const names = measured[0].peers.map(({ name }) => name);
   return {
     rows: [
-      ["shape", "stage", "form", "peer", "ours", "theirs", "ratio", "bar"],
+      ["shape", "stage", "form", "tokens/s", ...names],
       ...measured.flatMap(({ shape, stage, ours, peers }) =>
-        ours.flatMap(({ form, bench }) =>
-          peers.map(({ name, result }) => {
-            const bar = BARS[form.name][name];
-            const mine = bench.medianTokensPerSecond;
-            return [
-              ...[shape, `${stage}`, form.name, name, mine.toFixed(0)],
-              ...("failed" in result
-                ? ["failed", ""]
-                : [result.median.toFixed(0), `${(mine / result.median).toFixed(2)} ×`]),
-              bar === undefined ? "" : `${bar.toFixed(1)} ×`,
-            ];
-          })
-        )
+        ours.map(({ form, bench: { medianTokensPerSecond: mine } }) => [
+          ...[shape, `${stage}`, form.name, mine.toFixed(0)],
+          ...peers.map(({ result }) =>
+            "failed" in result
+              ? "failed"
+              : `${(mine / result.median).toFixed(2)} × ${result.median.toFixed(0)}`
+          ),
+        ])
       ),
     ],
   };
+}
+
+/** What the forms that were measured have to reach. */
+function barsNote(measured: readonly Measured[]): string[] {
+  const bars = measured[0].ours.flatMap(({ form: { name } }) =>
+    Object.entries(BARS[name]).map(([peer, bar]) => `${name} ${bar} × ${peer}`)
+  );
+  return bars.length === 0 ? [] : [`To be reached at least: ${bars.join(", ")}.`];
 }
 
 /** What the peers are, and why one of them did not run. */
