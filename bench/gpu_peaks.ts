@@ -40,7 +40,7 @@ const LEAST_BYTES = 1 << 18;
 const SIDES = { cuda: 8192, webgpu: 4096, cpu: 1024 } as const;
 const BYTES = { cuda: 1 << 30, webgpu: 1 << 27, cpu: 1 << 27 } as const;
 /** Multiplications and additions, one after another, of every value of the arithmetic. */
-const ROUNDS = 64;
+const ROUNDS = 256;
 /** Columns of the rows that a plain read sums. */
 const READ_COLUMNS = 1024;
 /** What names of other devices have after that of one in the table. */

@@ -16,14 +16,27 @@ export function quickNumbers(count: number, seed: number, from: number, to: numb
   return values;
 }
 
+/** The deviation of values that are drawn in number; undefined for what is made otherwise. */
+function deviationOf({ shape, initial }: Parameter): number | undefined {
+  switch (initial.kind) {
+    case "normal":
+      return initial.deviation;
+    case "orthogonal":
+      // Whichever of rows and columns are orthonormal.
+      return initial.gain / Math.sqrt(shape[shape.length - 1]);
+    default:
+      return undefined;
+  }
+}
+
 /**
- * Initial values of a parameter, the many that are drawn from a normal distribution from a uniform
- * one of the same deviation.
+ * Initial values of a parameter, the many that are drawn from a normal distribution, or made
+ * orthogonal, from a uniform one of the same deviation.
  */
 export function quickValues(parameter: Parameter, seed: number): Float32Array {
-  const { shape, initial } = parameter;
-  if (initial.kind !== "normal") return initialValues(parameter, seed);
+  const deviation = deviationOf(parameter);
+  if (deviation === undefined) return initialValues(parameter, seed);
   // A uniform distribution is √12 deviations wide.
-  const bound = Math.sqrt(3) * initial.deviation;
-  return quickNumbers(size(shape), seed, -bound, bound);
+  const bound = Math.sqrt(3) * deviation;
+  return quickNumbers(size(parameter.shape), seed, -bound, bound);
 }
