@@ -47,10 +47,15 @@ export interface BenchPart {
   measure(flags: BenchFlags, context: PartContext): Promise<PartResult>;
 }
 
+/** Time of each of the peaks, and in a quick run. */
+const SECONDS = 0.25;
+const QUICK_SECONDS = 0.1;
+
 /** What the parts of one command share. */
 export function partContext(flags: BenchFlags, say: Output["say"], all: boolean): PartContext {
   const threads = flags.threads ?? navigator.hardwareConcurrency;
   const peaks = new Map<string, Promise<CpuPeaks | GpuPeaks>>();
+  const seconds = flags.quick ? QUICK_SECONDS : SECONDS;
   const device: PartContext["device"] = (run, form = formOf(flags), memory) => {
     const { name, blas, native } = form;
     // The CPU stands beside a GPU as it is by itself.
@@ -64,8 +69,8 @@ export function partContext(flags: BenchFlags, say: Output["say"], all: boolean)
     peaks: (form) => {
       const known = peaks.get(form.name) ??
         (form.name === "GPU"
-          ? device((own) => measureGpuPeaks(own), form)
-          : measurePeaks({ threads, ...form }));
+          ? device((own) => measureGpuPeaks(own, { seconds }), form)
+          : measurePeaks({ threads, seconds, ...form }));
       peaks.set(form.name, known);
       return known;
     },
