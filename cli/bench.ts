@@ -46,7 +46,7 @@ export const bench = command({
   arguments: { "[WHAT]": `${WORDS}; nothing with --all or a GPU, for everything` },
   flags: benchFlags,
   run: async ({ arguments: { "[WHAT]": what }, flags: given }, output) => {
-    const flags = { ...given, device: await deviceNamed(given.device, output.say) };
+    const flags = { ...given, device: await deviceNamed(given, output.say) };
     const onGpu = flags.device !== "cpu";
     const all = flags.all || onGpu && what === undefined;
     if (flags.all && what !== undefined) {

@@ -51,17 +51,12 @@ export async function withDevice<T>(
   run: (device: Device) => Promise<T>,
   { timed = false }: DeviceUse = {},
 ): Promise<T> {
-  const ofCpu = {
-    "--threads": threads !== undefined,
-    "--blas": blas !== "auto",
-    "--native": native !== "auto",
-  };
-  const [flag] = Object.entries(ofCpu).flatMap(([flag, isSet]) => isSet ? [flag] : []);
+  const flag = flagOfCpu({ threads, blas, native });
   if (wanted !== "cpu" && wanted !== "auto" && flag !== undefined) {
     throw new UsageError(`${flag}: expected --device cpu, whose it is, found --device ${wanted}`);
   }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const name = await deviceNamed(wanted, say);
+  const name = await deviceNamed({ device: wanted, threads, blas, native }, say);
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
   const own = await opened(name, { threads, blas, native, memory, ...debug });
@@ -88,13 +83,28 @@ async function opened(name: DeviceName, options: CpuOptions): Promise<Device> {
   }
 }
 
-/** The device of a flag, of which `auto` stands for another; says which and why. */
+/** A flag that is set and that only the CPU has. */
+function flagOfCpu(
+  { threads, blas, native }: Pick<FlagValues<typeof deviceFlags>, "threads" | "blas" | "native">,
+): string | undefined {
+  if (threads !== undefined) return "--threads";
+  if (blas !== "auto") return "--blas";
+  return native !== "auto" ? "--native" : undefined;
+}
+
+/**
+ * The device that the flags ask for. `auto` stands for another, the CPU where a flag is set that only
+ * the CPU has: it says which and why.
+ */
 export async function deviceNamed(
-  wanted: DeviceName | "auto",
+  flags: FlagValues<typeof deviceFlags>,
   say: (line: string) => void,
 ): Promise<DeviceName> {
-  if (wanted !== "auto") return wanted;
-  const { name, why } = await chooseDevice();
+  if (flags.device !== "auto") return flags.device;
+  const ofCpu = flagOfCpu(flags);
+  const { name, why } = ofCpu === undefined
+    ? await chooseDevice()
+    : { name: "cpu" as const, why: `${ofCpu} is the CPU's` };
   say(`--device auto: ${name}, because ${why}`);
   return name;
 }
