@@ -36,9 +36,9 @@ export interface GpuPeakOptions {
 /** The sizes that are begun with. */
 const LEAST_SIDE = 128;
 const LEAST_BYTES = 1 << 18;
-/** The largest; WebGPU promises tensors of 128 MiB, and no more. */
-const SIDES = { cuda: 8192, webgpu: 4096, cpu: 1024 } as const;
-const BYTES = { cuda: 1 << 30, webgpu: 1 << 27, cpu: 1 << 27 } as const;
+/** The largest; WebGPU promises tensors of 128 MiB, and no more. An H100 has 50 MiB of cache. */
+const SIDE = 4096;
+const BYTES = { cuda: 1 << 28, webgpu: 1 << 27, cpu: 1 << 27 } as const;
 /** Multiplications and additions, one after another, of every value of the arithmetic. */
 const ROUNDS = 256;
 /** Columns of the rows that a plain read sums. */
@@ -94,7 +94,7 @@ export async function measureGpuPeaks(
   device: Device,
   options: GpuPeakOptions = {},
 ): Promise<GpuPeaks> {
-  const { side = SIDES[device.kind], bytes = BYTES[device.kind], seconds: time = 0.25 } = options;
+  const { side = SIDE, bytes = BYTES[device.kind], seconds: time = 0.25 } = options;
   const row = (values: number) => [values / READ_COLUMNS, READ_COLUMNS];
   const memory = { from: LEAST_BYTES, to: bytes, time };
   const product = await largest(device, { from: LEAST_SIDE, to: side, time }, (n) => ({
