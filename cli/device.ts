@@ -51,12 +51,13 @@ export async function withDevice<T>(
   run: (device: Device) => Promise<T>,
   { timed = false }: DeviceUse = {},
 ): Promise<T> {
-  const flag = flagOfCpu({ threads, blas, native });
+  const chosenBy = { device: wanted, threads, blas, native };
+  const flag = flagOfCpu(chosenBy);
   if (wanted !== "cpu" && wanted !== "auto" && flag !== undefined) {
     throw new UsageError(`${flag}: expected --device cpu, whose it is, found --device ${wanted}`);
   }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const name = await deviceNamed({ device: wanted, threads, blas, native }, say);
+  const name = await deviceNamed(chosenBy, say);
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
   const own = await opened(name, { threads, blas, native, memory, ...debug });
@@ -83,10 +84,11 @@ async function opened(name: DeviceName, options: CpuOptions): Promise<Device> {
   }
 }
 
+/** The flags that decide which device it is. */
+type ChosenBy = Pick<FlagValues<typeof deviceFlags>, "device" | "threads" | "blas" | "native">;
+
 /** A flag that is set and that only the CPU has. */
-function flagOfCpu(
-  { threads, blas, native }: Pick<FlagValues<typeof deviceFlags>, "threads" | "blas" | "native">,
-): string | undefined {
+function flagOfCpu({ threads, blas, native }: ChosenBy): string | undefined {
   if (threads !== undefined) return "--threads";
   if (blas !== "auto") return "--blas";
   return native !== "auto" ? "--native" : undefined;
@@ -97,7 +99,7 @@ function flagOfCpu(
  * the CPU has: it says which and why.
  */
 export async function deviceNamed(
-  flags: FlagValues<typeof deviceFlags>,
+  flags: ChosenBy,
   say: (line: string) => void,
 ): Promise<DeviceName> {
   if (flags.device !== "auto") return flags.device;

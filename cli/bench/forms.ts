@@ -35,7 +35,7 @@ export function formsOf(flags: FormFlags, all: boolean): Form[] {
 }
 
 /** What results are held against: a GPU's the CPU's best, the CPU's those of WebAssembly alone. */
-export const referenceForm = ({ device }: FormFlags): Form =>
-  device === "cpu"
-    ? formOf({ device, blas: "none", native: "none" })
-    : formOf({ device: "cpu", blas: "auto", native: "auto" });
+export const referenceForm = (flags: FormFlags): Form =>
+  flags.device === "cpu"
+    ? formOf({ ...flags, blas: "none", native: "none" })
+    : formOf({ ...flags, device: "cpu", blas: "auto", native: "auto" });
