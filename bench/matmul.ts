@@ -2,15 +2,16 @@
 
 import type { Device } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
-import { lastLine } from "./peer.ts";
+import { lastLine, type PeerMachine } from "./peer.ts";
 import { runPython } from "./python.ts";
+import { timeRuns } from "./timing.ts";
 
 /** One product: [m, k]·[k, n], operands transposed as in training. */
 export interface MatmulBench {
   readonly m: number;
   readonly n: number;
   readonly k: number;
-  /** From the fastest of several runs. */
+  /** From the fastest of several batches of runs. */
   readonly seconds: number;
   readonly gflops: number;
 }
@@ -35,7 +36,7 @@ const PRODUCTS: readonly Product[] = [
   [256, 4096, 576, false, true],
 ];
 
-/** Time of a product, of whose runs the fastest counts. */
+/** Time of a product, of whose batches the fastest counts. */
 const SECONDS = 0.2;
 
 /** Measures all products. */
@@ -52,15 +53,8 @@ export async function benchMatmul(device: Device): Promise<MatmulBench[]> {
       inputs: memory,
       results: [result],
     });
-    let seconds = Infinity;
-    const one = new Float32Array(1);
-    const began = performance.now();
-    while (seconds === Infinity || performance.now() - began < 1000 * SECONDS) {
-      const start = performance.now();
-      executable.run();
-      await device.read(result, one);
-      seconds = Math.min(seconds, (performance.now() - start) / 1000);
-    }
+    executable.run();
+    const seconds = await timeRuns(device, executable.run, result, SECONDS);
     rows.push({ m, n, k, seconds, gflops: 2 * m * n * k / seconds / 1e9 });
     executable.free();
     [memory.a, memory.b, result].forEach(device.free);
@@ -69,7 +63,9 @@ export async function benchMatmul(device: Device): Promise<MatmulBench[]> {
 }
 
 /** GFLOPS of the same products in PyTorch, in their order. @throws FormatError */
-export async function matmulPeer(threads: number): Promise<readonly number[]> {
-  const args = ["bench/matmul_peer.py", `${threads}`, JSON.stringify(PRODUCTS)];
-  return JSON.parse(lastLine(await runPython(args)));
+export async function matmulPeer(
+  { threads, device, python }: PeerMachine,
+): Promise<readonly number[]> {
+  const args = ["bench/matmul_peer.py", `${threads}`, JSON.stringify(PRODUCTS), device];
+  return JSON.parse(lastLine(await runPython(args, python)));
 }

@@ -4,13 +4,11 @@ import type { Device } from "../devices/device.ts";
 import { processPeak } from "../devices/process_memory.ts";
 import { createStore, layoutOf } from "../devices/store.ts";
 import { align, distill, finetune, type Stage } from "../dsl/stages.ts";
-import { size } from "../graph/tensor.ts";
 import { modelParameters } from "../models/decoder.ts";
-import type { Parameter } from "../models/parameter.ts";
-import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
 import { teacherParameters } from "../train/teacher.ts";
 import { createTrainer } from "../train/trainer.ts";
+import { quickValues } from "./quick_values.ts";
 import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
 
 /** What is measured. */
@@ -44,21 +42,6 @@ const STAGES = { 1: align, 2: distill, 3: finetune } as const;
 export function benchStage(options: MemoryBenchOptions): Stage {
   const { stage, context, batch, accumulate, rematerialise } = options;
   return STAGES[stage]({ context, batch, accumulate, rematerialise, tokens: batch * context });
-}
-
-/** Random weights, the many that are drawn from a normal distribution from a uniform one: faster. */
-function quickValues(parameter: Parameter, seed: number): Float32Array {
-  const { shape, initial } = parameter;
-  if (initial.kind !== "normal") return initialValues(parameter, seed);
-  const values = new Float32Array(size(shape));
-  // Of the same deviation: √12 wide. The numbers are those of a linear congruential generator.
-  const width = initial.deviation * Math.sqrt(12) / 2 ** 32;
-  let state = seed + values.length;
-  for (let i = 0; i < values.length; i++) {
-    state = Math.imul(state, 1664525) + 1013904223 | 0;
-    values[i] = width * state;
-  }
-  return values;
 }
 
 /** Runs some steps. The teacher is in bf16, as checkpoints are. */

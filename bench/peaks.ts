@@ -9,20 +9,30 @@ import { add, fma, i32, kernel, type KernelCode, type Lanes, load } from "../ker
 import type { OperandMemory, Program } from "../kernels/program.ts";
 import { at, type V, variable, WIDEST, zeros } from "../kernels/vectors.ts";
 
-/** The peaks of some threads. */
+/** What a machine reaches at best. */
 export interface Peaks {
-  readonly threads: number;
   /** Multiplications and additions of the kernels, in registers alone. */
   readonly fmaGflops: number;
-  /** The best of some large products, and what computes them. */
+  /** The best of some large products. */
   readonly productGflops: number;
-  readonly products: string;
-  /** The most of these that the machine can do, with a BLAS also where the kernels are alone. */
+  /**
+   * The most that the machine can do: of these, with a BLAS also where the kernels are alone, and of
+   * what a GPU's maker states.
+   */
   readonly machineGflops: number;
   /** Bytes a second, in units of 10⁹, of reading memory far beyond the caches. */
   readonly readGBs: number;
   /** The same of copying it; what is read and what is written both count. */
   readonly copyGBs: number;
+  /** What the memory can do: a CPU's plain read, or what a GPU's maker states where that is more. */
+  readonly machineGBs: number;
+}
+
+/** The peaks of some threads. */
+export interface CpuPeaks extends Peaks {
+  readonly threads: number;
+  /** What computes products. */
+  readonly products: string;
 }
 
 /** How the peaks are measured. */
@@ -180,7 +190,7 @@ async function libraryProduct(threads: number, time: number): Promise<number> {
 }
 
 /** Measures the peaks of some threads on a device of their own, in about two seconds. */
-export async function measurePeaks(options: PeakOptions): Promise<Peaks> {
+export async function measurePeaks(options: PeakOptions): Promise<CpuPeaks> {
   const { threads, blas, native, bytes = 1 << 28, seconds: time = 0.25 } = options;
   const device = await openCpu({ threads, blas, native });
   try {
@@ -209,14 +219,16 @@ export async function measurePeaks(options: PeakOptions): Promise<Peaks> {
     const library = blas === "none" && findBlas() !== undefined
       ? await libraryProduct(threads, time)
       : 0;
+    const readGBs = bytes / readSeconds / 1e9;
     return {
       threads,
       fmaGflops,
       productGflops,
       machineGflops: Math.max(fmaGflops, productGflops, library),
       products: device.description.split(", ").at(-1)!,
-      readGBs: bytes / readSeconds / 1e9,
+      readGBs,
       copyGBs: bytes / copySeconds / 1e9,
+      machineGBs: readGBs,
     };
   } finally {
     await device.close();

@@ -65,12 +65,15 @@ function isReady(): boolean {
 }
 
 /**
- * Makes the environment where it is missing or has other packages, from PyPI. Two programs that want
- * it at once make it once.
+ * Makes the environment, if it is wanted, where it is missing or has other packages, from PyPI. Two
+ * programs that want it at once make it once.
  * @throws FormatError where there is no python3 or a package cannot be installed.
  */
-export async function preparePython(note: (line: string) => void): Promise<void> {
-  if (isReady()) return;
+export async function preparePython(
+  note: (line: string) => void,
+  python: Python = FOLDER,
+): Promise<void> {
+  if (python !== FOLDER || isReady()) return;
   Deno.mkdirSync(FOLDER, { recursive: true });
   using lock = Deno.openSync(LOCK, { write: true, create: true });
   lock.lockSync(true);
@@ -83,19 +86,28 @@ export async function preparePython(note: (line: string) => void): Promise<void>
   Deno.writeTextFileSync(READY, `${PACKAGES.join("\n")}\n`);
 }
 
-/** Runs a script in the environment and returns what it printed. @throws FormatError */
-export function runPython(args: readonly string[]): Promise<string> {
-  return run(PYTHON, args);
+/** Which Python has PyTorch: that of the environment, or the one that is found. */
+export const PYTHONS = [".venv", "python3"] as const;
+
+/** One of them. */
+export type Python = typeof PYTHONS[number];
+
+const programOf = (python: Python) => python === FOLDER ? PYTHON : python;
+
+/** Runs a script and returns what it printed. @throws FormatError */
+export function runPython(args: readonly string[], python: Python = FOLDER): Promise<string> {
+  return run(programOf(python), args);
 }
 
 /** The same for so many seconds at most; undefined where it takes longer. @throws FormatError */
 export async function runPythonFor(
   seconds: number,
   args: readonly string[],
+  python: Python = FOLDER,
 ): Promise<string | undefined> {
   const signal = AbortSignal.timeout(1000 * seconds);
   try {
-    return await run(PYTHON, args, { signal });
+    return await run(programOf(python), args, { signal });
   } catch (error) {
     if (signal.aborted) return undefined;
     throw error;

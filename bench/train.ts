@@ -6,10 +6,10 @@ import { createStore, layoutOf } from "../devices/store.ts";
 import { align, distill, finetune } from "../dsl/stages.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
-import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";
 import { createTrainer } from "../train/trainer.ts";
 import { type StepProfile, stepProfile } from "./profile.ts";
+import { quickValues } from "./quick_values.ts";
 import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
 
 /** A step that is measured. */
@@ -58,10 +58,46 @@ const WARM_UP = 3;
 /** Share of the time that they take at most, one step apart. */
 const WARM_UP_SHARE = 1 / 3;
 
+/** A step of random weights and random tokens that is ready on a device. */
+export async function prepareStep(
+  device: Device,
+  { teacher, student, stage, batch, context }: Omit<StepOptions, "steps" | "seconds">,
+) {
+  using owned = new DisposableStack();
+  const store = createStore(device, layoutOf(modelParameters(teacher)));
+  owned.defer(store.free);
+  for (const parameter of modelParameters(teacher)) {
+    store.write(parameter.name, quickValues(parameter, 1));
+  }
+  const parameters = new Map(modelParameters(student).map((p) => [p.name, p]));
+  const tokens = batch * context;
+  const trainer = await createTrainer({
+    device,
+    stage: STAGES[stage]({ batch, context, tokens }),
+    student,
+    values: (name) => quickValues(parameters.get(name)!, 2),
+    teacher: { spec: teacher, store },
+  });
+  owned.defer(trainer.free);
+  const random = randomStream(3, "tokens");
+  const ids = Int32Array.from(
+    { length: tokens },
+    () => Math.floor(random.uniform() * student.config.vocabSize),
+  );
+  let step = 0;
+  const kept = owned.move();
+  return {
+    trainer,
+    teacher: store,
+    step: () => trainer.step({ ids, targets: ids }, step++, 1e-4),
+    free: () => kept.dispose(),
+  };
+}
+
 /** Runs a training step several times. With `profile` one more step is timed launch by launch. */
 export async function benchStep(
   device: Device,
-  { teacher, student, stage, batch, context, steps, seconds: limit = Infinity }: StepOptions,
+  { steps, seconds: limit = Infinity, ...options }: StepOptions,
   profile = false,
 ): Promise<StepBench> {
   let profiling = false;
@@ -71,28 +107,11 @@ export async function benchStep(
     () => profiling,
     (profile) => found.resolve(stepProfile(profile)),
   );
-  const teacherStore = createStore(device, layoutOf(modelParameters(teacher)));
-  for (const parameter of modelParameters(teacher)) {
-    teacherStore.write(parameter.name, initialValues(parameter, 1));
-  }
-  const parameters = new Map(modelParameters(student).map((p) => [p.name, p]));
-  const tokens = batch * context;
-  const trainer = await createTrainer({
-    device: own,
-    stage: STAGES[stage]({ batch, context, tokens }),
-    student,
-    values: (name) => initialValues(parameters.get(name)!, 2),
-    teacher: { spec: teacher, store: teacherStore },
-  });
-  const random = randomStream(3, "tokens");
-  const ids = Int32Array.from(
-    { length: tokens },
-    () => Math.floor(random.uniform() * student.config.vocabSize),
-  );
-  let step = 0;
+  const { trainer, teacher, step, free } = await prepareStep(own, options);
+  const tokens = options.batch * options.context;
   const timed = async () => {
     const start = performance.now();
-    await trainer.step({ ids, targets: ids }, step++, 1e-4);
+    await step();
     return (performance.now() - start) / 1000;
   };
   const total = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
@@ -115,11 +134,10 @@ export async function benchStep(
     gflops: trainer.flops / best / 1e9,
     flops: trainer.flops,
     secondsPerStep: best,
-    bytes: 4 * (teacherStore.layout.size + 4 * trainer.trained.layout.size +
+    bytes: 4 * (teacher.layout.size + 4 * trainer.trained.layout.size +
           trainer.frozen.layout.size) + trainer.arenaBytes,
   };
-  trainer.free();
-  teacherStore.free();
+  free();
   return profile ? { ...result, profile: await found.promise } : result;
 }
 

@@ -4,7 +4,8 @@
  * 4 the kernels' code.
  */
 
-import { measurePeaks, type Peaks } from "../bench/peaks.ts";
+import { type GpuPeaks, measureGpuPeaks } from "../bench/gpu_peaks.ts";
+import { type CpuPeaks, measurePeaks } from "../bench/peaks.ts";
 import { stepProfile } from "../bench/profile.ts";
 import type { Compiled } from "../devices/compile.ts";
 import type { Device } from "../devices/device.ts";
@@ -50,14 +51,16 @@ export function compileReport(
   };
 }
 
-/** A device whose programs tell where their time goes, beside the peaks of the CPU if it computes. */
+/** A device whose programs tell where their time goes, beside the peaks of what computes. */
 export async function profiledDevice(
   device: Device,
-  peaks: { readonly threads: number; readonly blas: string },
+  options: { readonly threads: number; readonly blas: string },
   say: (line: string) => void,
 ): Promise<Device> {
-  const measured = device.kind === "cpu" ? await measurePeaks(peaks) : undefined;
-  if (measured !== undefined) say(peaksText(measured));
+  const measured = device.kind === "cpu"
+    ? await measurePeaks(options)
+    : await measureGpuPeaks(device);
+  say(peaksText(measured));
   return profiled(
     device,
     EVERY_DOUBLING,
@@ -66,9 +69,17 @@ export async function profiledDevice(
 }
 
 /** The peaks in a line. */
-export function peaksText(peaks: Peaks): string {
-  const { threads, fmaGflops, productGflops, products, readGBs, copyGBs } = peaks;
+export function peaksText(peaks: CpuPeaks | GpuPeaks): string {
+  const { fmaGflops, productGflops, machineGflops, readGBs, copyGBs, machineGBs } = peaks;
+  const rates = `${fmaGflops.toFixed(0)} GFLOPS in kernels, ${
+    productGflops.toFixed(0)
+  } in products`;
+  const memory = `memory ${readGBs.toFixed(1)} GB/s read, ${copyGBs.toFixed(1)} GB/s copied`;
+  if ("device" in peaks) {
+    return `this GPU's peaks: ${rates}; ${memory}; shares are of ${machineGflops.toFixed(0)} ` +
+      `GFLOPS and ${machineGBs.toFixed(0)} GB/s`;
+  }
+  const { threads, products } = peaks;
   return `this machine's peaks, ${threads === 1 ? "1 thread" : `${threads} threads`}: ` +
-    `${fmaGflops.toFixed(0)} GFLOPS in kernels, ${productGflops.toFixed(0)} in products ` +
-    `(${products}); memory ${readGBs.toFixed(1)} GB/s read, ${copyGBs.toFixed(1)} GB/s copied`;
+    `${rates} (${products}); ${memory}`;
 }

@@ -64,17 +64,13 @@ export async function withDevice<T>(
   run: (device: Device) => Promise<T>,
   { timed = false }: DeviceUse = {},
 ): Promise<T> {
-  const ofCpu = {
-    "--threads": threads !== undefined,
-    "--blas": blas !== "auto",
-    "--native": native !== "auto",
-  };
-  const [flag] = Object.entries(ofCpu).flatMap(([flag, isSet]) => isSet ? [flag] : []);
+  const chosenBy = { device: wanted, threads, blas, native };
+  const flag = flagOfCpu(chosenBy);
   if (wanted !== "cpu" && wanted !== "auto" && flag !== undefined) {
     throw new UsageError(`${flag}: expected --device cpu, whose it is, found --device ${wanted}`);
   }
   if (blas !== "auto" && blas !== "none") checkBlas(blas);
-  const name = wanted === "auto" ? await picked(say, flag) : wanted;
+  const name = await deviceNamed(chosenBy, say);
   if (products !== "f32" && name !== "cuda") {
     throw new UsageError(
       `--products: expected f32 on --device ${name}, found ${products}, which is for --device cuda`,
@@ -106,8 +102,26 @@ async function opened(name: DeviceName, options: DeviceOptions): Promise<Device>
   }
 }
 
-/** The device that `auto` stands for: the CPU where a flag is set that only the CPU has. */
-async function picked(say: (line: string) => void, ofCpu?: string): Promise<DeviceName> {
+/** The flags that decide which device it is. */
+type ChosenBy = Pick<FlagValues<typeof deviceFlags>, "device" | "threads" | "blas" | "native">;
+
+/** A flag that is set and that only the CPU has. */
+function flagOfCpu({ threads, blas, native }: ChosenBy): string | undefined {
+  if (threads !== undefined) return "--threads";
+  if (blas !== "auto") return "--blas";
+  return native !== "auto" ? "--native" : undefined;
+}
+
+/**
+ * The device that the flags ask for. `auto` stands for another, the CPU where a flag is set that only
+ * the CPU has: it says which and why.
+ */
+export async function deviceNamed(
+  flags: ChosenBy,
+  say: (line: string) => void,
+): Promise<DeviceName> {
+  if (flags.device !== "auto") return flags.device;
+  const ofCpu = flagOfCpu(flags);
   const { name, why } = ofCpu === undefined
     ? await chooseDevice()
     : { name: "cpu" as const, why: `${ofCpu} is the CPU's` };

@@ -37,7 +37,7 @@ export function profileText({ name, total, kinds }: StepProfile, peaks?: Peaks):
     (1000 * seconds).toFixed(2),
     `${(100 * seconds / total.seconds).toFixed(1)} %`,
     ...rateCells(flops / seconds / 1e9, peaks?.machineGflops),
-    ...rateCells(bytes / seconds / 1e9, peaks?.readGBs),
+    ...rateCells(bytes / seconds / 1e9, peaks?.machineGBs),
   ];
   return table([
     [name, ...PROFILE_COLUMNS],

@@ -23,7 +23,11 @@ function largestPart(spec: ModelSpec): number {
   return Math.max(spec.config.vocabSize * spec.config.hiddenSize, ...layers);
 }
 
-/** Bytes of the head and its loss as they must be: logits of a block, and the gradient's sum. */
+/**
+ * Bytes of the head and its loss as they must be: logits of a block, and the gradient's sum. GPUs,
+ * which fleets are made of, do not add a block's product in place; on this machine, which does, what
+ * is put down for the head is taken off the rest.
+ */
 function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: ModelSpec): number {
   if (kind === "align") return 0;
   const logits = 4 * logitsBlock(Infinity, vocabSize, hiddenSize) * vocabSize;

@@ -1,6 +1,7 @@
 /** What `deno task bench` can be told. */
 
 import { type PeerName, PEERS } from "../../bench/peer.ts";
+import { PYTHONS } from "../../bench/python.ts";
 import { DECODE_MIXERS } from "../../bench/random_model.ts";
 import { type ShapeName, SHAPES } from "../../bench/shapes.ts";
 import { WEIGHT_FORMATS } from "../../infer/weights.ts";
@@ -20,23 +21,62 @@ import {
 
 const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
 
-/** What `--all` measures, in its order. */
-export const PART_NAMES = ["peaks", "matmul", "train", "decode", "growth"] as const;
+/** What can be measured together. */
+export const PART_NAMES = [
+  "peaks",
+  "matmul",
+  "operations",
+  "agreement",
+  "train",
+  "memory",
+  "align",
+  "decode",
+  "growth",
+] as const;
 
 /** A part's name. */
 export type PartName = typeof PART_NAMES[number];
 
+/** What `--all` measures on a CPU and on a GPU, in its order. */
+export const CPU_PARTS: readonly PartName[] = [
+  "peaks",
+  "matmul",
+  "train",
+  "memory",
+  "align",
+  "decode",
+  "growth",
+];
+export const GPU_PARTS: readonly PartName[] = [
+  "peaks",
+  "matmul",
+  "operations",
+  "agreement",
+  "train",
+  "decode",
+];
+
 export const benchFlags = {
-  all: toggle("measure everything, beside PyTorch, with a BLAS and without"),
+  all: toggle(
+    "measure everything: on the CPU beside PyTorch, with a BLAS and without; on a GPU this is so " +
+      "where WHAT is missing",
+  ),
   only: absent(choices("these parts of --all", PART_NAMES), "all of them"),
   quick: toggle("fewer steps, turns and sizes"),
+  "json-out": absent(
+    path("FILE", "where the JSON of --all is written"),
+    "not written; out/bench-DEVICE.json with everything of a GPU",
+  ),
   out: absent(
     path("FILE", "Markdown in which the sections of this machine are replaced"),
     "not written",
   ),
   shape: absent(
-    choices("models and batches of `train`; one of `align` or `decode`", SHAPE_NAMES),
-    "tiny, or smollm for `decode`; --all has three",
+    choices(
+      "models and batches of `train`, `operations` and `agreement`; one of `align` or `decode`",
+      SHAPE_NAMES,
+    ),
+    "tiny, smollm for `decode`, small and smollm for others; --all has three, two on a GPU",
   ),
   mixer: optional(
     choice("mixer of the student of `train` and `align`, of the model of `decode`", DECODE_MIXERS),
@@ -49,7 +89,7 @@ export const benchFlags = {
   ),
   seconds: absent(
     seconds("time of the timed steps of a turn of `train`, and of a row of `decode`"),
-    "20; 5 for `decode`; --quick 4 and 1",
+    "20; 5 for `decode`; --quick 2 and 1",
   ),
   turns: absent(whole("turns of ours and of PyTorch's", 1, 100), "3; --quick 1"),
   profile: toggle("also time every kernel of a step of `train`, as DEBUG=2 does"),
@@ -63,7 +103,14 @@ export const benchFlags = {
       "run the same steps (or `matmul`) in PyTorch, in turn with ours; makes .venv",
       Object.keys(PEERS) as PeerName[],
     ),
-    "no comparison; --all has all",
+    "no comparison; --all has all on a CPU, --quick all but torch-keep",
+  ),
+  python: optional(
+    choice(
+      "the Python of PyTorch: that of .venv, which is made, or the one that is found",
+      PYTHONS,
+    ),
+    ".venv",
   ),
   checkpoint: absent(path("CHECKPOINT", "the model that `decode` measures"), "none"),
   against: absent(path("CHECKPOINT", "another one beside it, its teacher for one"), "none"),

@@ -36,3 +36,9 @@ export function formsOf(flags: FormFlags, all: boolean): Form[] {
   const forms = [own, formOf(plain), formOf({ ...plain, native: "none" })];
   return forms.filter((form, i) => forms.findIndex(({ name }) => name === form.name) === i);
 }
+
+/** What results are held against: a GPU's the CPU's best, the CPU's those of WebAssembly alone. */
+export const referenceForm = (flags: FormFlags): Form =>
+  flags.device === "cpu"
+    ? formOf({ ...flags, blas: "none", native: "none" })
+    : formOf({ ...flags, device: "cpu", blas: "auto", native: "auto" });

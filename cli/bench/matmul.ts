@@ -4,7 +4,7 @@ import { benchMatmul, type MatmulBench, matmulPeer } from "../../bench/matmul.ts
 import { preparePython } from "../../bench/python.ts";
 import { rateCells } from "../profile_text.ts";
 import { type Form, formsOf } from "./forms.ts";
-import { type BenchPart, machineGflops } from "./part.ts";
+import { type BenchPart, machinePeaks, peerDevice } from "./part.ts";
 
 /** Products of the shapes that training has: the best turn of each. */
 export const matmulPart: BenchPart = {
@@ -13,8 +13,9 @@ export const matmulPart: BenchPart = {
   measure: async (flags, context) => {
     const { all, say, threads, device } = context;
     const forms = formsOf(flags, all);
-    const withPeer = all || flags.vs !== undefined;
-    if (withPeer) await preparePython(say);
+    const withPeer = flags.vs !== undefined || all && flags.device === "cpu";
+    const machine = { threads, python: flags.python, device: peerDevice(flags) };
+    if (withPeer) await preparePython(say, flags.python);
     const turns = flags.turns ?? (withPeer && !flags.quick ? 3 : 1);
     const ours = new Map<Form, readonly MatmulBench[]>();
     let theirs: readonly number[] | undefined;
@@ -25,10 +26,10 @@ export const matmulPart: BenchPart = {
         ours.set(form, rows.map((row, i) => row.gflops < before[i].gflops ? before[i] : row));
       }
       if (!withPeer) continue;
-      const rates = await matmulPeer(threads);
+      const rates = await matmulPeer(machine);
       theirs = rates.map((rate, i) => Math.max(rate, theirs?.[i] ?? 0));
     }
-    const peak = await machineGflops(context, forms);
+    const { machineGflops: peak } = await machinePeaks(context, forms);
     const ratio = (gflops: number, i: number) =>
       theirs === undefined ? [] : [`${(gflops / theirs[i]).toFixed(2)} ×`];
     const head = [...ours.keys()].flatMap(({ label }) => [

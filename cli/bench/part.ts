@@ -1,9 +1,11 @@
 /** What every part of `deno task bench` is: something that is measured, as tables and as JSON. */
 
-import { measurePeaks, type Peaks } from "../../bench/peaks.ts";
+import { type GpuPeaks, measureGpuPeaks } from "../../bench/gpu_peaks.ts";
+import { type CpuPeaks, measurePeaks, type Peaks } from "../../bench/peaks.ts";
 import type { Device } from "../../devices/device.ts";
 import type { Output } from "../command.ts";
 import { withDevice } from "../device.ts";
+import { UsageError } from "../flags.ts";
 import { table } from "../table.ts";
 import type { BenchFlags } from "./flags.ts";
 import { type Form, formOf } from "./forms.ts";
@@ -17,6 +19,8 @@ export interface PartTable {
 export interface PartResult {
   readonly content: readonly (PartTable | string)[];
   readonly report: Readonly<Record<string, unknown>>;
+  /** Whether a result is not as it must be: exit code 1. */
+  readonly failed?: boolean;
 }
 
 /** What a part may use. */
@@ -25,10 +29,13 @@ export interface PartContext {
   /** Whether the part is one of all: then it measures everything that the issue asks for. */
   readonly all: boolean;
   readonly threads: number;
-  /** The machine's peaks in a form, measured once. */
-  peaks(form: Form): Promise<Peaks>;
-  /** Opens a device, in another form than the flags say where one is given. */
-  device<T>(run: (device: Device) => Promise<T>, form?: Form): Promise<T>;
+  /** The peaks of the machine or of its GPU in a form, measured once. */
+  peaks(form: Form): Promise<CpuPeaks | GpuPeaks>;
+  /**
+   * Opens a device, in another form than the flags say where one is given, for so many bytes where
+   * it may be more than 4 GiB.
+   */
+  device<T>(run: (device: Device) => Promise<T>, form?: Form, memory?: number): Promise<T>;
 }
 
 /** Something that is measured. */
@@ -40,38 +47,55 @@ export interface BenchPart {
   measure(flags: BenchFlags, context: PartContext): Promise<PartResult>;
 }
 
+/** Time of each of the peaks, and in a quick run. */
+const SECONDS = 0.25;
+const QUICK_SECONDS = 0.1;
+
 /** What the parts of one command share. */
 export function partContext(flags: BenchFlags, say: Output["say"], all: boolean): PartContext {
   const threads = flags.threads ?? navigator.hardwareConcurrency;
-  const peaks = new Map<string, Promise<Peaks>>();
+  const peaks = new Map<string, Promise<CpuPeaks | GpuPeaks>>();
+  const seconds = flags.quick ? QUICK_SECONDS : SECONDS;
+  const device: PartContext["device"] = (run, form = formOf(flags), memory) => {
+    const { name, blas, native } = form;
+    // The CPU stands beside a GPU as it is by itself.
+    const where = name === "GPU" ? flags.device : "cpu";
+    return withDevice({ ...flags, device: where, blas, native, memory }, say, run, { timed: true });
+  };
   return {
     say,
     all,
     threads,
     peaks: (form) => {
-      const known = peaks.get(form.name) ?? measurePeaks({ threads, ...form });
+      const known = peaks.get(form.name) ??
+        (form.name === "GPU"
+          ? device((own) => measureGpuPeaks(own, { seconds }), form)
+          : measurePeaks({ threads, seconds, ...form }));
       peaks.set(form.name, known);
       return known;
     },
-    device: (run, { blas, native } = formOf(flags)) =>
-      withDevice({ ...flags, blas, native }, say, run, { timed: true }),
+    device,
   };
 }
 
-/**
- * FLOP/s, in units of 10⁹, that the CPU can do: the most that was seen with any of the forms;
- * undefined where a GPU computes.
- */
-export async function machineGflops(
+/** The peaks of the first form, and the most FLOP/s that were seen with any of them. */
+export async function machinePeaks(
   { peaks }: PartContext,
   forms: readonly Form[],
-): Promise<number | undefined> {
-  // The peaks are the CPU's.
-  if (forms.some(({ name }) => name === "GPU")) return undefined;
+): Promise<Peaks> {
   let most = 0;
   // One after another: two at a time would disturb each other.
   for (const form of forms) most = Math.max(most, (await peaks(form)).machineGflops);
-  return most;
+  return { ...await peaks(forms[0]), machineGflops: most };
+}
+
+/** Where PyTorch computes beside ours. @throws UsageError where it cannot. */
+export function peerDevice({ device, vs }: BenchFlags): "cpu" | "cuda" {
+  if (device === "cpu" || device === "cuda") return device;
+  if (vs === undefined) return "cpu";
+  throw new UsageError(
+    `--vs: expected --device cpu or cuda, which PyTorch has too, found --device ${device}`,
+  );
 }
 
 /** A result as people read it on a terminal. */

@@ -1,10 +1,17 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { lastLine, PEERS, runPeer } from "../../bench/peer.ts";
+import { assert, assertEquals } from "@std/assert";
+import { lastLine, PEERS, peersOf, runPeer } from "../../bench/peer.ts";
 import { preparePython } from "../../bench/python.ts";
-import { FormatError } from "../../formats/error.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 
-const OPTIONS = { shape: "tiny", stage: 1, threads: 1, seconds: 0.1, limit: 600 } as const;
+const OPTIONS = {
+  shape: "tiny",
+  stage: 1,
+  threads: 1,
+  device: "cpu",
+  python: ".venv",
+  seconds: 0.1,
+  limit: 600,
+} as const;
 
 Deno.test("peer: the bar is the native kernel in PyTorch as it comes", () => {
   assertEquals(Object.keys(PEERS)[0], "torch");
@@ -19,11 +26,21 @@ Deno.test("peer: a step in PyTorch, by its median and its fastest; one that take
   assertEquals(await runPeer("torch-chunked", { ...OPTIONS, limit: 0.2 }), {
     failed: "nothing after 0.2 s",
   });
-  // An error of one that works everywhere is not a row of a table.
-  const wrong = { ...OPTIONS, shape: "huge" as "tiny" };
-  await assertRejects(() => runPeer("torch", wrong), FormatError, "invalid choice");
-  const compiled = await runPeer("torch-compile", wrong);
-  assert("failed" in compiled && compiled.failed.includes("invalid choice"));
+  const wrong = await runPeer("torch", { ...OPTIONS, shape: "huge" as "tiny" });
+  assert("failed" in wrong && wrong.failed.includes("invalid choice"));
+});
+
+Deno.test("peer: on a GPU PyTorch has no C++ kernel", async () => {
+  assertEquals(Object.keys(peersOf("cuda")), ["torch", "torch-bf16", "torch-compile"]);
+  assertEquals(Object.keys(peersOf("cpu")), Object.keys(PEERS));
+  const words = Object.values(peersOf("cuda")).flatMap(({ words }) => words);
+  assert(!words.includes("native") && words.includes("chunked"));
+  assertEquals(await runPeer("torch-keep", { ...OPTIONS, device: "cuda" }), {
+    failed: "not on cuda",
+  });
+  const other = { ...OPTIONS, device: "cuda", python: "python3", shape: "huge" as "tiny" } as const;
+  const wrong = await runPeer("torch", other);
+  assert("failed" in wrong && wrong.failed.includes("invalid choice"));
 });
 
 Deno.test("peer: without python3 the error says what to install", async () => {

@@ -46,13 +46,12 @@ Deno.test("profile: by kind, the longest first; a part that runs three times cou
 
 Deno.test("profile: rates beside their share of the machine's peaks", () => {
   const peaks = {
-    threads: 1,
     fmaGflops: 8,
     productGflops: 20,
     machineGflops: 20,
-    products: "a BLAS",
     readGBs: 8,
     copyGBs: 8,
+    machineGBs: 8,
   };
   const text = profileText(stepProfile(WORK), peaks);
   assertMatch(text, /^distill +launches +ms +share +GFLOPS +of peak +GB\/s +of peak$/m);

@@ -1,5 +1,7 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
+import { taskReport } from "../../cli/bench/task.ts";
+import { FormatError } from "../../formats/error.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { sharedPath } from "../support/shared.ts";
 import { assertRefused, jsonOf, runTask } from "../support/task.ts";
@@ -84,6 +86,50 @@ Deno.test("bench --all: parts as tables, as JSON, and as the machine's section o
   assert(again.endsWith("\n### Of somebody\n\nwords\n"));
 });
 
+Deno.test("bench operations and agreement: beside WebAssembly, whose results they are", async () => {
+  const words = ["--shape", "quickstart", "--quick", "--json"];
+  const [operations, agreement] = [bench("operations", ...words), bench("agreement", ...words)];
+  const { operations: rows, tolerance } = jsonOf(await operations);
+  assert(rows.length > 20 && tolerance > 0);
+  for (const { name, size, seconds, difference, agrees } of rows) {
+    assert(seconds > 0 && size.length > 0, name);
+    assertEquals([difference, agrees], [0, true], name);
+  }
+  const { results } = jsonOf(await agreement);
+  assertEquals(results.map(({ difference }: { difference: number }) => difference), [0, 0, 0]);
+});
+
+Deno.test("bench --device: everything of a GPU needs no word, and is written as JSON", async () => {
+  using own = temporaryFolder();
+  const [out, json] = ["RESULTS.md", "gpu.json"].map((name) => join(own.folder, name));
+  const words = ["--device", "webgpu", "--quick", "--only", "peaks"];
+  const { code, stdout, stderr } = await runTask(
+    "bench",
+    ...words,
+    "--out",
+    out,
+    "--json-out",
+    json,
+  );
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, /^measured +[\d.]+ GFLOPS +[\d.]+ GFLOPS +[\d.]+ GB\/s +[\d.]+ GB\/s$/m);
+  const report = JSON.parse(Deno.readTextFileSync(json));
+  assertMatch(report.gpu, /^webgpu: /);
+  assertEquals(Object.keys(report.parts), ["peaks"]);
+  assert(report.seconds.peaks > 0 && report.versions.deno === Deno.version.deno);
+  const text = Deno.readTextFileSync(out);
+  assertMatch(text, /^## .+ by webgpu.*; beside .+, \d+ cores, \d+ GiB, .*, Deno [\d.]+$/m);
+  const command = "    deno task bench --only peaks --quick --device webgpu";
+  assert(text.includes(`### Peaks of the machine\n\n${command}\n`), text);
+});
+
+Deno.test("bench: a task in a process of its own gives its report", async () => {
+  const report = await taskReport("memory", ["--shape", "quickstart", "--blas", "none"]);
+  assert(Number(report.process_bytes) > 1e7 && Number(report.device_bytes) > 1e6);
+  const wrong = () => taskReport("memory", ["--shape", "huge"]);
+  await assertRejects(wrong, FormatError, "exit code 2");
+});
+
 Deno.test("bench decode: two models side by side, by position, drawn", async () => {
   using own = temporaryFolder();
   const teacher = writeTeacher(join(own.folder, "teacher"));
@@ -150,15 +196,16 @@ Deno.test("bench refuses what it cannot measure", async () => {
   const what = bench("sort");
   assertRefused(
     await what,
-    'WHAT: expected peaks, matmul, train, decode, growth or align, or --all, found "sort"',
+    "WHAT: expected peaks, matmul, operations, agreement, train, memory, align, decode or growth, " +
+      'or --all, found "sort"',
   );
   assertRefused(await bench(), "or --all, found nothing");
   assertRefused(await bench("train", "--all"), 'expected nothing beside --all, found "train"');
   assertRefused(await bench("train", "--out", "x.md"), "--out: expected --all beside it");
+  assertRefused(await bench("train", "--json-out", "x"), "--json-out: expected --all beside it");
   assertRefused(
     await bench("--all", "--only", "peaks,sleep"),
-    "--only: expected peaks or matmul or train or decode or growth, several with commas, " +
-      'found "sleep"',
+    /--only: expected peaks or matmul or .* or growth, several with commas, found "sleep"/,
   );
   const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
   assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
@@ -175,6 +222,8 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");
   const small = bench("train", "--shape", "quickstart,tiny", "--vs", "torch,torch-keep");
   assertRefused(await small, "--vs: expected --shape tiny, small or smollm");
+  const onGpu = runTask("bench", "train", "--device", "webgpu", "--vs", "torch");
+  assertRefused(await onGpu, "--vs: expected --device cpu or cuda, which PyTorch has too, found");
   const attention = bench("train", "--mixer", "attention");
   assertRefused(await attention, "--mixer: expected rwkv6 or rwkv7");
 });
