@@ -11,6 +11,7 @@ import { loopLanes } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import {
   add,
+  bitAnd,
   type Block,
   div,
   equal,
@@ -25,7 +26,6 @@ import {
   offset,
   rem,
   sub,
-  TILES,
 } from "./language.ts";
 import {
   epilogueKey,
@@ -35,23 +35,30 @@ import {
   storeRow,
 } from "./matmul_result.ts";
 import { leftOf, rightOf, type TileBlocking, tileBlockingOf } from "./tile_matmul_shape.ts";
-import { packTiles, PANEL, SQUARE_BYTES, STEP, STEP_BYTES, tileOffset } from "./tile_packing.ts";
-import { advance, at, F32, type Index, type Pointer, variable } from "./vectors.ts";
+import {
+  type Factor,
+  packPart,
+  packSteps,
+  PANEL,
+  type Panel,
+  SQUARE_BYTES,
+  STEP,
+  STEP_BYTES,
+  UNITS,
+  unitSource,
+  unitTarget,
+} from "./tile_packing.ts";
+import { addProducts, beginSums, storeSums, type Sums, sumTiles } from "./tile_products.ts";
+import { at, F32, type Index, type Pointer } from "./vectors.ts";
 
 /** Lanes of a row of a tile of sums. */
 const LANES: Lanes = 16;
 
-/**
- * The parts of both factors that are multiplied, 0 the highest: small products first, and one factor
- * of each as in the one before where that is possible.
- */
-const PRODUCTS = [[2, 0], [1, 0], [0, 0], [0, 2], [0, 1], [1, 1]] as const;
-
-/** Scratch memory: packed columns, a packed panel of rows, a square for packing, sums. */
+/** Scratch memory: packed columns, two packed panels of rows, a square for packing, sums. */
 function scratchOf({ rows, columns, length, lengthBlocks }: TileBlocking) {
   const panelBytes = Math.ceil(length / STEP) * STEP_BYTES;
   const left = columns / PANEL * panelBytes;
-  const square = left + panelBytes;
+  const square = left + 2 * panelBytes;
   const sums = square + SQUARE_BYTES;
   // Sums of all of k need room for one square of the result at a time only.
   const [sumRows, sumColumns] = lengthBlocks > 1 ? [rows, columns] : [PANEL, PANEL];
@@ -154,123 +161,128 @@ function forPanels(
   k.if(lessThan(i32(whole), end), () => body({ first: k.let(i32(whole)), count: all - whole }));
 }
 
-/** All products of a block over some places of k. */
-function multiply(context: Context, block: ResultBlock, { from, count }: Length): void {
-  const { k, shape, blocking, scratch, base } = context;
+/** A block's factors over some places of k, as panels, and where these are packed to. */
+interface Panels {
+  /** Whole steps, and all with the part of one at the end of k. */
+  readonly whole: Index;
+  readonly steps: Index;
+  readonly left: (index: Index) => Pointer;
+  readonly right: (index: Index) => Pointer;
+  readonly rows: (rows: Stretch) => Panel;
+  readonly columns: (columns: Stretch) => Panel;
+}
+
+function panelsOf(
+  { k, shape, scratch, base }: Context,
+  block: ResultBlock,
+  { from, count }: Length,
+): Panels {
   const square = k.let(offset(base, scratch.square));
-  const left = k.let(offset(base, scratch.left));
-  const steps = k.let(div(add(count, i32(STEP - 1)), i32(STEP)));
-  const rest = shape.k % STEP;
-  const start = (factor: Pointer, { first }: Stretch, major: number, along: number) =>
-    k.let(at(at(factor, first, major * F32), from, along * F32));
-  const right = ({ first }: Stretch) =>
-    k.let(at(base, div(sub(first, block.firstColumn), i32(PANEL)), scratch.panelBytes));
-  const eachColumns = (body: (columns: Stretch) => void) =>
-    forPanels(k, block.firstColumn, blocking.columns, shape.n, body);
+  const panelOf = (factor: Factor, start: Pointer) => ({ first, count: majors }: Stretch) => {
+    const place = at(at(start, first, factor.major * F32), from, factor.along * F32);
+    return { from: k.let(place), majors, square };
+  };
+  return {
+    whole: k.let(div(count, i32(STEP))),
+    steps: k.let(div(add(count, i32(STEP - 1)), i32(STEP))),
+    right: (index) => k.let(at(base, index, scratch.panelBytes)),
+    // Two panels of rows take turns: while one is multiplied, the next one is packed.
+    left: (index) => k.let(at(offset(base, scratch.left), rem(index, i32(2)), scratch.panelBytes)),
+    rows: panelOf(leftOf(shape), block.a),
+    columns: panelOf(rightOf(shape), block.b),
+  };
+}
+
+/** All products of a block over some places of k. */
+function multiply(context: Context, block: ResultBlock, length: Length): void {
+  const { k, shape, blocking } = context;
+  const panels = panelsOf(context, block, length);
+  const { whole, steps } = panels;
   const [a, b] = [leftOf(shape), rightOf(shape)];
-  eachColumns((columns) => {
-    const source = start(block.b, columns, b.major, b.along);
-    const panel = { to: right(columns), from: source, majors: columns.count, square };
-    packTiles(k, b, panel, count, rest);
+  const places = shape.k % STEP;
+  /** Packs the last step of a panel, where k ends within it. */
+  const packEnd = (factor: Factor, panel: Panel, to: Pointer) => {
+    if (places === 0) return;
+    k.if(lessThan(whole, steps), () => {
+      const from = k.let(at(panel.from, whole, STEP * factor.along * F32));
+      packPart(k, factor, { ...panel, from }, k.let(at(to, whole, STEP_BYTES)), places);
+    });
+  };
+  const eachColumns = (body: (columns: Stretch, index: Index) => void) =>
+    forPanels(k, block.firstColumn, blocking.columns, shape.n, (columns) => {
+      body(columns, k.let(div(sub(columns.first, block.firstColumn), i32(PANEL))));
+    });
+  eachColumns((columns, index) => {
+    const [panel, to] = [panels.columns(columns), panels.right(index)];
+    packSteps(k, b, panel, to, whole);
+    packEnd(b, panel, to);
   });
+  const end = k.let(min(i32(shape.m), add(block.firstRow, i32(blocking.rows))));
+  const units = unitsAtOnce(shape, blocking);
   forPanels(k, block.firstRow, blocking.rows, shape.m, (rows) => {
-    const source = start(block.a, rows, a.major, a.along);
-    packTiles(k, a, { to: left, from: source, majors: rows.count, square }, count, rest);
-    eachColumns((columns) => {
-      const sums = sumsAt(context, block, rows, columns);
-      const tiles = sumTiles(rows, columns, scratch.sumRowBytes);
-      const startFrom = (op: "zero" | "load") =>
-        tiles.forEach(({ tile, bytes }) =>
-          k.tile(
-            tile,
-            op === "zero" ? { op } : { op, at: sums, offset: bytes, stride: scratch.sumRowBytes },
-          )
+    const index = k.let(div(sub(rows.first, block.firstRow), i32(PANEL)));
+    const [panel, left] = [panels.rows(rows), panels.left(index)];
+    const isWhole = rows.count === PANEL;
+    if (!isWhole) packSteps(k, a, panel, left, whole);
+    else k.if(equal(rows.first, block.firstRow), () => packSteps(k, a, panel, left, whole));
+    packEnd(a, panel, left);
+    const next = { first: k.let(add(rows.first, i32(PANEL))), count: PANEL };
+    const follows = k.let(lessThan(add(rows.first, i32(2 * PANEL - 1)), end));
+    eachColumns((columns, columnIndex) => {
+      const sums = sumsOf(context, block, rows, columns);
+      const right = panels.right(columnIndex);
+      beginSums(k, sums, blocking.lengthBlocks === 1 ? i32(1) : equal(length.from, i32(0)));
+      const unit = k.let(mul(columnIndex, i32(units)));
+      const rest = (from: Index | undefined) => {
+        const [first, second] = [left, right].map((panel) =>
+          from === undefined ? panel : k.let(at(panel, from, STEP_BYTES))
         );
-      if (blocking.lengthBlocks === 1) startFrom("zero");
-      else k.if(equal(from, i32(0)), () => startFrom("zero"), () => startFrom("load"));
-      multiplyPanels(k, left, right(columns), steps, tiles);
-      for (const { tile, bytes } of tiles) {
-        const stride = scratch.sumRowBytes;
-        k.tile(tile, { op: "store", at: sums, offset: bytes, stride });
+        const count = from === undefined ? steps : k.let(sub(steps, from));
+        addProducts(k, sums, { left: first, right: second, steps: count });
+      };
+      if (!isWhole) rest(undefined);
+      else {
+        k.if(bitAnd(follows, lessThan(unit, i32(UNITS))), () => {
+          const from = k.let(unitSource(a, panels.rows(next).from, unit));
+          const to = k.let(unitTarget(panels.left(add(index, i32(1))), unit));
+          addProducts(k, sums, { left, right, steps: whole }, { factor: a, from, to, units });
+          if (places > 0) rest(whole);
+        }, () => rest(undefined));
       }
+      storeSums(k, sums);
       if (blocking.lengthBlocks === 1) finish(context, block, rows, columns);
     });
   });
 }
 
-/** A tile of sums: its number, its place among those of two panels, and where it is stored. */
-interface SumTile {
-  readonly tile: number;
-  readonly row: number;
-  readonly column: number;
-  readonly bytes: number;
+/** Units of the next panel of rows that are packed with one panel of columns, so that all are. */
+function unitsAtOnce({ n }: MatmulShape, { columns, columnBlocks }: TileBlocking): number {
+  const panels = Math.ceil((n - (columnBlocks - 1) * columns) / PANEL);
+  return [1, 2, 4].find((units) => units * panels >= UNITS) ?? UNITS;
 }
 
-/** Tiles of the sums of two panels, which have one or two of them each. */
-function sumTiles(rows: Stretch, columns: Stretch, rowBytes: number): SumTile[] {
-  const { rows: size } = TILES;
-  return [0, 1].flatMap((row) =>
-    [0, 1].flatMap((column) => {
-      if (row * size >= rows.count || column * size >= columns.count) return [];
-      const bytes = row * size * rowBytes + column * TILES.rowBytes;
-      return [{ tile: 2 * row + column, row, column, bytes }];
-    })
-  );
-}
-
-/** Tiles that hold the parts of two panels that are multiplied. */
-const LEFT = [4, 5];
-const RIGHT = [6, 7];
-
-/** Adds the products of two packed panels to tiles. */
-function multiplyPanels(
-  k: Block,
-  left: Pointer,
-  right: Pointer,
-  steps: Index,
-  sums: readonly SumTile[],
-): void {
-  const [a, b] = [variable(k, left), variable(k, right)];
-  const rows = [...new Set(sums.map(({ row }) => row))];
-  const columns = [...new Set(sums.map(({ column }) => column))];
-  k.for(0, steps, 1, () => {
-    let held: readonly [number, number] = [-1, -1];
-    for (const [i, j] of PRODUCTS) {
-      const take = (tile: number, from: Pointer, part: number, which: number) =>
-        k.tile(tile, {
-          ...{ op: "load", at: from, offset: tileOffset(part, which), stride: TILES.rowBytes },
-        });
-      if (held[0] !== i) rows.forEach((row) => take(LEFT[row], a, i, row));
-      if (held[1] !== j) columns.forEach((column) => take(RIGHT[column], b, j, column));
-      held = [i, j];
-      for (const { tile, row, column } of sums) {
-        k.tile(tile, { op: "product", left: LEFT[row], right: RIGHT[column] });
-      }
-    }
-    advance(k, [[a, STEP_BYTES], [b, STEP_BYTES]]);
-  });
-}
-
-/** Where the sums of two panels are. */
-function sumsAt(
+/** The sums of two panels: in a place of their own where k is in parts. */
+function sumsOf(
   { k, blocking, scratch, base }: Context,
   block: ResultBlock,
   rows: Stretch,
   columns: Stretch,
-): Pointer {
+): Sums {
+  const rowBytes = scratch.sumRowBytes;
+  const tiles = sumTiles(rows.count, columns.count);
   const sums = offset(base, scratch.sums);
-  if (blocking.lengthBlocks === 1) return k.let(sums);
-  const row = at(sums, sub(rows.first, block.firstRow), scratch.sumRowBytes);
-  return k.let(at(row, sub(columns.first, block.firstColumn), F32));
+  if (blocking.lengthBlocks === 1) return { tiles, at: k.let(sums), rowBytes };
+  const row = at(sums, sub(rows.first, block.firstRow), rowBytes);
+  return { tiles, at: k.let(at(row, sub(columns.first, block.firstColumn), F32)), rowBytes };
 }
 
 /** Takes the sums of two panels through the epilogue into the results. */
 function finish(context: Context, block: ResultBlock, rows: Stretch, columns: Stretch): void {
-  const { k: widest, epilogue, scratch } = context;
+  const { k: widest, epilogue } = context;
   const k = epilogue === undefined ? widest : widest.withLanes(loopLanes(LANES, epilogue.loop));
-  const sums = sumsAt(context, block, rows, columns);
+  const sums = sumsOf(context, block, rows, columns);
   k.for(0, rows.count, 1, (row) => {
-    const from = k.let(at(sums, row, scratch.sumRowBytes));
+    const from = k.let(at(sums.at, row, sums.rowBytes));
     const part = {
       batch: block.batch,
       row: k.let(add(rows.first, row)),

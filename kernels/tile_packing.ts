@@ -6,28 +6,21 @@
  */
 
 import {
+  add,
   bf16Pairs,
   type Block,
   div,
-  equal,
   i32,
   joinQuads,
   load,
+  mul,
   nearestBf16,
+  offset,
   rem,
   sub,
   TILES,
 } from "./language.ts";
-import {
-  advance,
-  at,
-  F32,
-  type Index,
-  type Pointer,
-  transpose,
-  type V,
-  variable,
-} from "./vectors.ts";
+import { at, F32, type Index, type Pointer, transpose, type V } from "./vectors.ts";
 
 /** The bf16 that a number is cut into: high, middle, low. */
 const PARTS = 3;
@@ -60,79 +53,51 @@ export interface Factor {
 /** Whether a factor can be packed: rows or columns of it must lie in one piece. */
 export const isPackable = ({ major, along }: Factor): boolean => major === 1 || along === 1;
 
-/** Whether it lies as tiles want it: places of k of the left factor, columns of the right one. */
-const liesInPieces = ({ side, major, along }: Factor): boolean =>
-  (side === "left" ? along : major) === 1;
+/** Rows of a tile that are packed at a time, and how many such units a step of a panel has. */
+const UNIT_ROWS = 4;
+export const UNITS = 2 * TILES.rows / UNIT_ROWS;
+/** Bytes of a part of a unit. */
+const UNIT_BYTES = UNIT_ROWS * TILES.rowBytes;
 
-/** What is packed and where to. */
-export interface Panel {
-  readonly to: Pointer;
-  /** The first of `majors` (at most 32) rows or columns, at the first place of k. */
-  readonly from: Pointer;
-  readonly majors: number;
-  /** Room for one square. */
-  readonly square: Pointer;
+/** Distances from row to row of a tile, and from lane to lane. */
+const distances = ({ side, major, along }: Factor) =>
+  side === "left" ? { row: major, lane: along } : { row: along, lane: major };
+
+/** Where a unit of the step at `from` lies: units are rows of the first tile, then of the second. */
+export function unitSource(factor: Factor, from: Pointer, unit: Index): Pointer {
+  const { side, major, along } = factor;
+  if (side === "left") return at(from, unit, UNIT_ROWS * major * F32);
+  const ofTile = UNITS / 2;
+  const rows = mul(rem(unit, i32(ofTile)), i32(UNIT_ROWS * along * F32));
+  const columns = mul(div(unit, i32(ofTile)), i32(TILES.rows * major * F32));
+  return offset(from, add(rows, columns));
 }
 
-/** Packs `count` places of k; after the last whole step, there are none or always `rest`. */
-export function packTiles(
-  k: Block,
-  factor: Factor,
-  panel: Panel,
-  count: Index,
-  rest: number,
-): void {
-  const steps = k.let(div(count, i32(STEP)));
-  const target = (step: Index) => k.let(at(panel.to, step, STEP_BYTES));
-  const source = (step: Index) => k.let(at(panel.from, step, STEP * F32 * factor.along));
-  const tiles = Math.ceil(panel.majors / TILES.rows);
-  const inPieces = liesInPieces(factor);
-  k.for(0, steps, 1, (step) => {
-    const whole = { to: target(step), from: source(step), tiles };
-    if (inPieces && panel.majors % TILES.rows === 0) return packSquare(k, factor, whole);
-    copySquare(k, factor, { ...panel, from: whole.from }, STEP);
-    packSquare(k, squareOf(factor), { ...whole, from: panel.square });
-  });
-  if (rest === 0) return;
-  k.if(equal(rem(count, i32(STEP)), i32(rest)), () => {
-    // What is behind the end is multiplied as well.
-    k.zero(panel.square, SQUARE_BYTES);
-    copySquare(k, factor, { ...panel, from: source(steps) }, rest);
-    packSquare(k, squareOf(factor), { to: target(steps), from: panel.square, tiles });
-  });
-}
+/** Where a unit is packed to in a step. */
+export const unitTarget = (to: Pointer, unit: Index): Pointer => at(to, unit, UNIT_BYTES);
 
-/** A factor of which one square lies in memory of its own, in pieces as tiles want them. */
-const squareOf = ({ side }: Factor): Factor =>
-  side === "left" ? { side, major: STEP, along: 1 } : { side, major: 1, along: PANEL };
-
-/** Cuts the numbers of a step, and stores their parts in pairs. */
-function packSquare(
-  k: Block,
-  { side, major, along }: Factor,
-  { to, from, tiles }: { readonly to: Pointer; readonly from: Pointer; readonly tiles: number },
-): void {
-  // Rows of tiles are rows of the left factor, and places of k of the right one.
-  const [row, lane] = side === "left" ? [major, along] : [along, major];
-  const tileStep = TILES.rows * (side === "left" ? row : lane) * F32;
-  const pairStep = TILES.rows * (side === "left" ? lane : row) * F32;
-  const [source, target] = [variable(k, from), variable(k, to)];
-  const unrolled = 2;
-  k.for(0, TILES.rows, unrolled, () => {
-    for (let r = 0; r < unrolled; r++) {
-      for (let tile = 0; tile < tiles; tile++) {
-        const place = r * row * F32 + tile * tileStep;
-        const [first, second] = [place, place + pairStep].map((bytes) =>
-          parts(k, load(k.vector, source, bytes))
-        );
-        for (let part = 0; part < PARTS; part++) {
-          const pairs = bf16Pairs(first[part], second[part]);
-          k.store(pairs, target, tileOffset(part, tile) + r * TILES.rowBytes);
-        }
-      }
+/** Packs a unit: four rows of a tile, of all parts. */
+export function packUnit(k: Block, factor: Factor, from: Pointer, to: Pointer): void {
+  const pairs = TILES.rows * factor.along * F32;
+  const [first, second] = [0, pairs].map((bytes) => unitRows(k, factor, offset(from, bytes)));
+  first.forEach((row, r) => {
+    const [a, b] = [row, second[r]].map((numbers) => parts(k, numbers));
+    for (let part = 0; part < PARTS; part++) {
+      k.store(bf16Pairs(a[part], b[part]), to, part * PART_BYTES + r * TILES.rowBytes);
     }
-    advance(k, [[source, unrolled * row * F32], [target, unrolled * TILES.rowBytes]]);
   });
+}
+
+/** Four rows of 16 numbers; where rows lie side by side, they are columns in memory. */
+function unitRows(k: Block, factor: Factor, from: Pointer): V[] {
+  const { row, lane } = distances(factor);
+  const rows = Array.from({ length: UNIT_ROWS }, (_, r) => r);
+  if (lane === 1) return rows.map((r) => load(k.vector, from, r * row * F32));
+  const mixed = rows.map((r) => {
+    const places = [0, 4, 8, 12].map((first) => (first + r) * lane * F32);
+    return k.let(joinQuads(places.map((bytes) => load("f32x4", from, bytes))));
+  });
+  return transpose(k, mixed);
 }
 
 /** Three bf16 that add up to a number; for a NaN or an infinity one of them at least is a NaN. */
@@ -144,46 +109,75 @@ function parts(k: Block, value: V): readonly [V, V, V] {
   return [high, middle, k.let(sub(rest, middle))];
 }
 
-/** Copies a panel's numbers of one step, or its first `places`, to a square (`squareOf`). */
-function copySquare(
+/** A panel of a factor: its first row or column at some place of k, and how many it has. */
+export interface Panel {
+  readonly from: Pointer;
+  readonly majors: number;
+  /** Room for a square of numbers. */
+  readonly square: Pointer;
+}
+
+/** Packs whole steps of a panel, one after another. */
+export function packSteps(
   k: Block,
   factor: Factor,
-  { from, square, majors }: Omit<Panel, "to">,
+  { from, majors, square }: Panel,
+  to: Pointer,
+  steps: Index,
+): void {
+  k.for(0, steps, 1, (step) => {
+    const target = k.let(at(to, step, STEP_BYTES));
+    const source = k.let(at(from, step, STEP * F32 * factor.along));
+    if (majors % TILES.rows === 0) packSquare(k, factor, source, target, majors);
+    else packPart(k, factor, { from: source, majors, square }, target, STEP);
+  });
+}
+
+/** Packs a step of a panel of which there are not all rows or columns, or not all places of k. */
+export function packPart(
+  k: Block,
+  factor: Factor,
+  panel: Panel,
+  to: Pointer,
   places: number,
 ): void {
-  const { side, major, along } = factor;
-  const inPieces = liesInPieces(factor);
-  // What lies in one piece is a row: of places of k, or of majors.
-  const [rows, width, rowBytes] = along === 1 && (side === "left" || major !== 1)
-    ? [majors, places, major * F32]
-    : [places, majors, along * F32];
-  const squareRow = STEP * F32;
-  if (inPieces) {
-    k.for(0, rows, 1, (row) => {
-      const [source, target] = [k.let(at(from, row, rowBytes)), k.let(at(square, row, squareRow))];
-      copyRow(k, source, target, width);
-    });
-    return;
-  }
-  // Rows become columns: by squares of 16, the rest one by one.
-  const [wholeRows, wholeWidth] = [rows, width].map((size) => size - size % TILES.rows);
-  k.for(0, wholeRows, TILES.rows, (row) => {
-    k.for(0, wholeWidth, TILES.rows, (column) => {
-      const source = k.let(at(at(from, row, rowBytes), column, F32));
-      turn16(k, source, rowBytes, k.let(at(at(square, column, squareRow), row, F32)), squareRow);
-    });
+  // Places behind the end are multiplied as well, rows and columns there come to nothing.
+  if (places < STEP) k.zero(panel.square, SQUARE_BYTES);
+  copyPart(k, factor, panel, places);
+  const square: Factor = factor.side === "left"
+    ? { side: "left", major: STEP, along: 1 }
+    : { side: "right", major: 1, along: PANEL };
+  packSquare(k, square, panel.square, to, panel.majors);
+}
+
+function packSquare(
+  k: Block,
+  factor: Factor,
+  from: Pointer,
+  to: Pointer,
+  majors: number,
+): void {
+  const units = Math.ceil(majors / TILES.rows) * UNITS / 2;
+  k.for(0, units, 1, (unit) => {
+    packUnit(k, factor, k.let(unitSource(factor, from, unit)), k.let(unitTarget(to, unit)));
   });
-  const single = (row: Index, column: Index) =>
-    k.store(
-      load("f32", at(at(from, row, rowBytes), column, F32)),
-      at(at(square, column, squareRow), row, F32),
-    );
-  if (wholeWidth < width) {
-    k.for(0, wholeRows, 1, (row) => k.for(wholeWidth, width, 1, (column) => single(row, column)));
-  }
-  if (wholeRows < rows) {
-    k.for(wholeRows, rows, 1, (row) => k.for(0, width, 1, (column) => single(row, column)));
-  }
+}
+
+/** Copies what there is of a step to a square, whose rows are those of tiles. */
+function copyPart(
+  k: Block,
+  factor: Factor,
+  { from, square, majors }: Panel,
+  places: number,
+): void {
+  const { row, lane } = distances(factor);
+  const [rows, lanes] = factor.side === "left" ? [majors, places] : [places, majors];
+  const squareRow = PANEL * F32;
+  k.for(0, rows, 1, (r) => {
+    const [source, target] = [k.let(at(from, r, row * F32)), k.let(at(square, r, squareRow))];
+    if (lane === 1) return copyRow(k, source, target, lanes);
+    k.for(0, lanes, 1, (l) => k.store(load("f32", at(source, l, lane * F32)), at(target, l, F32)));
+  });
 }
 
 /** Copies so many f32. */
@@ -196,25 +190,4 @@ function copyRow(k: Block, source: Pointer, target: Pointer, count: number): voi
     }
   }
   for (; done < count; done++) k.store(load("f32", source, done * F32), target, done * F32);
-}
-
-/** Stores a square of 16 rows and columns with them exchanged. */
-function turn16(
-  k: Block,
-  from: Pointer,
-  fromRow: number,
-  to: Pointer,
-  toRow: number,
-): void {
-  for (let column = 0; column < 16; column += 4) {
-    // Of the rows i, i + 4, i + 8 and i + 12 four columns each; exchanged, four rows are one piece.
-    const mixed = Array.from({ length: 4 }, (_, i) => {
-      const quads = Array.from(
-        { length: 4 },
-        (_, quad) => load("f32x4", from, (4 * quad + i) * fromRow + column * F32),
-      );
-      return k.let(joinQuads(quads));
-    });
-    transpose(k, mixed).forEach((row, i) => k.store(row, to, (column + i) * toRow));
-  }
 }
