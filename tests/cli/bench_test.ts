@@ -1,6 +1,11 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
+import { readArguments } from "../../cli/arguments.ts";
+import { allBench } from "../../cli/bench/all.ts";
+import { benchFlags } from "../../cli/bench/flags.ts";
+import type { BenchPart, PartResult } from "../../cli/bench/part.ts";
 import { taskReport } from "../../cli/bench/task.ts";
+import { UsageError } from "../../cli/flags.ts";
 import { FormatError } from "../../formats/error.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { sharedPath } from "../support/shared.ts";
@@ -128,6 +133,36 @@ Deno.test("bench: a task in a process of its own gives its report", async () => 
   assert(Number(report.process_bytes) > 1e7 && Number(report.device_bytes) > 1e6);
   const wrong = () => taskReport("memory", ["--shape", "huge"]);
   await assertRejects(wrong, FormatError, "exit code 2");
+});
+
+Deno.test("bench --all: a part that fails, or finds wrong results, is told; the others are measured", async () => {
+  using own = temporaryFolder();
+  const out = join(own.folder, "RESULTS.md");
+  const takes = { arguments: { "[WHAT]": "" }, flags: benchFlags };
+  const { flags } = readArguments(["--all", "--out", out], takes);
+  const part = (name: string, measure: BenchPart["measure"]) => ({ name, title: name, measure });
+  const result = (failed: boolean): PartResult => ({
+    content: ["words"],
+    report: { n: 1 },
+    failed,
+  });
+  const said: string[] = [];
+  const parts = [
+    part("broken", () => Promise.reject(new Error("no memory"))),
+    part("wrong", () => Promise.resolve(result(true))),
+    part("right", () => Promise.resolve(result(false))),
+  ];
+  const output = { print: () => {}, say: (line: string) => void said.push(line) };
+  const { report, failed } = await allBench(parts, flags, output);
+  assertEquals([failed, Object.keys(report.parts as object)], [true, ["wrong", "right"]]);
+  assertEquals(report.failed, {
+    broken: "no memory",
+    wrong: "results are not as they must be",
+  });
+  assert(said.some((line) => line.includes("Error: no memory")));
+  assertEquals(Deno.readTextFileSync(out).match(/^### .*$/gm), ["### wrong", "### right"]);
+  const usage = [part("refused", () => Promise.reject(new UsageError("--shape: one")))];
+  await assertRejects(() => allBench(usage, flags, output), UsageError, "--shape: one");
 });
 
 Deno.test("bench decode: two models side by side, by position, drawn", async () => {
