@@ -187,7 +187,7 @@ Deno.test("cuda products: the emulated library refuses what does not fit its mem
   const driver = openDriver(path);
   const context = openContext(driver);
   const memory = createMemory(context);
-  const own = createProducts(openCublasLt(nvrtc, path), context, memory, "f32");
+  const own = createProducts(openCublasLt({ major: 13, nvrtc }, path), context, memory, "f32");
   const [a, b, d] = [4 * 35, 4 * 21, 4 * 15].map((bytes) => memory.allocate(bytes).address);
   own.prepare(PLAIN, [a, b, d])!();
   // A row more than there is memory for.
