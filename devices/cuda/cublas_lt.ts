@@ -11,11 +11,18 @@ import { type LibraryPlaces, openLibrary, toolkitFolders } from "./library.ts";
 /** The variable that names its path; `none` for our own kernels alone. */
 export const CUBLASLT_VARIABLE = "SUTURE_CUDA_CUBLASLT";
 
-/** @param nvrtc path of NVRTC, beside which it lies where both came from PyPI */
-function places(nvrtc: string): LibraryPlaces {
-  const names = Deno.build.os === "windows"
-    ? ["cublasLt64_13.dll", "cublasLt64_12.dll"]
-    : ["libcublasLt.so.13", "libcublasLt.so.12"];
+/** What cuBLASLt must fit. */
+export interface CudaInstallation {
+  /** Major version of CUDA that the driver is for: a newer library does not work with it. */
+  readonly major: number;
+  /** Path of NVRTC, beside which cuBLASLt lies where both came from PyPI. */
+  readonly nvrtc: string;
+}
+
+function places({ major, nvrtc }: CudaInstallation): LibraryPlaces {
+  const names = [13, 12].filter((version) => version <= major).map((version) =>
+    Deno.build.os === "windows" ? `cublasLt64_${version}.dll` : `libcublasLt.so.${version}`
+  );
   const folders = [dirname(nvrtc), ...toolkitFolders()].filter((folder) => folder !== ".");
   return {
     what: "cuBLASLt",
@@ -82,13 +89,9 @@ export interface CublasLt {
   close(): void;
 }
 
-/**
- * Opens cuBLASLt.
- * @param nvrtc path of NVRTC
- * @throws CudaError without one.
- */
-export function openCublasLt(nvrtc: string, path?: string): CublasLt {
-  const library = openLibrary(places(nvrtc), SYMBOLS, path);
+/** Opens cuBLASLt. @throws CudaError without one. */
+export function openCublasLt(installed: CudaInstallation, path?: string): CublasLt {
+  const library = openLibrary(places(installed), SYMBOLS, path);
   const { symbols } = library;
   const check = (call: string, status: number) => {
     if (status === 0) return;

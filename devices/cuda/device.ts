@@ -19,7 +19,12 @@ import {
 } from "../device.ts";
 import { profileRows } from "../profile.ts";
 import { type CudaGraph, findGpu, gpuName, openContext } from "./context.ts";
-import { type CublasLt, CUBLASLT_VARIABLE, openCublasLt } from "./cublas_lt.ts";
+import {
+  type CublasLt,
+  CUBLASLT_VARIABLE,
+  type CudaInstallation,
+  openCublasLt,
+} from "./cublas_lt.ts";
 import { openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
 import { isFused, plainProduct } from "./gemm.ts";
@@ -68,12 +73,12 @@ export function describeCuda(options: CudaOptions = {}): string | undefined {
  * @throws CudaError where one that was named does not open, or none does what is asked for.
  */
 function findCublasLt(
-  nvrtc: string,
+  installed: CudaInstallation,
   path: string | undefined,
   precision: ProductPrecision,
 ): CublasLt | undefined {
   try {
-    if (path !== "none") return openCublasLt(nvrtc, path);
+    if (path !== "none") return openCublasLt(installed, path);
   } catch (error) {
     if (!(error instanceof CudaError) || path !== undefined || precision !== "f32") throw error;
   }
@@ -98,16 +103,17 @@ export function openCuda(options: CudaOptions = {}): Device {
   const nvrtc = openNvrtc(options.nvrtc);
   const compiler = `${nvrtc.version.major}.${nvrtc.version.minor}`;
   const driverVersion = versionText(driver.version);
-  if (nvrtc.version.major > Math.floor(driver.version / 1000)) {
+  const major = Math.floor(driver.version / 1000);
+  if (nvrtc.version.major > major) {
     throw new CudaError(
-      `cuda: ${nvrtc.path}: expected NVRTC ${Math.floor(driver.version / 1000)}, which fits the ` +
+      `cuda: ${nvrtc.path}: expected NVRTC ${major}, which fits the ` +
         `driver for CUDA ${driverVersion}, found ${compiler}; install a newer driver, or name an ` +
         "older NVRTC in SUTURE_CUDA_NVRTC",
     );
   }
   const precision = options.products ?? "f32";
   const named = options.cublasLt ?? variable(CUBLASLT_VARIABLE);
-  const library = findCublasLt(nvrtc.path, named, precision);
+  const library = findCublasLt({ major, nvrtc: nvrtc.path }, named, precision);
   const context = openContext(driver);
   const modules = createModules(context, nvrtc, openKernelCache(options.cache), driverVersion);
 
