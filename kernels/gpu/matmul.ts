@@ -10,8 +10,8 @@ import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./
 import { loopOperands, loopRow, THREADS } from "./loop.ts";
 import {
   addProduct,
-  productSums,
   type Side,
+  squareSums,
   type Steps,
   stretches,
   TILE_THREADS,
@@ -186,7 +186,7 @@ function matmulCode(shape: MatmulShape, tiling: Tiling, wide: Wide, epilogue?: E
     const left = sideOf(places.a, leftOf(shape), rows, firstRow, wide.a);
     const right = sideOf(places.b, rightOf(shape), columns, firstColumn, wide.b);
     const room = stretches(k, rows + columns, depthOf(tiling), LEAST_ROWS * columns);
-    const sums = productSums(k, rows, columns);
+    const sums = squareSums(k, rows, columns);
     addProduct(k, room, sums, left, right, stepsOf(k, div(matrix, i32(batch)), length, tiling));
     eachElement(k, room, sums, (elements) => {
       const own = elements.map(({ row, column, value }): Element => ({

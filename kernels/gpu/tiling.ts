@@ -43,9 +43,7 @@ function stepClocks(rows: number, columns: number): number {
   const [r, c] = [rows / LANES, columns / LANES];
   const reads = (lines: number) => lines < 4 ? lines : lines / 4;
   const arithmetic = (r * c + reads(r) + reads(c)) / UNITS;
-  // 16 threads side by side read different columns, 64 bytes of 128 at least.
-  const shared = reads(r) + (c < 4 ? c : c / 2);
-  return WARPS * Math.max(arithmetic, shared);
+  return WARPS * Math.max(arithmetic, reads(r) + reads(c));
 }
 
 /** Estimated clocks of a product by tiles and parts. */
