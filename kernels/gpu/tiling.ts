@@ -63,11 +63,11 @@ function clocks(
 
 const SIZES = [16, 32, 64, 128];
 
-/** The cut that is likely to be fastest. */
-export function tilingOf(shape: MatmulShape): Tiling {
+/** The cut that is likely to be fastest, of a length in so many parts at most. */
+export function tilingOf(shape: MatmulShape, mostParts = MOST_PARTS): Tiling {
   const { m, n, k } = shape;
   const sizes = (size: number) => SIZES.filter((tile) => tile === 16 || tile / 2 < size);
-  const lengths = Array.from({ length: MOST_PARTS }, (_, i) => Math.ceil(k / (i + 1) / PART) * PART)
+  const lengths = Array.from({ length: mostParts }, (_, i) => Math.ceil(k / (i + 1) / PART) * PART)
     .filter((length, i) => i === 0 || length >= LEAST_PART);
   const cuts = sizes(m).flatMap((rows) =>
     sizes(n).flatMap((columns) =>
