@@ -2,9 +2,8 @@
 
 import { fittingKernel, type GpuKernel } from "../../kernels/gpu/kernel.ts";
 import { joining } from "../../kernels/gpu/joined.ts";
-import { matmulKernels } from "../../kernels/gpu/matmul.ts";
+import { matmulKernel, matmulKernels } from "../../kernels/gpu/matmul.ts";
 import { GPU_SCHEDULING, gpuKernelsOf, type ProductKernels } from "../../kernels/gpu/program.ts";
-import { wholeTiling } from "../../kernels/gpu/tiling.ts";
 import { type Launch, oneKernel, type OperandMemory, type Program } from "../../kernels/program.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
 import { checkBindings, memoryAt } from "../bindings.ts";
@@ -93,8 +92,7 @@ function findCublasLt(
 const libraryProducts: ProductKernels = (step, shape, epilogue) => {
   const matmul = plainProduct(step, shape);
   if (matmul === undefined) return matmulKernels(step, shape, epilogue);
-  const { kernels: [{ kernel }] } = matmulKernels(step, shape, epilogue, wholeTiling(shape));
-  return oneKernel(step, { ...kernel, matmul });
+  return oneKernel(step, { ...matmulKernel(shape, epilogue), matmul });
 };
 
 /** Opens the first GPU. @throws CudaError without one, and for libraries that do not fit. */

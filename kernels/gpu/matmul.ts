@@ -10,8 +10,8 @@ import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./
 import { loopOperands, loopRow, THREADS } from "./loop.ts";
 import {
   addProduct,
-  productSums,
   type Side,
+  squareSums,
   type Steps,
   stretches,
   TILE_THREADS,
@@ -60,14 +60,14 @@ export function matmulKernels(
   epilogue?: Epilogue,
   tiling = tilingOf(shape),
 ): StepKernels<GpuKernel> {
-  if (tiling.parts === 1) return oneKernel(step, matmulKernel(shape, tiling, epilogue));
+  if (tiling.parts === 1) return oneKernel(step, productKernel(shape, tiling, epilogue));
   const { reads, writes } = step;
   const scratch = reads.length + writes.length;
   const others = Array.from({ length: scratch - 2 }, (_, i) => i + 2);
   return {
     kernels: [
       {
-        kernel: matmulKernel(shape, tiling),
+        kernel: productKernel(shape, tiling),
         operands: [0, 1, scratch],
         firstWritten: 2,
         part: "parts",
@@ -83,8 +83,15 @@ export function matmulKernels(
   };
 }
 
+/**
+ * One kernel of a whole product, whatever its length. Operands: a, b, the epilogue's other than the
+ * product, and the results.
+ */
+export const matmulKernel = (shape: MatmulShape, epilogue?: Epilogue): GpuKernel =>
+  productKernel(shape, tilingOf(shape, 1), epilogue);
+
 /** The kernel of a product, or of the sums of its parts. */
-function matmulKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): GpuKernel {
+function productKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): GpuKernel {
   const { batch, m, n, k } = shape;
   const { rows, columns, parts } = tiling;
   const wide = { a: isWide(leftOf(shape), k), b: isWide(rightOf(shape), k) };
@@ -186,7 +193,7 @@ function matmulCode(shape: MatmulShape, tiling: Tiling, wide: Wide, epilogue?: E
     const left = sideOf(places.a, leftOf(shape), rows, firstRow, wide.a);
     const right = sideOf(places.b, rightOf(shape), columns, firstColumn, wide.b);
     const room = stretches(k, rows + columns, depthOf(tiling), LEAST_ROWS * columns);
-    const sums = productSums(k, rows, columns);
+    const sums = squareSums(k, rows, columns);
     addProduct(k, room, sums, left, right, stepsOf(k, div(matrix, i32(batch)), length, tiling));
     eachElement(k, room, sums, (elements) => {
       const own = elements.map(({ row, column, value }): Element => ({

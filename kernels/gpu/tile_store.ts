@@ -2,7 +2,14 @@
 
 import { add, div, i32, mul, rem } from "../language.ts";
 import type { Float, GpuBlock, Index } from "./language.ts";
-import { LANES, linesInQuads, QUAD, type Stretches, type Sums, TILE_THREADS } from "./products.ts";
+import {
+  LANES,
+  linesInQuads,
+  QUAD,
+  type SquareSums,
+  type Stretches,
+  TILE_THREADS,
+} from "./products.ts";
 
 /** An element of a tile. */
 export interface TileElement {
@@ -26,7 +33,7 @@ const togetherOf = (sums: number): number => sums < 64 ? 4 : 2;
 export function eachElement(
   k: GpuBlock,
   room: Stretches,
-  { values, column }: Sums,
+  { values, column, lane }: SquareSums,
   visit: (elements: readonly TileElement[]) => void,
 ): void {
   const [rows, columns] = [values.length * LANES, values[0].length * LANES];
@@ -34,7 +41,6 @@ export function eachElement(
   // Rows of a lane at a time: all, or a part of them.
   let part = values.length;
   while (part > fit) part /= 2;
-  const lane = k.let(div(k.thread, i32(LANES)));
   const own = k.let(rem(k.thread, i32(columns)));
   const ownRow = k.let(div(k.thread, i32(columns)));
   const step = TILE_THREADS / columns;

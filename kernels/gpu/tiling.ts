@@ -43,9 +43,7 @@ function stepClocks(rows: number, columns: number): number {
   const [r, c] = [rows / LANES, columns / LANES];
   const reads = (lines: number) => lines < 4 ? lines : lines / 4;
   const arithmetic = (r * c + reads(r) + reads(c)) / UNITS;
-  // 16 threads side by side read different columns, 64 bytes of 128 at least.
-  const shared = reads(r) + (c < 4 ? c : c / 2);
-  return WARPS * Math.max(arithmetic, shared);
+  return WARPS * Math.max(arithmetic, reads(r) + reads(c));
 }
 
 /** Estimated clocks of a product by tiles and parts. */
@@ -65,10 +63,12 @@ function clocks(
 
 const SIZES = [16, 32, 64, 128];
 
-/** The cut that is likely to be fastest of those whose parts have one of some lengths. */
-function fastest(shape: MatmulShape, lengths: readonly number[]): Tiling {
+/** The cut that is likely to be fastest, of a length in so many parts at most. */
+export function tilingOf(shape: MatmulShape, mostParts = MOST_PARTS): Tiling {
   const { m, n, k } = shape;
   const sizes = (size: number) => SIZES.filter((tile) => tile === 16 || tile / 2 < size);
+  const lengths = Array.from({ length: mostParts }, (_, i) => Math.ceil(k / (i + 1) / PART) * PART)
+    .filter((length, i) => i === 0 || length >= LEAST_PART);
   const cuts = sizes(m).flatMap((rows) =>
     sizes(n).flatMap((columns) =>
       [...new Set(lengths)].map((partLength): Tiling => ({
@@ -80,16 +80,3 @@ function fastest(shape: MatmulShape, lengths: readonly number[]): Tiling {
   return cuts.map((cut) => ({ cut, clocks: clocks(shape, cut) }))
     .reduce((best, next) => next.clocks < best.clocks ? next : best).cut;
 }
-
-/** The length of each of so many parts. */
-const lengthOf = (k: number, parts: number) => Math.ceil(k / parts / PART) * PART;
-
-/** The cut that is likely to be fastest. */
-export function tilingOf(shape: MatmulShape): Tiling {
-  const lengths = Array.from({ length: MOST_PARTS }, (_, i) => lengthOf(shape.k, i + 1))
-    .filter((length, i) => i === 0 || length >= LEAST_PART);
-  return fastest(shape, lengths);
-}
-
-/** The cut that is likely to be fastest of those that leave the length whole. */
-export const wholeTiling = (shape: MatmulShape): Tiling => fastest(shape, [lengthOf(shape.k, 1)]);

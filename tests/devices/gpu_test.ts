@@ -15,7 +15,9 @@ import { modelParameters } from "../../models/decoder.ts";
 import { loadTeacher } from "../../train/teacher.ts";
 import { assertClose } from "../support/compare.ts";
 import { cudaEmulator } from "../support/cuda.ts";
+import { assertCases } from "../support/device_case.ts";
 import { withCpu, withCuda, withWebgpu } from "../support/devices.ts";
+import { ids, type OpCase, opCase, real, withGradients } from "../support/op_case.ts";
 import { ATTENTION, radRwkv6, radRwkv7, randomModel } from "../support/model.ts";
 
 const GPUS = { webgpu: withWebgpu, cuda: withCuda } as const;
@@ -31,7 +33,70 @@ async function decoded(device: Device): Promise<Float32Array[]> {
   return rows;
 }
 
+/** Products by tiles of every size and in parts, many rows summed, and a table's rows often used. */
+const LARGE: readonly OpCase[] = [
+  ...([
+    ["128 × 128 tiles", [1027, 1028, 20], false, true],
+    ["128 × 128 tiles", [900, 1028, 12], true, false],
+    ["tiles of two sizes", [1000, 300, 40], false, false],
+    ["parts", [64, 68, 1030], true, true],
+    ["parts", [60, 30, 1036], true, false],
+  ] as const).map(([what, [m, n, k], transposeA, transposeB]) =>
+    opCase(
+      `${what} ${m}×${n}×${k}`,
+      { a: real(transposeA ? [k, m] : [m, k]), b: real(transposeB ? [n, k] : [k, n]) },
+      ({ a, b }) => g.matmul(a, b, { transposeA, transposeB }),
+    )
+  ),
+  ...([[1000, 200, 40], [40, 20, 1000]] as const).map(([m, n, k]) =>
+    opCase(
+      `with an epilogue ${m}×${n}×${k}`,
+      { a: real([m, k]), b: real([n, k]), c: real([n]), d: real([m, n]) },
+      ({ a, b, c, d }) =>
+        g.mul(g.tanh(g.add(g.matmul(a, b, { transposeB: true }), c)), g.add(d, c)),
+    )
+  ),
+  opCase("rows in blocks", { a: real([3000, 100]) }, ({ a }) => g.sum(g.mul(a, a), [0])),
+  opCase("rows in blocks, few columns", { a: real([3, 700, 5]) }, ({ a }) => g.sum(a, [1])),
+  opCase("few rows", { a: real([200, 3, 50]) }, ({ a }) => g.sum(g.mul(a, a), [1])),
+  withGradients(
+    opCase(
+      "rows of a small table",
+      { table: real([5, 300]), at: ids([2, 1300], 3) },
+      ({ table, at }) => g.embedding(table, at),
+    ),
+  ),
+];
+
 for (const [name, withGpu] of Object.entries(GPUS)) {
+  Deno.test(`${name}: large products and sums are what the reference says`, async () => {
+    await withGpu((device) => assertCases(device, LARGE));
+  });
+
+  Deno.test(`${name}: operands of products may begin anywhere`, async () => {
+    await withGpu(async (device) => {
+      const [m, n, k] = [64, 32, 48];
+      const product = g.matmul(g.input("a", [m, k]), g.input("b", [n, k]), { transposeB: true });
+      const values = (size: number) => Float32Array.from({ length: size }, (_, i) => i % 7 - 3);
+      const [a, b] = [values(m * k), values(n * k)];
+      const found: Float32Array[] = [];
+      for (const first of [0, 4, 12]) {
+        const place = (size: number) => device.allocate(4 * size + first).slice(first, 4 * size);
+        const [inputs, result] = [{ a: place(m * k), b: place(n * k) }, place(m * n)];
+        device.write(inputs.a, a);
+        device.write(inputs.b, b);
+        device.compile([product], { inputs, results: [result] }).run();
+        found.push(new Float32Array(m * n));
+        await device.read(result, found[found.length - 1]);
+      }
+      const sum = (row: number, column: number) =>
+        values(k).reduce((sum, _, i) => sum + a[row * k + i] * b[column * k + i], 0);
+      assertEquals(found[0][5 * n + 7], sum(5, 7));
+      assertEquals(found[1], found[0]);
+      assertEquals(found[2], found[0]);
+    });
+  });
+
   Deno.test(`${name}: a session decodes what it decodes on the CPU, and gives all back`, async () => {
     const expected = await withCpu({ threads: 1 }, decoded);
     await withGpu(async (device) => {

@@ -74,6 +74,35 @@ Deno.test("wgsl: operands of one buffer share a binding of words; groups beyond 
   );
 });
 
+Deno.test("wgsl: memory of which only fours are taken is of vectors", () => {
+  const code = gpuKernel("fours", 4, { x: "f32", y: "f32", z: "+f32" }, (k, { x, y, z }) => {
+    const shared = k.shared("f32", 16);
+    const at = k.let(mul(k.thread, i32(4)));
+    k.write4(shared, at, k.read4(x, at));
+    k.write4(z, at, k.read4(y, at));
+    k.write(z, at, k.read4(shared, at)[0]);
+    k.write(z, at, k.read(y, at));
+  });
+  const all = { written: [false, false, true], grid: [1, 1], groups: 1 } as const;
+  const text = lines(code, { ...all, bindings: [0, 1, 2] });
+  const has = (line: string) => assert(text.includes(line), line);
+  has("@group(0) @binding(1) var<storage, read> memory0: array<vec4<f32>>;");
+  has("@group(0) @binding(2) var<storage, read> memory1: array<f32>;");
+  has("var<workgroup> shared0: array<vec4<f32>, 4>;");
+  has(
+    "let l3_4 = memory0[(first0 + l2) >> 2u]; let l3 = l3_4.x; let l4 = l3_4.y; " +
+      "let l5 = l3_4.z; let l6 = l3_4.w;",
+  );
+  has("shared0[l2 >> 2u] = vec4<f32>(l3, l4, l5, l6);");
+  has(
+    "let l7_4 = l2; let l7 = memory1[first1 + l7_4 + 0i]; let l8 = memory1[first1 + l7_4 + 1i]; " +
+      "let l9 = memory1[first1 + l7_4 + 2i]; let l10 = memory1[first1 + l7_4 + 3i];",
+  );
+  // In one buffer with others, of which single elements are taken, it is no memory of vectors.
+  const shared = lines(code, { ...all, bindings: [0, 0, 1], written: [false, true] });
+  assert(shared.includes("@group(0) @binding(1) var<storage, read> memory0: array<f32>;"));
+});
+
 Deno.test("wgsl: numbers are written to the last bit", () => {
   const numbers = [0.1, -0, 1e-40, 16777216, -2.5e30, Infinity, NaN];
   const code = gpuKernel("numbers", 1, { y: "+f32" }, (k, { y }) => {
