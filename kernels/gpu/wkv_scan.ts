@@ -6,8 +6,7 @@
 
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, fma, i32, lessThan, max, min, mul, rem, select, sub } from "../language.ts";
-import type { HeadStrides } from "./heads.ts";
-import { headRows } from "./heads.ts";
+import { headRows, type HeadStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import {
   f32,
@@ -200,6 +199,8 @@ function code(shape: GpuChunkedShape, pass: WkvPass) {
       return last ? k.let(select(lessThan(column, i32(width)), value, f32(0))) : value;
     };
     const y = ownRows(k, places.result, { ...shape, inputs: {} }, head);
+    const layout = forward ? shape.inputs.v : pass.dy;
+    const givenRows = headRows(k, places.given, layout, head.b, head.h);
     const firstIndex = chunkAt(i32(0));
     const factors = count(span).map((i) => k.variable(readVector(firstIndex, i)));
 
@@ -211,7 +212,7 @@ function code(shape: GpuChunkedShape, pass: WkvPass) {
         const at = k.let(mul(index, i32(width * width)));
         state.store(places.kept, at, !forward || valuesFirst(shape));
       }
-      // Read here, needed after the barrier.
+      // Read here, needed later: what is far away takes long.
       const known = ownColumns.map((column) => inside(k, column, width, SIDE * slices));
       const decays = known.map((column) =>
         k.read(places.decays, position([index, width], [column, 1]))
@@ -224,26 +225,30 @@ function code(shape: GpuChunkedShape, pass: WkvPass) {
           )
         )
       );
-      const layout = forward ? shape.inputs.v : pass.dy;
-      const givenRows = headRows(k, places.given, layout, head.b, head.h);
-      k.if(lessThan(k.thread, i32(SLICE_THREADS)), () => {
-        const [token, row] = [k.let(div(thread, i32(ROWS))), k.let(rem(thread, i32(ROWS)))];
-        const value = chunkToken(k, shape, givenRows, first)(token, valueOf(row));
-        k.write(given, position([row, WKV_CHUNK], [token, 1]), value);
+      const [token, givenRow] = [
+        k.let(rem(div(thread, i32(ROWS)), i32(WKV_CHUNK))),
+        k.let(rem(thread, i32(ROWS))),
+      ];
+      const givenValue = chunkToken(k, shape, givenRows, first)(token, valueOf(givenRow));
+      const dotRow = count(dotRows).map((r) => k.let(add(firstDot, i32(r))));
+      const locals = dotRow.map((row) => {
+        if (!forward) return f32(0);
+        const at = position([index, width * vectors], [valueOf(row), vectors], [vector, 1]);
+        return k.read(places.local, at);
       });
 
-      const dots = count(dotRows).map((r) => {
-        const row = k.let(add(firstDot, i32(r)));
+      const dots = dotRow.map((row, r) => {
         const begin = k.let(add(mul(slice, i32(span)), state.at(row, i32(0))));
         const pairs = factors.map((factor, i) =>
           [factor, k.read(state.shared, add(begin, i32(i)))] as const
         );
         const sum = sumOfProducts(k, pairs);
         if (!forward) return { row, sum };
-        const at = position([index, width * vectors], [valueOf(row), vectors], [vector, 1]);
-        const local = k.read(places.local, at);
-        const once = slices === 1 ? local : select(lessThan(slice, i32(1)), local, f32(0));
+        const once = slices === 1 ? locals[r] : select(lessThan(slice, i32(1)), locals[r], f32(0));
         return { row, sum: k.let(add(sum, once)) };
+      });
+      k.if(lessThan(k.thread, i32(SLICE_THREADS)), () => {
+        k.write(given, position([givenRow, WKV_CHUNK], [token, 1]), givenValue);
       });
       dots.forEach(({ row, sum }) => k.write(sums, sumAt(slice, row, vector), sum));
       k.barrier();

@@ -6,7 +6,7 @@
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, equal, fma, i32, lessThan, mul, neg, rem, select, sub } from "../language.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
-import { LANES, TILE_THREADS } from "./products.ts";
+import { TILE_THREADS } from "./products.ts";
 import {
   count,
   type GpuChunkedShape,
@@ -36,10 +36,10 @@ export const scoreAt = (score: Score, token: Index, other: Index): Index =>
 
 /** Columns of tokens that lie in shared memory together. */
 const SLAB = 32;
-/** Earlier tokens whose sums meet in shared memory together. */
-const TOGETHER = WKV_CHUNK / 2;
-/** Elements of shared memory for their sums: a row of all lanes for every pair of tokens. */
-const SUMS = TOGETHER * WKV_CHUNK * (LANES + 1);
+/** Threads that have a token's columns, and earlier tokens that each takes: those of one half. */
+const [SIDE, HALF] = [8, WKV_CHUNK / 2];
+/** From one pair of tokens to the next in shared memory, where the sums of all its threads meet. */
+const PITCH = SIDE + 1;
 
 /** Reads a chunk's tokens. */
 export interface TokenReads {
@@ -57,8 +57,8 @@ export function readB(k: GpuBlock, { kappa, a }: TokenReads): ReadToken | undefi
 }
 
 /**
- * Computes the scores of a chunk into shared memory, by TILE_THREADS threads: 16 of them a token, each
- * with some of the columns. A barrier is their last step.
+ * Computes the scores of a chunk into shared memory, by TILE_THREADS threads. Each goes back from a token
+ * through one half of the chunk, with some of the columns. A barrier is the last step of all.
  */
 export function scoreChunk(
   k: GpuBlock,
@@ -70,10 +70,14 @@ export function scoreChunk(
   const { r, w, k: key, kappa } = reads;
   const staged = [r, w, key, kappa, readB(k, reads)].filter((read) => read !== undefined);
   const rows = WKV_CHUNK * SLAB;
-  const room = k.shared("f32", Math.max(staged.length * rows, SUMS));
-  const [token, lane] = [k.let(div(k.thread, i32(LANES))), k.let(rem(k.thread, i32(LANES)))];
-  const earlier = count(WKV_CHUNK);
+  const room = k.shared("f32", Math.max(staged.length * rows, TABLE * PITCH));
+  const half = k.let(div(k.thread, i32(TILE_THREADS / 2)));
+  const token = k.let(rem(div(k.thread, i32(SIDE)), i32(WKV_CHUNK)));
+  const lane = k.let(rem(k.thread, i32(SIDE)));
+  const earlier = count(HALF).map((i) => k.let(add(mul(half, i32(HALF)), i32(i))));
   const sums = scoresOf(shape).map(() => earlier.map(() => k.variable(f32(0))));
+  // Tokens of the later half that lie between, for who goes through the earlier one.
+  const between = k.let(select(equal(half, i32(0)), add(token, i32(1)), i32(0)));
 
   k.for(0, width, SLAB, (first) => {
     const column = k.let(add(first, rem(k.thread, i32(SLAB))));
@@ -89,50 +93,48 @@ export function scoreChunk(
       });
     }
     k.barrier();
-    k.for(0, SLAB, LANES, (from) => {
+    k.for(0, SLAB, SIDE, (from) => {
       const at = k.let(add(from, lane));
       const of = (vector: number, row: Index) =>
         k.read(room, add(i32(vector * rows), position([row, SLAB], [at, 1])));
       const [rs, kappas] = [0, 3].map((i) => i < staged.length ? of(i, token) : f32(0));
       const back = { r: k.variable(rs), kappa: k.variable(f32(0)) };
-      for (const other of earlier.toReversed()) {
-        k.if(lessThan(i32(other - 1), token), () => {
-          const [ws, keys] = [of(1, i32(other)), of(2, i32(other))];
-          k.set(sums[0][other], fma(keys, back.r, sums[0][other]));
+      // κ takes part from the token before its own on.
+      k.if(lessThan(i32(HALF), between), () => k.set(back.kappa, kappas));
+      k.for(HALF, between, 1, (other) => {
+        const ws = of(1, other);
+        k.set(back.r, mul(back.r, ws));
+        k.set(back.kappa, mul(back.kappa, select(lessThan(other, token), ws, f32(1))));
+      });
+      earlier.map((other, i) => [other, i] as const).toReversed().forEach(([other, i]) => {
+        k.if(lessThan(other, k.let(add(token, i32(1)))), () => {
+          const [ws, keys] = [of(1, other), of(2, other)];
+          k.set(sums[0][i], fma(keys, back.r, sums[0][i]));
           if (sums.length > 1) {
-            const bs = of(4, i32(other));
-            k.set(sums[1][other], fma(bs, back.r, sums[1][other]));
-            k.set(sums[2][other], fma(keys, back.kappa, sums[2][other]));
-            k.set(sums[3][other], fma(bs, back.kappa, sums[3][other]));
-            // κ takes part from the token before on.
-            const own = equal(i32(other), token);
-            k.set(back.kappa, select(own, kappas, mul(back.kappa, ws)));
+            const bs = of(4, other);
+            k.set(sums[1][i], fma(bs, back.r, sums[1][i]));
+            k.set(sums[2][i], fma(keys, back.kappa, sums[2][i]));
+            k.set(sums[3][i], fma(bs, back.kappa, sums[3][i]));
+            k.set(back.kappa, select(equal(other, token), kappas, mul(back.kappa, ws)));
           }
           k.set(back.r, mul(back.r, ws));
         });
-      }
+      });
     });
     k.barrier();
   });
 
-  const pitch = LANES + 1;
   sums.forEach((own, score) => {
-    for (let begin = 0; begin < WKV_CHUNK; begin += TOGETHER) {
-      for (let i = 0; i < TOGETHER; i++) {
-        const pair = add(token, i32(i * WKV_CHUNK));
-        k.write(room, position([pair, pitch], [lane, 1]), own[begin + i]);
-      }
-      k.barrier();
-      k.if(lessThan(k.thread, i32(TOGETHER * WKV_CHUNK)), () => {
-        const first = k.let(mul(k.thread, i32(pitch)));
-        const parts = count(LANES).map((i) => k.read(room, add(first, i32(i))));
-        const sum = parts.reduce((total, part) => k.let(add(total, part)));
-        const other = add(div(k.thread, i32(WKV_CHUNK)), i32(begin));
-        const of = rem(k.thread, i32(WKV_CHUNK));
-        k.write(scores, add(i32(score * TABLE), position([of, WKV_CHUNK], [other, 1])), sum);
-      });
-      k.barrier();
-    }
+    own.forEach((sum, i) => {
+      const pair = position([token, WKV_CHUNK], [earlier[i], 1]);
+      k.write(room, add(mul(pair, i32(PITCH)), lane), sum);
+    });
+    k.barrier();
+    const first = k.let(mul(k.thread, i32(PITCH)));
+    const parts = count(SIDE).map((i) => k.read(room, add(first, i32(i))));
+    const sum = parts.reduce((total, part) => k.let(add(total, part)));
+    k.write(scores, add(i32(score * TABLE), k.thread), sum);
+    k.barrier();
   });
 }
 
