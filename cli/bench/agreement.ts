@@ -7,15 +7,15 @@ import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "../../benc
 import type { Device } from "../../devices/device.ts";
 import { memoryBound } from "../../train/memory_need.ts";
 import { formOf, referenceForm } from "./forms.ts";
-import { differenceText } from "./operations.ts";
+import { differenceText, OPERATION_TOLERANCE, within } from "./operations.ts";
 import type { BenchPart } from "./part.ts";
 import { studentMixer } from "./train.ts";
 
 /** The shapes where none is named. */
 const DEFAULT_SHAPES: readonly ShapeName[] = ["small", "smollm"];
 
-/** Largest differences: sums over a whole model in f32, and what AdamW makes of a first step. */
-export const AGREEMENT_TOLERANCE = 1e-3;
+/** Largest differences, of what one operation may have: whole models, and what AdamW makes of a step. */
+const LARGER = 10;
 
 /** A comparison. */
 interface Compared {
@@ -40,16 +40,17 @@ export const agreementPart: BenchPart = {
         compared.push({ name, difference });
       }
     }
-    const agrees = ({ difference }: Compared) => difference <= AGREEMENT_TOLERANCE;
+    const tolerance = LARGER * OPERATION_TOLERANCE[flags.products];
+    const agrees = within(tolerance);
     return {
       content: [{
         rows: [
           ["result", "apart", "agrees"],
           ...compared.map((row) => [row.name, differenceText(row), agrees(row) ? "yes" : "NO"]),
         ],
-      }, `Relative differences from the reference, at most ${AGREEMENT_TOLERANCE}.`],
+      }, `Relative differences from the reference, at most ${tolerance}.`],
       report: {
-        tolerance: AGREEMENT_TOLERANCE,
+        tolerance,
         results: compared.map((row) => ({ ...row, agrees: agrees(row) })),
       },
       failed: !compared.every(agrees),

@@ -4,6 +4,7 @@ import { benchOperation, type OperationBench } from "../../bench/operation.ts";
 import { operationsOf } from "../../bench/operations.ts";
 import type { Peaks } from "../../bench/peaks.ts";
 import { type ShapeName, SHAPES } from "../../bench/shapes.ts";
+import type { ProductPrecision } from "../../devices/device.ts";
 import { rateCells } from "../profile_text.ts";
 import { formOf, referenceForm } from "./forms.ts";
 import type { BenchPart, PartResult, PartTable } from "./part.ts";
@@ -14,8 +15,15 @@ const DEFAULT_SHAPES: readonly ShapeName[] = ["small", "smollm"];
 const SECONDS = 0.2;
 const QUICK_SECONDS = 0.05;
 
-/** Largest difference of a result, of its tensor's largest value: sums of thousands in f32. */
-export const OPERATION_TOLERANCE = 1e-4;
+/**
+ * Largest difference of a result, of its tensor's largest value, by what products multiply: sums of
+ * thousands in f32; TF32 and bf16 round each number to 2⁻¹¹ and 2⁻⁹ of it.
+ */
+export const OPERATION_TOLERANCE: Readonly<Record<ProductPrecision, number>> = {
+  f32: 1e-4,
+  tf32: 2e-3,
+  bf16: 1e-2,
+};
 
 /** What was measured of a shape. */
 interface OfShape {
@@ -32,6 +40,8 @@ export const operationsPart: BenchPart = {
     const form = formOf(flags);
     const seconds = flags.quick ? QUICK_SECONDS : SECONDS;
     const peak = await peaks(form);
+    const tolerance = OPERATION_TOLERANCE[flags.products];
+    const agrees = within(tolerance);
     const measured: OfShape[] = [];
     await device((own) =>
       device(async (reference) => {
@@ -46,33 +56,38 @@ export const operationsPart: BenchPart = {
           measured.push({ shape, rows });
         }
       }, referenceForm(flags)), form);
-    return resultOf(measured, peak);
+    return resultOf(measured, tolerance, peak);
   },
 };
 
-const agrees = ({ difference }: OperationBench) => difference <= OPERATION_TOLERANCE;
+/** Whether a difference is at most so large; what is not a number is not. */
+export const within = (tolerance: number) => ({ difference }: { readonly difference: number }) =>
+  difference <= tolerance;
 
 /** A difference, as 1.2e-7. */
 export const differenceText = ({ difference }: { readonly difference: number }) =>
   difference.toExponential(1);
 
-const resultOf = (measured: readonly OfShape[], peak: Peaks): PartResult => ({
-  content: [
-    ...measured.flatMap(({ shape, rows }) => [`Of ${shape}:`, tableOf(rows, peak)]),
-    "Bytes are those of inputs and results, each once; `apart` is the largest difference from " +
-    "the reference device, of a tensor's largest value, at most " +
-    `${OPERATION_TOLERANCE.toExponential(0)}.`,
-  ],
-  report: {
-    peak_gflops: peak.machineGflops,
-    peak_gigabytes_per_second: peak.machineGBs,
-    tolerance: OPERATION_TOLERANCE,
-    operations: measured.flatMap(({ shape, rows }) =>
-      rows.map((row) => ({ shape, ...row, agrees: agrees(row) }))
-    ),
-  },
-  failed: !measured.every(({ rows }) => rows.every(agrees)),
-});
+function resultOf(measured: readonly OfShape[], tolerance: number, peak: Peaks): PartResult {
+  const agrees = within(tolerance);
+  return {
+    content: [
+      ...measured.flatMap(({ shape, rows }) => [`Of ${shape}:`, tableOf(rows, peak)]),
+      "Bytes are those of inputs and results, each once; `apart` is the largest difference from " +
+      "the reference device, of a tensor's largest value, at most " +
+      `${tolerance.toExponential(0)}.`,
+    ],
+    report: {
+      peak_gflops: peak.machineGflops,
+      peak_gigabytes_per_second: peak.machineGBs,
+      tolerance,
+      operations: measured.flatMap(({ shape, rows }) =>
+        rows.map((row) => ({ shape, ...row, agrees: agrees(row) }))
+      ),
+    },
+    failed: !measured.every(({ rows }) => rows.every(agrees)),
+  };
+}
 
 const tableOf = (rows: readonly OperationBench[], peak: Peaks): PartTable => ({
   rows: [
