@@ -10,10 +10,16 @@ import { withCpu, withWebgpu } from "../support/devices.ts";
 const SHAPE = { config: decoderConfig([64, 96, 1, 2, 1, 32, 128]), batch: 2, context: 18 };
 const OPERATIONS = operationsOf(SHAPE);
 
-Deno.test("operations: every one on a GPU gives what the CPU gives", async () => {
+/** Those with a gradient compute what they are without one as well; products are alike. */
+const TRIED = OPERATIONS.filter(({ name }) =>
+  !OPERATIONS.some((other) => other.name === `${name}, with gradients`) &&
+  (!name.startsWith("product") || name.endsWith("projection"))
+);
+
+Deno.test("operations: on a GPU they give what the CPU gives", async () => {
   await withWebgpu((gpu) =>
     withCpu({ threads: 1 }, async (cpu) => {
-      for (const operation of OPERATIONS) {
+      for (const operation of TRIED) {
         const row = await benchOperation(operation, gpu, cpu, 0);
         assert(row.difference < 2e-5, `${row.name}: ${row.difference}`);
         assert(row.seconds > 0 && row.bytes > 0, row.name);
