@@ -1,6 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type Address, Assembler, type Place } from "../../../kernels/render/x64/encoding.ts";
-import { SPECIAL_OPCODES as s, VECTOR_OPCODES as v } from "../../../kernels/render/x64/opcodes.ts";
+import {
+  SHIFT_DIGITS as d,
+  SPECIAL_OPCODES as s,
+  TILE_OPCODES as t,
+  VECTOR_OPCODES as v,
+} from "../../../kernels/render/x64/opcodes.ts";
 
 const [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi] = [0, 1, 2, 3, 4, 5, 6, 7];
 const at = (base: number, disp: number, index?: number, scale: Address["scale"] = 1): Address => ({
@@ -40,7 +45,7 @@ const INTEGERS: readonly Case[] = [
   ["ret", "c3", (a) => a.return()],
 ];
 
-type Op = typeof v[keyof typeof v] | typeof s[keyof typeof s];
+type Op = typeof v[keyof typeof v] | typeof s[keyof typeof s] | typeof t[keyof typeof t];
 type Use = Parameters<Assembler["vector"]>[4];
 const vector = (op: Op, reg: number, second: number, rm: Place, use: Use) => (a: Assembler) =>
   a.vector(op, reg, second, rm, use);
@@ -83,8 +88,21 @@ const VECTORS: readonly Case[] = [
   ["vandps xmm16, xmm7, xmm8", "62c1440854c0", vector(v.and, 16, 7, 8, x)],
   ["vrndscaleps zmm1, zmm2, 8", "62f37d4808ca08", vector(v.round, 1, 0, 2, { ...z, immediate: 8 })],
   ["vroundps ymm1, ymm2, 8", "c4e37d08ca08", vector(v.round, 1, 0, 2, { ...y, immediate: 8 })],
-  ["vpslld ymm1, ymm2, 23", "c5f572f217", vector(s.shift, 6, 1, 2, { ...y, immediate: 23 })],
-  ["vpsrad zmm1, zmm2, 23", "62f1754872e217", vector(s.shift, 4, 1, 2, { ...z, immediate: 23 })],
+  [
+    "vpslld ymm1, ymm2, 23",
+    "c5f572f217",
+    vector(s.shift, d.shiftLeft, 1, 2, { ...y, immediate: 23 }),
+  ],
+  [
+    "vpsrad zmm1, zmm2, 23",
+    "62f1754872e217",
+    vector(s.shift, d.shiftRight, 1, 2, { ...z, immediate: 23 }),
+  ],
+  [
+    "vpsrld zmm1, zmm2, 16",
+    "62f1754872d210",
+    vector(s.shift, d.shiftRightUnsigned, 1, 2, { ...z, immediate: 16 }),
+  ],
   ["vcvtdq2ps zmm3, zmm9", "62d17c485bd9", vector(v.convert, 3, 0, 9, z)],
   ["vpaddd xmm1, xmm2, xmm3", "c5e9fecb", vector(v.addInteger, 1, 2, 3, x)],
   ["vpsubd zmm1, zmm2, zmm3", "62f16d48facb", vector(v.subInteger, 1, 2, 3, z)],
@@ -163,13 +181,48 @@ const VECTORS: readonly Case[] = [
     "62f25d40166f01",
     vector(v.permuteLanes, 5, 20, at(rdi, 64), z),
   ],
+  ["vorps zmm1, zmm2, zmm3", "62f16c4856cb", vector(v.or, 1, 2, 3, z)],
+  [
+    "vinsertf32x4 zmm1, zmm2, [rdi+0x30], 3",
+    "62f36d48184f0303",
+    vector(v.insertQuad, 1, 2, at(rdi, 0x30), { ...z, immediate: 3 }),
+  ],
+  [
+    "vinsertf32x4 zmm17, zmm2, xmm20, 1",
+    "62a36d4818cc01",
+    vector(v.insertQuad, 17, 2, 20, { ...z, immediate: 1 }),
+  ],
   ["vzeroupper", "c5f877", (a) => a.zeroUpper()],
+];
+
+const TILES: readonly Case[] = [
+  ["ldtilecfg [rsp+0x40]", "c4e27849442440", vector(t.configure, 0, 0, at(rsp, 0x40), x)],
+  ["tilerelease", "c4e27849c0", vector(t.release, 0, 0, 0, x)],
+  ["tilezero tmm3", "c4e27b49d8", vector(t.zero, 3, 0, 0, x)],
+  [
+    "tileloadd tmm4, [rax+r13+0x800]",
+    "c4a27b4ba42800080000",
+    vector(t.load, 4, 0, at(rax, 0x800, 13), x),
+  ],
+  ["tileloadd tmm7, [r9+rcx]", "c4c27b4b3c09", vector(t.load, 7, 0, at(9, 0, rcx), x)],
+  [
+    "tilestored [rbx+rdx+0x40], tmm2",
+    "c4e27a4b541340",
+    vector(t.store, 2, 0, at(rbx, 0x40, rdx), x),
+  ],
+  ["tdpbf16ps tmm1, tmm4, tmm7", "c4e2425ccc", vector(t.product, 1, 7, 4, x)],
 ];
 
 const hex = (bytes: Iterable<number>) =>
   [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-for (const [name, cases] of [["integer", INTEGERS], ["vector", VECTORS]] as const) {
+for (
+  const [name, cases] of [
+    ["integer", INTEGERS],
+    ["vector", VECTORS],
+    ["tile", TILES],
+  ] as const
+) {
   Deno.test(`x64: ${name} instructions have the bytes that GNU as gives them`, () => {
     const found = cases.map(([text, , encode]) => {
       const assembler = new Assembler();
