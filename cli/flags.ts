@@ -34,6 +34,12 @@ export type FlagValues<F extends Flags> = {
   readonly [K in keyof F]: F[K] extends Flag<infer V> ? V : never;
 };
 
+/** What flags are where none is given. */
+export const defaultsOf = <F extends Flags>(flags: F): FlagValues<F> =>
+  Object.fromEntries(
+    Object.entries(flags).map(([name, { otherwise }]) => [name, otherwise]),
+  ) as FlagValues<F>;
+
 interface Reading<V> {
   readonly placeholder: string;
   readonly description: string;

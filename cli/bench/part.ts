@@ -4,8 +4,8 @@ import { type GpuPeaks, measureGpuPeaks } from "../../bench/gpu_peaks.ts";
 import { type CpuPeaks, measurePeaks, type Peaks } from "../../bench/peaks.ts";
 import type { Device } from "../../devices/device.ts";
 import type { Output } from "../command.ts";
-import { withDevice } from "../device.ts";
-import { UsageError } from "../flags.ts";
+import { deviceFlags, withDevice } from "../device.ts";
+import { defaultsOf, UsageError } from "../flags.ts";
 import { table } from "../table.ts";
 import type { BenchFlags } from "./flags.ts";
 import { type Form, formOf } from "./forms.ts";
@@ -59,8 +59,9 @@ export function partContext(flags: BenchFlags, say: Output["say"], all: boolean)
   const device: PartContext["device"] = (run, form = formOf(flags), memory) => {
     const { name, blas, native } = form;
     // The CPU stands beside a GPU as it is by itself.
-    const where = name === "GPU" ? flags.device : "cpu";
-    return withDevice({ ...flags, device: where, blas, native, memory }, say, run, { timed: true });
+    const isBeside = name !== "GPU" && flags.device !== "cpu";
+    const own = isBeside ? defaultsOf(deviceFlags) : flags;
+    return withDevice({ ...own, blas, native, memory }, say, run, { timed: true });
   };
   return {
     say,

@@ -1,11 +1,10 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { readArguments } from "../../cli/arguments.ts";
 import { allBench } from "../../cli/bench/all.ts";
 import { benchFlags } from "../../cli/bench/flags.ts";
 import type { BenchPart, PartResult } from "../../cli/bench/part.ts";
 import { taskReport } from "../../cli/bench/task.ts";
-import { UsageError } from "../../cli/flags.ts";
+import { defaultsOf, UsageError } from "../../cli/flags.ts";
 import { FormatError } from "../../formats/error.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { sharedPath } from "../support/shared.ts";
@@ -138,8 +137,7 @@ Deno.test("bench: a task in a process of its own gives its report", async () => 
 Deno.test("bench --all: a part that fails, or finds wrong results, is told; the others are measured", async () => {
   using own = temporaryFolder();
   const out = join(own.folder, "RESULTS.md");
-  const takes = { arguments: { "[WHAT]": "" }, flags: benchFlags };
-  const { flags } = readArguments(["--all", "--out", out], takes);
+  const flags = { ...defaultsOf(benchFlags), all: true, out };
   const part = (name: string, measure: BenchPart["measure"]) => ({ name, title: name, measure });
   const result = (failed: boolean): PartResult => ({
     content: ["words"],
