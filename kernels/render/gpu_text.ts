@@ -24,8 +24,9 @@ export interface Dialect {
   /** Four neighbours as new locals, and from values. */
   read4(names: Four<string>, from: Place, at: string): string;
   write4(to: Place, at: string, values: Four<string>): string;
-  /** What stands before a loop of which so many rounds are to be written out. */
+  /** What stands before a loop of which so many rounds are to be written out, and its end. */
   unroll(rounds: number): readonly string[];
+  loopEnd(end: string, rounds: number): string;
   barrier(of: "shared" | "operands"): string;
   /** A new local from a value that is the same for the whole group. */
   uniform(name: string, value: string): string;
@@ -166,7 +167,8 @@ export function bodyLines(
         const name = localName(s.counter.index);
         const start = dialect.declare("i32", name, text(s.begin), true);
         const step = dialect.constant("i32", s.step);
-        const head = `for (${start} ${name} < ${text(s.end)}; ${name} += ${step}) {`;
+        const end = dialect.loopEnd(text(s.end), s.unroll);
+        const head = `for (${start} ${name} < ${end}; ${name} += ${step}) {`;
         const before = dialect.unroll(s.unroll).flatMap(line);
         return [...before, ...line(head), ...inner(s.body), ...line("}")];
       }
