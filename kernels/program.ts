@@ -197,7 +197,7 @@ export function buildProgram<K>(
   kernelsOf: (step: Step) => StepKernels<K>,
   joining?: Joining<K>,
 ): Program<K> {
-  const stages = stagesOf(schedule, schedule.steps.map(kernelsOf), joining);
+  const stages = stagesOf(schedule, schedule.steps.map((step) => kernelsOf(step)), joining);
   const { roots, partOf } = schedule;
   const memory: MemoryPlan = planMemory(
     { steps: stages, roots, partOf },
