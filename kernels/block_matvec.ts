@@ -23,7 +23,17 @@ import {
   splat,
 } from "./language.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
-import { at, F32, type Index, type Pointer, sums, type V, zeros } from "./vectors.ts";
+import {
+  at,
+  F32,
+  type Index,
+  type Pointer,
+  prefetchRange,
+  READ_AHEAD,
+  sums,
+  type V,
+  zeros,
+} from "./vectors.ts";
 import { quants, SCALE, type WeightMatrix, weightTile } from "./weight_rows.ts";
 import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
@@ -100,6 +110,7 @@ function tileSums(
     const source = k.let(at(values, block, columns * blockBytes));
     const activations = k.let(at(args.a, block, WEIGHT_BLOCK * F32));
     const scaleAt = k.let(at(scales, block, columns * SCALE));
+    prefetchRange(k, source, READ_AHEAD, columns * blockBytes);
     storeScales(k, scaleAt, columns, args.scratch);
     for (let c = 0; c < columns; c++) {
       const parts = quants(k, dtype, offset(source, c * blockBytes)).map((part) => k.let(part));

@@ -91,6 +91,7 @@ export type Statement =
     readonly offset: number;
     readonly value: Expr;
   }
+  | { readonly kind: "prefetch"; readonly at: Expr<"ptr">; readonly offset: number }
   | { readonly kind: "zero"; readonly at: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   | {
     readonly kind: "copy";
@@ -360,6 +361,8 @@ export interface Block {
   set<T extends ValueType>(local: Expr<T>, value: Expr<T>): void;
   /** Writes a value to memory. */
   store(value: Expr, at: Expr<"ptr">, byteOffset?: number): void;
+  /** Says that memory, which need not be there, is read soon; nothing where there is no such word. */
+  prefetch(at: Expr<"ptr">, byteOffset?: number): void;
   /** Fills memory with zeros. */
   zero(at: Expr<"ptr">, bytes: Expr<"i32"> | number): void;
   /** Copies memory; the two ranges do not overlap. */
@@ -416,6 +419,9 @@ export function kernel<P extends Record<string, ValueType>>(
     },
     store: (value, at, byteOffset = 0) => {
       statements.push({ kind: "store", at, offset: byteOffset, value });
+    },
+    prefetch: (at, byteOffset = 0) => {
+      statements.push({ kind: "prefetch", at, offset: byteOffset });
     },
     zero: (at, bytes) => {
       statements.push({ kind: "zero", at, bytes: index(bytes) });

@@ -67,6 +67,8 @@ function statementLines(s: Statement): string[] {
       return [`${exprText(s.local)} = ${exprText(s.value)}`];
     case "store":
       return [`${s.value.type}${place(s.at, s.offset)} = ${exprText(s.value)}`];
+    case "prefetch":
+      return [`prefetch ${place(s.at, s.offset)}`];
     case "zero":
       return [`zero ${place(s.at, 0)}, ${exprText(s.bytes)} bytes`];
     case "copy":

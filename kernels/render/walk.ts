@@ -22,6 +22,9 @@ export function eachLoopExpression(
         walk(s.at);
         walk(s.value);
         break;
+      case "prefetch":
+        walk(s.at);
+        break;
       case "zero":
         walk(s.at);
         walk(s.bytes);
@@ -84,6 +87,7 @@ export function setIn(list: readonly Statement[]): number[] {
       case "if":
         return [...setIn(s.then), ...setIn(s.otherwise)];
       case "store":
+      case "prefetch":
       case "zero":
       case "copy":
         return [];

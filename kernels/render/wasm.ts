@@ -324,6 +324,8 @@ class Writer {
         } else this.#emit(type === "f32" ? 0x38 : 0x36, 2, ...unsigned(at));
         return;
       }
+      case "prefetch":
+        return;
       case "zero":
         this.expression(s.at);
         this.#emit(0x41, 0x00);

@@ -106,6 +106,9 @@ function instruction(p: Places, each: Instruction): void {
       asm.store(at, value, 32);
       return;
     }
+    case "prefetch":
+      asm.prefetch(p.memory(from[0]));
+      return;
     case "vectorStore": {
       const bits = each.bits === 32 ? 128 : each.bits;
       const value = p.vector(from[0], 0, bits);

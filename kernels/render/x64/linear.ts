@@ -40,7 +40,7 @@ export type Action =
   | { readonly op: "label" | "jump"; readonly label: number }
   /** Jumps where a comparison of two integers holds. */
   | { readonly op: "branch"; readonly condition: Condition; readonly label: number }
-  | { readonly op: "move" | "load" | "address" | "store" }
+  | { readonly op: "move" | "load" | "address" | "store" | "prefetch" }
   | { readonly op: "integer"; readonly fn: "add" | "sub" | "and" | "mul" }
   | { readonly op: "shift"; readonly count: number }
   /** [x, y] compared: 1 or 0. */

@@ -41,6 +41,9 @@ function statement(c: Output, s: Statement): void {
       c.emit({ op: "vectorStore", bits }, undefined, value, memory(c, s.at, s.offset));
       return;
     }
+    case "prefetch":
+      c.emit({ op: "prefetch" }, undefined, memory(c, s.at, s.offset));
+      return;
     case "zero":
       fill(c, s.at, undefined, s.bytes);
       return;
