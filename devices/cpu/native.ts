@@ -6,8 +6,8 @@
  * functions, so that this takes some 20 ns, where calling a function pointer takes 1.7 µs.
  */
 
-import type { X64Level } from "../../kernels/render/x64.ts";
-import { CPUID_CODE, levelOf } from "../../kernels/render/x64/cpuid.ts";
+import { levelsOf, type X64Level } from "../../kernels/render/x64.ts";
+import { CPUID_CODE, CPUID_WORDS, levelOf } from "../../kernels/render/x64/cpuid.ts";
 
 /** Functions in executable memory. */
 export interface NativeCode {
@@ -119,7 +119,7 @@ export function findNative(): X64Level | undefined {
   try {
     const code = loadCode([CPUID_CODE]);
     const calls = openCalls(0n);
-    const words = new Uint32Array(4);
+    const words = new Uint32Array(CPUID_WORDS);
     calls.call(code.addresses[0], words);
     calls.close();
     code.free();
@@ -134,8 +134,7 @@ export function findNative(): X64Level | undefined {
 export function chooseNative(wanted: "auto" | "none" | X64Level): X64Level | undefined {
   if (wanted === "none") return undefined;
   const found = findNative();
-  if (wanted === "auto" || wanted === found || (wanted === "avx2" && found === "avx512")) {
-    return wanted === "auto" ? found : wanted;
-  }
+  if (wanted === "auto") return found;
+  if (found !== undefined && levelsOf(found).includes(wanted)) return wanted;
   throw new Error(`cpu: expected a processor with ${wanted}, found ${found ?? "neither"}`);
 }

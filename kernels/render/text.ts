@@ -43,7 +43,9 @@ export function exprText(e: Expr): string {
     case "fma":
       return `fma(${exprText(e.a)}, ${exprText(e.b)}, ${exprText(e.c)})`;
     case "load":
-      return `${e.type}${e.as === "splat" ? ".splat" : ""}${place(e.at, e.offset)}`;
+      return `${e.type}${e.as === "splat" || e.as === "quad" ? `.${e.as}` : ""}${
+        place(e.at, e.offset)
+      }`;
     case "select":
       return `select(${exprText(e.mask)}, ${exprText(e.a)}, ${exprText(e.b)})`;
     case "splat":
@@ -54,6 +56,10 @@ export function exprText(e: Expr): string {
       return `${inner(e.a)}.half${e.half}`;
     case "shuffle":
       return `shuffle(${exprText(e.a)}, ${exprText(e.b)}, ${e.lanes.join(" ")})`;
+    case "dot":
+      return `dot(${exprText(e.a)}, ${exprText(e.b)}, ${exprText(e.c)})`;
+    case "spread":
+      return `${e.type}.spread(${exprText(e.a)}, ${e.first})`;
     case "offset":
       return `${inner(e.base)} + ${inner(e.bytes)}`;
     default:
@@ -67,6 +73,8 @@ function statementLines(s: Statement): string[] {
       return [`${exprText(s.local)} = ${exprText(s.value)}`];
     case "store":
       return [`${s.value.type}${place(s.at, s.offset)} = ${exprText(s.value)}`];
+    case "storeBytes":
+      return [`bytes${place(s.at, s.offset)} = ${exprText(s.value)}`];
     case "prefetch":
       return [`prefetch ${place(s.at, s.offset)}`];
     case "zero":

@@ -19,6 +19,7 @@ export function eachLoopExpression(
         walk(s.value);
         break;
       case "store":
+      case "storeBytes":
         walk(s.at);
         walk(s.value);
         break;
@@ -59,11 +60,13 @@ function parts(e: Expr): readonly Expr[] {
     case "splat":
     case "lane":
     case "half":
+    case "spread":
       return [e.a];
     case "binary":
     case "shuffle":
       return [e.a, e.b];
     case "fma":
+    case "dot":
       return [e.a, e.b, e.c];
     case "load":
       return [e.at];
@@ -87,6 +90,7 @@ export function setIn(list: readonly Statement[]): number[] {
       case "if":
         return [...setIn(s.then), ...setIn(s.otherwise)];
       case "store":
+      case "storeBytes":
       case "prefetch":
       case "zero":
       case "copy":

@@ -1,5 +1,6 @@
 /**
- * Renders a kernel to the machine code of x86-64 processors with AVX2 and FMA, or with AVX-512.
+ * Renders a kernel to the machine code of x86-64 processors with AVX2 and FMA, or with AVX-512, or
+ * with VNNI as well.
  *
  * The code is a function of System V's calling convention that takes two addresses: of its
  * arguments, 64 bits each, without the last two, and of those two, the range of items, 32 bits each.
@@ -12,23 +13,32 @@ import { emit, type EmittedCode } from "./x64/emission.ts";
 import { lowerStatements } from "./x64/lowering.ts";
 import { Output } from "./x64/output.ts";
 
-/** Instruction sets that code is made for. */
-export type X64Level = "avx2" | "avx512";
+/** Instruction sets that code is made for; each has those before it. */
+export const X64_LEVELS = ["avx2", "avx512", "vnni"] as const;
+export type X64Level = (typeof X64_LEVELS)[number];
+
+/** The levels that a processor of one can run. */
+export const levelsOf = (highest: X64Level): readonly X64Level[] =>
+  X64_LEVELS.slice(0, X64_LEVELS.indexOf(highest) + 1);
 
 /** Lanes of the widest vectors of a processor. */
-export const X64_LANES = { avx2: 8, avx512: 16 } as const satisfies Record<X64Level, Lanes>;
+export const X64_LANES = { avx2: 8, avx512: 16, vnni: 16 } as const satisfies Record<
+  X64Level,
+  Lanes
+>;
 
 /** What people call them. */
-export const X64_NAMES = { avx2: "AVX2", avx512: "AVX-512" } as const satisfies Record<
-  X64Level,
-  string
->;
+export const X64_NAMES = {
+  avx2: "AVX2",
+  avx512: "AVX-512",
+  vnni: "AVX-512 VNNI",
+} as const satisfies Record<X64Level, string>;
 
 /** Renders a kernel. */
 export function renderX64(code: KernelCode, level: X64Level): EmittedCode {
-  const evex = level === "avx512";
+  const [evex, dots] = [level !== "avx2", level === "vnni"];
   try {
-    const output = new Output(code, constantPool(), evex);
+    const output = new Output(code, constantPool(), { evex, dots });
     lowerStatements(output, code.body);
     return emit(output.finish(), evex);
   } catch (error) {

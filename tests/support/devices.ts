@@ -4,6 +4,7 @@ import { type CpuOptions, openCpu } from "../../devices/cpu/device.ts";
 import { findNative } from "../../devices/cpu/native.ts";
 import { openCuda } from "../../devices/cuda/device.ts";
 import type { Device } from "../../devices/device.ts";
+import { levelsOf } from "../../kernels/render/x64.ts";
 import { openWebgpu } from "../../devices/webgpu/device.ts";
 import { cudaEmulator } from "./cuda.ts";
 
@@ -32,10 +33,8 @@ export async function withCpu<T>(
 }
 
 /** The kernels that a CPU device can have on this machine: always WebAssembly, and machine code. */
-export const CPU_KERNELS = [
-  "none",
-  ...({ none: [], avx2: ["avx2"], avx512: ["avx2", "avx512"] } as const)[findNative() ?? "none"],
-] as const;
+const found = findNative();
+export const CPU_KERNELS = ["none", ...(found === undefined ? [] : levelsOf(found))] as const;
 
 /** A test of a CPU device for each kind of kernels. */
 export function eachCpuTest(

@@ -10,7 +10,7 @@ import {
 import type { Kernel } from "../../kernels/kernel.ts";
 import type { Lanes } from "../../kernels/language.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
-import { renderX64, X64_LANES, type X64Level } from "../../kernels/render/x64.ts";
+import { levelsOf, renderX64, X64_LANES, type X64Level } from "../../kernels/render/x64.ts";
 
 const features = wasmFeatures();
 
@@ -19,11 +19,10 @@ export type Target = "wasm" | X64Level;
 
 const found = findNative();
 /** What this machine can run; every test of kernels has one test for each. */
-export const TARGETS: readonly Target[] = found === undefined
-  ? ["wasm"]
-  : found === "avx2"
-  ? ["wasm", "avx2"]
-  : ["wasm", "avx2", "avx512"];
+export const TARGETS: readonly Target[] = [
+  "wasm",
+  ...(found === undefined ? [] : levelsOf(found)),
+];
 
 let target: Target = "wasm";
 const codes: NativeCode[] = [];

@@ -3,9 +3,9 @@
 import type { X64Level } from "../x64.ts";
 
 /**
- * A function as `renderX64` makes them, that writes four 32-bit words to its first address: the
- * highest leaf of cpuid, ecx of leaf 1, ebx of leaf 7, and the lower half of XCR0, where the system
- * lets it be read (Intel's manual, volume 1, chapters 14 and 15).
+ * A function as `renderX64` makes them, that writes five 32-bit words to its first address: the
+ * highest leaf of cpuid, ecx of leaf 1, ebx of leaf 7, the lower half of XCR0, where the system lets
+ * it be read, and ecx of leaf 7 (Intel's manual, volume 1, chapters 14 and 15).
  */
 // deno-fmt-ignore
 export const CPUID_CODE = new Uint8Array([
@@ -22,6 +22,7 @@ export const CPUID_CODE = new Uint8Array([
   0x31, 0xc9,                   // xor ecx, ecx
   0x0f, 0xa2,                   // cpuid
   0x41, 0x89, 0x58, 0x08,       // mov [r8+8], ebx
+  0x41, 0x89, 0x48, 0x10,       // mov [r8+16], ecx
   0x41, 0x8b, 0x40, 0x04,       // mov eax, [r8+4]
   0x0f, 0xba, 0xe0, 0x1b,       // bt eax, 27
   0x73, 0x09,                   // jae past the next three
@@ -42,15 +43,21 @@ const LEAF1 = bits(12, 27, 28, 29);
 const AVX2 = bits(5);
 /** AVX-512 F, DQ, BW and VL. */
 const AVX512 = bits(16, 17, 30, 31);
+/** Products of bytes, AVX512_VNNI. */
+const VNNI = bits(11);
 /** What the system saves of a thread: SSE and AVX state, and the masks and upper parts of AVX-512. */
 const SAVES_AVX = bits(1, 2);
 const SAVES_AVX512 = bits(5, 6, 7);
 
+/** Words that the function writes. */
+export const CPUID_WORDS = 5;
+
 /** The highest level of the words that the function writes; undefined below AVX2 with FMA. */
-export function levelOf([leaves, leaf1, leaf7, state]: ArrayLike<number> & Iterable<number>):
-  | X64Level
-  | undefined {
+export function levelOf(
+  [leaves, leaf1, leaf7, state, leaf7More]: ArrayLike<number> & Iterable<number>,
+): X64Level | undefined {
   const avx2 = leaves >= 7 && has(leaf1, LEAF1) && has(leaf7, AVX2) && has(state, SAVES_AVX);
   if (!avx2) return undefined;
-  return has(leaf7, AVX512) && has(state, SAVES_AVX512) ? "avx512" : "avx2";
+  if (!has(leaf7, AVX512) || !has(state, SAVES_AVX512)) return "avx2";
+  return has(leaf7More, VNNI) ? "vnni" : "avx512";
 }

@@ -116,6 +116,11 @@ function instruction(p: Places, each: Instruction): void {
       asm.vector(op, value, 0, p.memory(from[1]), { bits });
       return;
     }
+    case "byteStore": {
+      const { bits } = each;
+      asm.vector(special.storeBytes, p.vector(from[0], 0, bits), 0, p.memory(from[1]), { bits });
+      return;
+    }
     case "vector":
     case "fma":
     case "zero":
@@ -123,6 +128,7 @@ function instruction(p: Places, each: Instruction): void {
     case "laneChoose":
     case "laneSelect":
     case "permute":
+    case "dot":
     case "toReal":
       vectorResult(p, each);
       return;

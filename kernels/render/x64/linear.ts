@@ -58,6 +58,8 @@ export type Action =
     readonly immediate?: number;
   }
   | { readonly op: "vectorStore"; readonly bits: Bits | 32 }
+  /** Lanes of 32 bits to memory as bytes. */
+  | { readonly op: "byteStore"; readonly bits: Bits }
   | { readonly op: "fma"; readonly bits: Bits }
   /** [x, y] compared by lanes: a lane mask. */
   | { readonly op: "laneMask"; readonly fn: "lt" | "eq"; readonly bits: Bits }
@@ -65,6 +67,8 @@ export type Action =
   | { readonly op: "laneChoose"; readonly fn: "lt" | "eq"; readonly bits: Bits }
   /** [mask, a, b]: lanes of a or of b. */
   | { readonly op: "laneSelect"; readonly bits: Bits }
+  /** [c, a, b]: products of bytes of a and b added to c. */
+  | { readonly op: "dot"; readonly bits: Bits }
   /** [numbers, a, b]: lanes of a and b by their numbers. */
   | { readonly op: "permute"; readonly bits: Bits };
 

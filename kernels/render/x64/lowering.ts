@@ -12,6 +12,7 @@ import { addressParts, memory } from "./addresses.ts";
 import type { Bits } from "./encoding.ts";
 import type { Immediate, MemoryOperand, Register } from "./linear.ts";
 import { comparison, integer, integerOperand, OPPOSITE } from "./lowering_integers.ts";
+import { storeBytes } from "./lowering_bytes.ts";
 import { lowerVector } from "./lowering_vectors.ts";
 import { bitsOf, type Output } from "./output.ts";
 
@@ -41,6 +42,9 @@ function statement(c: Output, s: Statement): void {
       c.emit({ op: "vectorStore", bits }, undefined, value, memory(c, s.at, s.offset));
       return;
     }
+    case "storeBytes":
+      storeBytes(c, s.value, s.at, s.offset);
+      return;
     case "prefetch":
       c.emit({ op: "prefetch" }, undefined, memory(c, s.at, s.offset));
       return;
