@@ -39,7 +39,7 @@ function firmNodes(
   { units }: Fusion,
   roots: readonly Tensor[],
   placed: Iterable<Node>,
-  epilogues: boolean,
+  hasEpilogues: (product: Node) => boolean,
 ): (node: Node) => boolean {
   const firm = new Set<Node>([...roots.map((t) => t.node), ...placed]);
   const readers = new Map<Node, number>();
@@ -53,7 +53,7 @@ function firmNodes(
   return (node) => {
     if (firm.has(node)) return true;
     // A product that one loop reads may never be stored: the loop is done inside it.
-    if (node.op.kind === "matmul") return !epilogues || readers.get(node)! > 1;
+    if (node.op.kind === "matmul") return !hasEpilogues(node) || readers.get(node)! > 1;
     return !isPointwise(node);
   };
 }
@@ -61,14 +61,15 @@ function firmNodes(
 /**
  * For every value that is computed again where it is read: the nodes that this takes.
  * @param crossing the nodes that loops read from one another
+ * @param hasEpilogues the products that do pointwise work themselves
  */
 export function recomputations(
   fusion: Fusion,
   roots: readonly Tensor[],
   crossing: ReadonlySet<Node>,
-  epilogues: boolean,
+  hasEpilogues: (product: Node) => boolean,
 ): Map<Node, readonly Node[]> {
-  const isFirm = firmNodes(fusion, roots, fusion.placements.keys(), epilogues);
+  const isFirm = firmNodes(fusion, roots, fusion.placements.keys(), hasEpilogues);
   const recipes = new Map<Node, Recipe | undefined>();
   const found = new Map<Node, readonly Node[]>();
   const largest = new Map(

@@ -15,12 +15,18 @@ import { resolve, type View } from "./view.ts";
 
 /** What scheduling may do. */
 export interface ScheduleOptions {
-  /** Whether pointwise work is done inside matrix products. */
-  readonly epilogues: boolean;
+  /** Whether pointwise work is done inside matrix products, or inside those of few rows. */
+  readonly epilogues: boolean | { readonly mostRows: number };
   /** Whether loops add up columns by blocks of their rows. */
   readonly folds: boolean;
   /** Whether products are added to what is there. */
   readonly accumulates: boolean;
+}
+
+/** Whether a product does pointwise work where a schedule may do so. */
+function hasEpilogues({ epilogues }: ScheduleOptions): (product: Node) => boolean {
+  return ({ outputs: [{ shape }] }) =>
+    typeof epilogues === "boolean" ? epilogues : size(shape.slice(0, -1)) <= epilogues.mostRows;
 }
 
 function bases(node: Node): Node[] {
@@ -109,11 +115,11 @@ const loopStep = (body: StoredLoop): Step => ({
 });
 
 /** Steps of all units, still unordered; only what someone reads is stored. */
-function stepsOf(fusion: Fusion, roots: readonly Tensor[], epilogues: boolean): Step[] {
+function stepsOf(fusion: Fusion, roots: readonly Tensor[], options: ScheduleOptions): Step[] {
   const { placements, unitOf } = fusion;
   const likely = crossing(fusion, roots);
   for (const node of placements.keys()) likely.add(node);
-  const again = recomputations(fusion, roots, likely, epilogues);
+  const again = recomputations(fusion, roots, likely, hasEpilogues(options));
   for (const node of again.keys()) likely.delete(node);
   const position = new Map(fusion.order.map((node, i) => [node, i]));
   /** A loop with what it had better compute itself than read. */
@@ -188,6 +194,7 @@ function fuseEpilogues(
   steps: readonly Step[],
   roots: readonly Tensor[],
   placements: ReadonlyMap<Node, View>,
+  fuses: (product: Node) => boolean,
 ): Step[] {
   const readers = new Map<Node, Step[]>();
   for (const step of steps) {
@@ -204,6 +211,7 @@ function fuseEpilogues(
     const { work } = step;
     if (work.kind !== "matmul" || work.accumulates || rootNodes.has(step.writes[0].node)) continue;
     const product = step.writes[0];
+    if (!fuses(product.node)) continue;
     const after = readers.get(product.node) ?? [];
     if (after.length !== 1 || gone.has(after[0])) continue;
     const [reader] = after;
@@ -254,9 +262,9 @@ export function schedule(wanted: readonly Tensor[], options: ScheduleOptions): S
   for (const node of fusion.order) {
     if (node.op.kind === "concat") { for (const part of node.inputs) partOf.set(part.node, node); }
   }
-  let steps = stepsOf(fusion, roots, options.epilogues);
-  if (options.epilogues) {
-    steps = fuseEpilogues(steps, roots, fusion.placements);
+  let steps = stepsOf(fusion, roots, options);
+  if (options.epilogues !== false) {
+    steps = fuseEpilogues(steps, roots, fusion.placements, hasEpilogues(options));
   }
   if (options.folds) steps = foldColumns(steps, roots, fusion.placements);
   return { steps: orderSteps(steps, writersOf(steps, partOf), partOf), roots, partOf };

@@ -43,8 +43,8 @@ import {
   zeros,
 } from "./vectors.ts";
 
-/** Rows from which on packing pays. */
-const MOST_ROWS = 4;
+/** The most rows of which products are done so: from there on packing pays. */
+export const MOST_ROWS = 4;
 /** Columns of a work item: where they lie along k, and where rows lie along n. */
 const ITEM = { along: 16, across: 32 };
 /** Sums that do not wait for one another. */

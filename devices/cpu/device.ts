@@ -2,6 +2,7 @@
 
 import type { WeightDType } from "../../graph/tensor.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
+import { MOST_ROWS } from "../../kernels/matvec.ts";
 import { cpuKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
@@ -260,7 +261,11 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     clear: (at) => void bytesOf(at).fill(0),
     compile: compileWith<Kernel>({
       ...{ kind: "cpu", stores, bind },
-      scheduling: { epilogues: blas === undefined, folds: true, accumulates: true },
+      scheduling: {
+        // A library does no more than the product; those of a few rows are not its own.
+        epilogues: blas === undefined ? true : { mostRows: MOST_ROWS },
+        ...{ folds: true, accumulates: true },
+      },
       kernelOf: (step) => cpuKernel(step, threads),
       code: ({ kernel }) => kernelText(kernel.code(4)),
     }, options),
