@@ -4,7 +4,8 @@ import type { Four, GpuStatement, Place, Scalar } from "../gpu/language.ts";
 import type { BinaryOp, Expr, UnaryOp } from "../language.ts";
 
 /** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
-export type ScalarOp = Exclude<UnaryOp, "low4" | "high4" | "bf16">;
+export type ScalarOp = Exclude<UnaryOp, ByteOp | "bf16">;
+type ByteOp = "low4" | "high4" | "low_nibbles" | "high_nibbles" | "whole_to_f32";
 
 /** What languages with C's syntax say differently. Texts of expressions are whole: in brackets. */
 export interface Dialect {
@@ -63,6 +64,9 @@ function unary({ op, a }: Expr & { readonly kind: "unary" }, dialect: Dialect): 
     case "low4":
     case "high4":
     case "bf16":
+    case "low_nibbles":
+    case "high_nibbles":
+    case "whole_to_f32":
       throw ofCpu(op);
     default:
       return dialect.unary(op, value(a, dialect));
@@ -118,6 +122,8 @@ function value(e: Expr, dialect: Dialect): string {
     case "half":
     case "shuffle":
     case "quads":
+    case "dot":
+    case "spread":
     case "load":
     case "offset":
       throw ofCpu(e.kind);
