@@ -12,6 +12,7 @@ import { align, distill, finetune } from "../dsl/stages.ts";
 import { schedule } from "../graph/schedule.ts";
 import { size, type Tensor } from "../graph/tensor.ts";
 import { openSession } from "../infer/session.ts";
+import { storedAs, WEIGHT_FORMATS } from "../infer/weights.ts";
 import { joining } from "../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../kernels/gpu/program.ts";
 import { buildProgram } from "../kernels/program.ts";
@@ -163,8 +164,12 @@ async function recordPrograms(
     });
     trainer.free();
   }
-  for (const spec of [teacher, student]) {
-    const store = createStore(device, layoutOf(modelParameters(spec)));
+  const decoded = [
+    [teacher, "f32"],
+    ...WEIGHT_FORMATS.map((format) => [student, format] as const),
+  ] as const;
+  for (const [spec, format] of decoded) {
+    const store = createStore(device, layoutOf(storedAs(modelParameters(spec), format)));
     const model = { inputs: storeInputs(store.layout, ""), bindings: storeBindings(store, "") };
     // A prompt of all the lengths in which prompts are taken.
     await openSession({ spec, device, ...model }).advance([new Int32Array(128 + 16 + 1)]);

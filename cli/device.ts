@@ -33,7 +33,10 @@ export const deviceFlags = {
     "auto",
   ),
   native: optional(
-    choice("machine code for the kernels of the CPU where it can be made, or none", NATIVE),
+    choice(
+      "machine code for the kernels of the CPU: what it can do best, none, or up to this",
+      NATIVE,
+    ),
     "auto",
   ),
   products: optional(

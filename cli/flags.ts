@@ -111,6 +111,12 @@ export function whole(
   };
 }
 
+/** Whole numbers of a range, with commas between them. */
+export function wholes(description: string, from: number, to: number): Reading<readonly number[]> {
+  const { read } = whole(description, from, to);
+  return { placeholder: "N,…", description, read: (text) => text.split(",").map(read) };
+}
+
 /** A number for which `fits` holds; `what` says which those are. */
 export function real(
   placeholder: string,

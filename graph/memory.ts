@@ -6,6 +6,13 @@ import { type Node, type Tensor, tensorBytes } from "./tensor.ts";
 /** Every region starts at a multiple of this many bytes: a cache line. */
 export const ALIGNMENT = 64;
 
+/**
+ * Tensors of so few bytes keep their memory for some steps after they are read, so that steps which
+ * have nothing to do with one another can run at the same time: in decoding all are so small.
+ */
+const SMALL = 32768;
+const KEPT_STEPS = 24;
+
 /** Where a stored tensor lives: an input's or a root's own memory, or an offset of the arena. */
 export type Place =
   | { readonly kind: "input"; readonly name: string }
@@ -82,6 +89,9 @@ export function planMemory(
     for (const t of step.writes) touch(t, at);
   });
 
+  for (const outputs of regions.values()) {
+    for (const region of outputs.values()) if (region.bytes <= SMALL) region.last += KEPT_STEPS;
+  }
   const own = scratch.map((pieces, at) => pieces.map((bytes) => regionAt(at, bytes)));
   const all = [...regions.values()].flatMap((outputs) => [...outputs.values()]).concat(own.flat());
   const placed: Region[] = [];

@@ -3,9 +3,14 @@
 import { type Node, type Tensor, tensorBytes } from "./tensor.ts";
 import type { Step } from "./step.ts";
 
+/** Bytes that make no difference to how much memory is held. */
+const LITTLE = 65536;
+
 /**
  * Picks among the steps that are ready the one that leaves the least memory held (what it
- * allocates minus what it is the last to read); the earlier one where they tie.
+ * allocates minus what it is the last to read). Where the difference is little, the one that has the
+ * fewest steps before it that wait for one another, so that those which do not come together; the
+ * earlier one where they tie.
  */
 export function orderSteps(
   steps: readonly Step[],
@@ -19,6 +24,8 @@ export function orderSteps(
 
   const waitsFor = new Map<Step, number>();
   const releases = new Map<Step, Step[]>();
+  /** The longest row of steps before a step that wait for one another. */
+  const depth = new Map(steps.map((step) => [step, 0]));
   const readsLeft = new Map<Node, number>();
   for (const step of steps) {
     const before = distinct(step.reads.flatMap((t) => writers.get(t.node) ?? []));
@@ -38,7 +45,7 @@ export function orderSteps(
     for (const node of distinct(step.reads.map(home))) {
       if (readsLeft.get(node) === 1 && held.has(node)) sum -= bytes(node);
     }
-    return sum;
+    return Math.round(sum / LITTLE);
   };
 
   const position = new Map(steps.map((step, i) => [step, i]));
@@ -49,8 +56,9 @@ export function orderSteps(
     let least = growth(ready[0]);
     for (let i = 1; i < ready.length; i++) {
       const grows = growth(ready[i]);
-      const earlier = position.get(ready[i])! < position.get(ready[best])!;
-      if (grows < least || (grows === least && earlier)) {
+      const earlier = depth.get(ready[i])! - depth.get(ready[best])! ||
+        position.get(ready[i])! - position.get(ready[best])!;
+      if (grows < least || (grows === least && earlier < 0)) {
         best = i;
         least = grows;
       }
@@ -64,6 +72,7 @@ export function orderSteps(
     for (const next of releases.get(step) ?? []) {
       const left = waitsFor.get(next)! - 1;
       waitsFor.set(next, left);
+      depth.set(next, Math.max(depth.get(next)!, depth.get(step)! + 1));
       if (left === 0) ready.push(next);
     }
   }

@@ -23,6 +23,10 @@ export interface ScheduleOptions {
   readonly accumulates: boolean;
 }
 
+/** Products of at most so many rows, as a choice of those that do pointwise work. */
+export const ofFewRows = (most: number) => ({ outputs: [{ shape }] }: Node): boolean =>
+  size(shape.slice(0, -1)) <= most;
+
 function bases(node: Node): Node[] {
   return node.inputs.map((t) => resolve(t).base.node);
 }

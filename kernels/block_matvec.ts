@@ -1,10 +1,13 @@
 /**
- * Products of a few rows with weights in blocks (q8_0, q4_0), as decoding makes them: every block's
- * whole numbers become f32, are multiplied with the activations, and their sum with the scale.
+ * Products of a few rows with weights in blocks (q8_0, q4_0), as decoding makes them. Whole numbers of
+ * q8_0 become f32, are multiplied with the activations, and a block's sum with its scale. With q4_0
+ * activations become whole numbers themselves (activations.ts): arithmetic in f32 would take longer
+ * than the weights take to come from memory.
  */
 
 import type { Epilogue } from "../graph/step.ts";
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
+import { activationBytes, storeActivations } from "./activations.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import {
   add,
@@ -23,9 +26,20 @@ import {
   splat,
 } from "./language.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
-import { at, F32, type Index, type Pointer, sums, type V, zeros } from "./vectors.ts";
+import {
+  at,
+  F32,
+  type Index,
+  type Pointer,
+  prefetchRange,
+  READ_AHEAD,
+  sums,
+  type V,
+  zeros,
+} from "./vectors.ts";
+import { nibbleSums, type WeightTile } from "./nibble_sums.ts";
 import { quants, SCALE, type WeightMatrix, weightTile } from "./weight_rows.ts";
-import { TILE_ROWS, weightRowBytes } from "./weights.ts";
+import { TILE_ROWS } from "./weights.ts";
 
 /** Tiles of four columns of a work item. */
 const TILES = 4;
@@ -43,7 +57,7 @@ export function blockMatvecKernel(
     key: JSON.stringify(["block_matvec", shape, epilogueKey(epilogue)]),
     code: (lanes) => code(shape, dtype, lanes, epilogue),
     items: Math.ceil(shape.n / ITEM),
-    scratchBytes: TILE_ROWS * F32,
+    scratchBytes: dtype === "q8_0" ? TILE_ROWS * F32 : activationBytes(shape),
     ...productCost(shape, epilogue),
   };
 }
@@ -55,12 +69,14 @@ function code(
   epilogue?: Epilogue,
 ): KernelCode {
   const { n, k: length } = shape;
-  const matrix = { dtype, rows: n, columns: length };
+  const matrix: WeightMatrix = { dtype, rows: n, columns: length };
   return kernel("block_matvec", productParameters(epilogue), (k, all) => {
     const args = all as unknown as Record<string, Pointer>;
     const target = { shape, epilogue, args };
+    if (dtype === "q4_0") storeActivations(k, shape, args);
     const tile = (column: Index, columns: number) => {
-      tileSums(k, shape, matrix, args, column, columns).forEach((sum, row) => {
+      const sumsOf = dtype === "q8_0" ? byteSums : nibbleSums;
+      sumsOf(k, { shape, matrix, args, column }, columns).forEach((sum, row) => {
         const part = { batch: i32(0), row: i32(row), column, columns };
         storeRow(k.withLanes(4), target, part, () => sum);
       });
@@ -82,27 +98,23 @@ function code(
   }, lanes);
 }
 
-/** The products of every row with up to four columns, which are rows of the weights. */
-function tileSums(
+/** The products of every row with up to four columns, which are rows of q8_0 weights. */
+function byteSums(
   k: Block,
-  { m, k: length, a }: MatmulShape,
-  matrix: WeightMatrix & { readonly dtype: BlockType },
-  args: Readonly<Record<string, Pointer>>,
-  column: Index,
+  { shape: { m, k: length, a }, matrix, args, column }: WeightTile,
   columns: number,
 ): V[] {
-  const { dtype } = matrix;
-  const blockBytes = weightRowBytes(dtype, WEIGHT_BLOCK);
   const tile = weightTile(matrix, args.b, column);
   const [values, scales] = [k.let(tile.values), k.let(tile.scales)];
   const totals = Array.from({ length: m }, () => zeros(k, columns));
   k.for(0, length / WEIGHT_BLOCK, 1, (block) => {
-    const source = k.let(at(values, block, columns * blockBytes));
+    const source = k.let(at(values, block, columns * WEIGHT_BLOCK));
     const activations = k.let(at(args.a, block, WEIGHT_BLOCK * F32));
     const scaleAt = k.let(at(scales, block, columns * SCALE));
+    prefetchRange(k, source, READ_AHEAD, columns * WEIGHT_BLOCK);
     storeScales(k, scaleAt, columns, args.scratch);
     for (let c = 0; c < columns; c++) {
-      const parts = quants(k, dtype, offset(source, c * blockBytes)).map((part) => k.let(part));
+      const parts = quants(k, "q8_0", offset(source, c * WEIGHT_BLOCK)).map((part) => k.let(part));
       const scale = splat(load("f32", args.scratch, c * F32), k.vector);
       totals.forEach((total, row) => {
         const activation = (i: number) =>

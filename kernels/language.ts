@@ -36,6 +36,9 @@ export type UnaryOp =
   | "low4"
   | "high4"
   | "bf16"
+  | "low_nibbles"
+  | "high_nibbles"
+  | "whole_to_f32"
   | "as_f32"
   | "f16_to_f32";
 
@@ -78,14 +81,16 @@ export type Expr<T extends ValueType = ValueType> =
     | { readonly kind: "half"; readonly a: Expr; readonly half: 0 | 1 }
     | { readonly kind: "shuffle"; readonly a: Expr; readonly b: Expr; readonly lanes: Pick4 }
     | { readonly kind: "quads"; readonly parts: readonly Expr[] }
+    | { readonly kind: "dot"; readonly a: Expr; readonly b: Expr; readonly c: Expr }
+    | { readonly kind: "spread"; readonly a: Expr; readonly first: number }
     | { readonly kind: "offset"; readonly base: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   );
 
 /**
- * How a load turns memory into a value: as it is; a scalar in every lane; bf16, f16 or signed bytes
- * as f32; unsigned bytes as the last bits of lanes.
+ * How a load turns memory into a value: as it is; a scalar in every lane; four lanes in every group
+ * of four; bf16, f16 or signed bytes as f32; unsigned bytes as the last bits of lanes.
  */
-export type Load = "value" | "splat" | "bf16" | "f16" | "i8" | "u8";
+export type Load = "value" | "splat" | "quad" | "bf16" | "f16" | "i8" | "u8";
 
 /** Four lane numbers: 0–3 pick from the first vector, 4–7 from the second. */
 export type Pick4 = readonly [number, number, number, number];
@@ -99,6 +104,13 @@ export type Statement =
     readonly offset: number;
     readonly value: Expr;
   }
+  | {
+    readonly kind: "storeBytes";
+    readonly at: Expr<"ptr">;
+    readonly offset: number;
+    readonly value: Expr;
+  }
+  | { readonly kind: "prefetch"; readonly at: Expr<"ptr">; readonly offset: number }
   | { readonly kind: "zero"; readonly at: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   | {
     readonly kind: "copy";
@@ -372,8 +384,8 @@ export const loadBf16 = <T extends Real>(
   byteOffset = 0,
 ): Expr<T> => ({ kind: "load", type, at, offset: byteOffset, as: "bf16" }) as unknown as Expr<T>;
 
-/** Four f16 values, or one, as f32; what infinities and NaN become depends on the target. */
-export const loadF16 = <T extends "f32" | "f32x4">(
+/** f16 values as f32; what infinities and NaN become depends on the target. */
+export const loadF16 = <T extends Real>(
   type: T,
   at: Expr<"ptr">,
   byteOffset = 0,
@@ -391,6 +403,34 @@ export const loadPairs = <T extends Vector>(type: T, at: Expr<"ptr">, byteOffset
 export const lowQuants = <T extends Vector>(a: Expr<T>): Expr<T> => unary("low4", a.type, a);
 /** The first four bits of bytes less 8: −8 … 7. */
 export const highQuants = <T extends Vector>(a: Expr<T>): Expr<T> => unary("high4", a.type, a);
+
+/** The last four bits of every byte of a vector, as bytes. */
+export const lowNibbles = <T extends Vector>(a: Expr<T>): Expr<T> =>
+  unary("low_nibbles", a.type, a);
+/** The first four bits of every byte of a vector, as bytes. */
+export const highNibbles = <T extends Vector>(a: Expr<T>): Expr<T> =>
+  unary("high_nibbles", a.type, a);
+/** Lanes that hold whole numbers of 32 bits, as `dotBytes` gives them, as f32. */
+export const wholeToF32 = <T extends Vector>(a: Expr<T>): Expr<T> =>
+  unary("whole_to_f32", a.type, a);
+
+/**
+ * Products of the bytes of a, 0 … 15, with those of b, −128 … 127, added to c, whose lanes hold whole
+ * numbers. Of a group of four lanes only the sum is defined: targets have a group's sixteen products
+ * in different lanes of it.
+ */
+export const dotBytes = <T extends Vector>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> =>
+  ({ kind: "dot", type: a.type, a, b, c }) as unknown as Expr<T>;
+
+/** Four lanes of memory in every group of four lanes. */
+export const loadQuad = <T extends Vector>(type: T, at: Expr<"ptr">, byteOffset = 0): Expr<T> =>
+  ({ kind: "load", type, at, offset: byteOffset, as: "quad" }) as unknown as Expr<T>;
+
+/** Each lane of a from one on four times: as many as a type has lanes. */
+export const spread = (a: Expr<Vector>, first: number, type: Vector): Expr<Vector> =>
+  (type === "f32x4"
+    ? shuffle(a, a, [first, first, first, first] as unknown as Pick4)
+    : { kind: "spread", type, a, first }) as Expr<Vector>;
 
 /** What binds values to locals: all that arithmetic needs of a kernel under construction. */
 export type Binder = Pick<Block, "let">;
@@ -412,6 +452,10 @@ export interface Block {
   set<T extends ValueType>(local: Expr<T>, value: Expr<T>): void;
   /** Writes a value to memory. */
   store(value: Expr, at: Expr<"ptr">, byteOffset?: number): void;
+  /** Writes lanes that are whole numbers, −128 … 127, as signed bytes. */
+  storeBytes(value: Expr<Vector>, at: Expr<"ptr">, byteOffset?: number): void;
+  /** Says that memory, which need not be there, is read soon; nothing where there is no such word. */
+  prefetch(at: Expr<"ptr">, byteOffset?: number): void;
   /** Fills memory with zeros. */
   zero(at: Expr<"ptr">, bytes: Expr<"i32"> | number): void;
   /** Copies memory; the two ranges do not overlap. */
@@ -470,6 +514,12 @@ export function kernel<P extends Record<string, ValueType>>(
     },
     store: (value, at, byteOffset = 0) => {
       statements.push({ kind: "store", at, offset: byteOffset, value });
+    },
+    storeBytes: (value, at, byteOffset = 0) => {
+      statements.push({ kind: "storeBytes", at, offset: byteOffset, value });
+    },
+    prefetch: (at, byteOffset = 0) => {
+      statements.push({ kind: "prefetch", at, offset: byteOffset });
     },
     zero: (at, bytes) => {
       statements.push({ kind: "zero", at, bytes: index(bytes) });

@@ -31,10 +31,20 @@ import {
   type ProductTarget,
   storeRow,
 } from "./matmul_result.ts";
-import { at, F32, type Index, type Pointer, sums, type V, zeros } from "./vectors.ts";
+import {
+  at,
+  F32,
+  type Index,
+  type Pointer,
+  prefetchRange,
+  READ_AHEAD,
+  sums,
+  type V,
+  zeros,
+} from "./vectors.ts";
 
-/** Rows from which on packing pays. */
-const MOST_ROWS = 4;
+/** The most rows of which products are done so: from there on packing pays. */
+export const MOST_ROWS = 4;
 /** Columns of a work item: where they lie along k, and where rows lie along n. */
 const ITEM = { along: 16, across: 32 };
 /** Sums that do not wait for one another. */
@@ -124,8 +134,10 @@ function along(
     const chains = products.map(() => zeros(k, unroll));
     const step = (vectors: number) => (x: Index) => {
       const [fromA, fromB] = [k.let(at(args.a, x, F32)), k.let(at(start, x, bytes))];
+      const first = c * b.nStride * bytes;
+      prefetchRange(k, fromB, first + READ_AHEAD, vectors * k.lanes * bytes);
       for (let v = 0; v < vectors; v++) {
-        const right = k.let(read(k.vector, fromB, (c * b.nStride + v * k.lanes) * bytes));
+        const right = k.let(read(k.vector, fromB, first + v * k.lanes * bytes));
         chains.forEach((chain, r) => {
           const left = load(k.vector, fromA, (r * a.mStride + v * k.lanes) * F32);
           k.set(chain[v], fma(left, right, chain[v]));
@@ -166,7 +178,10 @@ function sumsOf(k: Block, vectors: readonly V[]): V {
 const firstLane = (value: Expr<"f32">): V =>
   shuffle(splat(value), constant("f32x4", 0), [0, 4, 4, 4]);
 
-/** Rows of the matrix lie along n: multiples of parts of rows are added up, by vectors. */
+/**
+ * Rows of the matrix lie along n: multiples of parts of rows are added up, by vectors. Of a long
+ * matrix the rows after these are asked for, of a short one the columns after these.
+ */
 function across(
   k: Block,
   { m, k: length, a, b }: MatmulShape,
@@ -181,16 +196,20 @@ function across(
     { length: m },
     () => Array.from({ length: unroll }, () => zeros(k, vectors)),
   );
+  const row = b.kStride * F32;
+  const rowsAhead = READ_AHEAD / (columns * F32);
+  const ahead = length >= 2 * rowsAhead ? rowsAhead * row : columns * F32;
   const step = (count: number) => (x: Index) => {
-    const [from, left] = [k.let(at(start, x, b.kStride * F32)), k.let(at(args.a, x, F32))];
+    const [from, left] = [k.let(at(start, x, row)), k.let(at(args.a, x, F32))];
     for (let u = 0; u < count; u++) {
-      const row = Array.from(
+      prefetchRange(k, from, u * row + ahead, columns * F32);
+      const parts = Array.from(
         { length: vectors },
-        (_, v) => k.let(partOf(k, from, u * b.kStride * F32 + v * k.vectorBytes, columns)),
+        (_, v) => k.let(partOf(k, from, u * row + v * k.vectorBytes, columns)),
       );
       chains.forEach((chain, r) => {
         const element = k.let(splat(load("f32", left, (r * a.mStride + u) * F32), k.vector));
-        row.forEach((each, v) => k.set(chain[u][v], fma(element, each, chain[u][v])));
+        parts.forEach((each, v) => k.set(chain[u][v], fma(element, each, chain[u][v])));
       });
     }
   };

@@ -28,7 +28,7 @@ export async function measureSpeed(flags: BenchFlags, context: PartContext): Pro
   if (others.length > 0) throw new UsageError("--shape: expected one shape with decode");
   const seconds = flags.seconds ?? (quick ? 1 : 5);
   const formats = flags.weights === undefined ? WEIGHT_FORMATS : [flags.weights];
-  const streams = all && flags.streams === undefined ? ALL_STREAMS : [flags.streams ?? 1];
+  const streams = flags.streams ?? (all ? ALL_STREAMS : [1]);
   const checkpoint = named === undefined
     ? undefined
     : inspectCheckpoint(await checkpointFolder(named, say));

@@ -17,6 +17,7 @@ import {
   text,
   toggle,
   whole,
+  wholes,
 } from "../flags.ts";
 
 const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
@@ -119,7 +120,7 @@ export const benchFlags = {
     choice("how `decode` holds the weights: tokens/s beside the memory's", WEIGHT_FORMATS),
     "each in turn",
   ),
-  streams: absent(whole("texts that `decode` writes at a time", 1, 64), "1"),
+  streams: absent(wholes("texts that `decode` writes at a time", 1, 64), "1; --all 1,8,64"),
   tokens: optional(whole("tokens that `decode` writes", 1), 32768),
   window: optional(whole("tokens of which `decode` takes the median", 1), 256),
   svg: absent(path("FILE", "where `decode` or `growth` is drawn"), "not drawn"),

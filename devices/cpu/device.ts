@@ -1,6 +1,8 @@
 /** The CPU device: kernels as machine code or WebAssembly on shared memory, one thread a core. */
 
+import { ofFewRows } from "../../graph/schedule.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
+import { MOST_ROWS } from "../../kernels/matvec.ts";
 import { cpuKernel, oneKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
@@ -258,7 +260,11 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     clear: (at) => void bytesOf(at).fill(0),
     compile: compileWith<Kernel>({
       bind,
-      scheduling: { epilogues: blas === undefined || tiles, folds: true, accumulates: true },
+      scheduling: {
+        // A library does no more than the product; those of a few rows are not its own.
+        epilogues: blas === undefined || tiles ? true : ofFewRows(MOST_ROWS),
+        ...{ folds: true, accumulates: true },
+      },
       kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles })),
       code: ({ kernel }) => kernelText(kernel.code(4)),
     }, options),

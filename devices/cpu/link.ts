@@ -81,8 +81,8 @@ function workOf(
   const inPlace = !matmul?.accumulates || operands[2] === operands[3];
   const call = blas && matmul !== undefined && inPlace ? gemmCall(matmul, threads) : undefined;
   if (call === undefined) {
-    // One piece, or too little to share.
-    const alone = items === 1 || bytes + flops <= ALONE_WORK;
+    // What is one piece is done by the thread that comes to it first.
+    const alone = bytes + flops <= ALONE_WORK;
     // A few pieces a thread, so that one that is held up does not hold up all.
     const grain = alone ? items : Math.max(1, Math.ceil(items / (threads * 4)));
     return { kernel: kernel(key), items, grain, alone };

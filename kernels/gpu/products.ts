@@ -15,6 +15,7 @@ import {
   type Steps,
   type Stretches,
   turned,
+  turnOf,
 } from "./stretches.ts";
 
 export {
@@ -134,9 +135,6 @@ export function shareTile(
   k.barrier();
 }
 
-/** Steps between whose first and last the lines of a stretch are not turned anew. */
-const TURN = 4;
-
 /** Reads the lines of a lane at a step in shared memory. */
 function linesAt(
   k: GpuBlock,
@@ -175,6 +173,7 @@ export function addProduct(
 ): void {
   const { begin, end } = typeof steps === "number" ? { begin: i32(0), end: i32(steps) } : steps;
   const { depth } = room;
+  const turn = turnOf(room);
   const leftRoom = left.lies === "shared" ? 0 : depth * left.lines;
   const size = leftRoom + depth * right.lines;
   const stages = [left, right].flatMap((side, i): { stage: Staging; at: number }[] =>
@@ -192,7 +191,7 @@ export function addProduct(
     const next = k.let(add(from, i32(depth)));
     const more = k.let(lessThan(next, end));
     k.if(more, () => fetch(next));
-    k.for(0, depth, TURN, (first) => {
+    const multiply = (first: Index) => {
       const lines = (side: Side | SharedSide, line: (i: number) => Index, at: number) =>
         side.lies === "shared"
           ? linesAt(
@@ -210,12 +209,14 @@ export function addProduct(
       const a = lines(left, sums.row, 0);
       const b = lines(right, sums.column, leftRoom);
       const pitch = left.lies === "shared" ? left.pitch : left.lines;
-      k.for(0, TURN, 1, (step) => {
+      k.for(0, turn, 1, (step) => {
         const rows = a(mul(step, i32(pitch)));
         const columns = b(mul(step, i32(right.lines)));
         eachSum(sums, (sum, r, c) => k.set(sum, fma(rows[r], columns[c], sum)));
-      }, TURN);
-    }, depth / TURN);
+      }, turn);
+    };
+    if (turn === depth) multiply(i32(0));
+    else k.for(0, depth, turn, multiply, depth / turn);
     k.if(more, () => {
       k.set(buffer, sub(i32(size), buffer));
       put(buffer);

@@ -60,6 +60,9 @@ export type Steps = number | {
 /** Lines within which those of a step are turned: all banks of shared memory, once or twice. */
 const turnedLines = (lines: number): number => lines % 64 === 0 ? 64 : lines === 32 ? 32 : 0;
 
+/** Steps within which the lines of a stretch lie alike. */
+export const turnOf = ({ depth }: Stretches): number => depth < 16 ? depth : 4;
+
 /**
  * Where in a step of a stretch a line lies. Where threads side by side write 8 lines of 16 steps, four
  * steps each, the lines of every four steps are turned by 8, to have banks of their own. Where they
@@ -67,13 +70,13 @@ const turnedLines = (lines: number): number => lines % 64 === 0 ? 64 : lines ===
  */
 export function turned(
   k: GpuBlock,
-  { depth }: Stretches,
+  room: Stretches,
   { lines, lies }: Side,
   line: Index,
   step: Index,
 ): Index {
   const within = turnedLines(lines);
-  if (within === 0 || lies === "across" || depth < 16) return line;
+  if (within === 0 || lies === "across" || turnOf(room) === room.depth) return line;
   const own = k.let(rem(line, i32(within)));
   return add(sub(line, own), rem(add(own, mul(div(step, i32(4)), i32(8))), i32(within)));
 }

@@ -45,3 +45,22 @@ export function weights(
     (_, i) => value(Math.floor(i / columns), i % columns),
   );
 }
+
+/** A whole number nearest to x, ties to even. */
+function nearestEven(x: number): number {
+  const below = Math.floor(x);
+  const rest = x - below;
+  return rest < 0.5 || rest === 0.5 && below % 2 === 0 ? below : below + 1;
+}
+
+/** What activations are taken for beside q4_0 weights: by 32 values, d·q as kernels/activations.ts. */
+export function wholeActivations(values: Float32Array): Float64Array {
+  return Float64Array.from(values, (x, i) => {
+    const first = i - i % WEIGHT_BLOCK;
+    const block = values.subarray(first, first + WEIGHT_BLOCK);
+    const largest = block.reduce((most, each) => Math.max(most, Math.abs(each)), 0);
+    if (largest <= 1e-30) return 0;
+    const inverse = Math.fround(127 / largest);
+    return Math.fround(largest / 127) * nearestEven(Math.fround(x * inverse));
+  });
+}

@@ -131,6 +131,7 @@ function dialectOf({ operands }: GpuCode): Dialect {
     write4: (to, at, values) => `write4(${array(to)}, ${at}, float4{${values.join(", ")}});`,
     // Loops are written out where that helps: where NVRTC does so as well, it runs out of registers.
     unroll: (rounds) => [`#pragma unroll ${rounds}`],
+    loopEnd: (end) => end,
     // For all memory that threads of a block share.
     barrier: () => "__syncthreads();",
     uniform: (name, value) => `const int ${name} = ${value};`,

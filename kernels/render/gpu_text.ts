@@ -4,7 +4,8 @@ import type { Four, GpuStatement, Place, Scalar } from "../gpu/language.ts";
 import type { BinaryOp, Expr, UnaryOp } from "../language.ts";
 
 /** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
-export type ScalarOp = Exclude<UnaryOp, "low4" | "high4" | "bf16">;
+export type ScalarOp = Exclude<UnaryOp, ByteOp | "bf16">;
+type ByteOp = "low4" | "high4" | "low_nibbles" | "high_nibbles" | "whole_to_f32";
 
 /** What languages with C's syntax say differently. Texts of expressions are whole: in brackets. */
 export interface Dialect {
@@ -24,8 +25,9 @@ export interface Dialect {
   /** Four neighbours as new locals, and from values. */
   read4(names: Four<string>, from: Place, at: string): string;
   write4(to: Place, at: string, values: Four<string>): string;
-  /** What stands before a loop of which so many rounds are to be written out. */
+  /** What stands before a loop of which so many rounds are to be written out, and its end. */
   unroll(rounds: number): readonly string[];
+  loopEnd(end: string, rounds: number): string;
   barrier(of: "shared" | "operands"): string;
   /** A new local from a value that is the same for the whole group. */
   uniform(name: string, value: string): string;
@@ -62,6 +64,9 @@ function unary({ op, a }: Expr & { readonly kind: "unary" }, dialect: Dialect): 
     case "low4":
     case "high4":
     case "bf16":
+    case "low_nibbles":
+    case "high_nibbles":
+    case "whole_to_f32":
       throw ofCpu(op);
     default:
       return dialect.unary(op, value(a, dialect));
@@ -117,6 +122,8 @@ function value(e: Expr, dialect: Dialect): string {
     case "half":
     case "shuffle":
     case "quads":
+    case "dot":
+    case "spread":
     case "load":
     case "offset":
       throw ofCpu(e.kind);
@@ -166,7 +173,8 @@ export function bodyLines(
         const name = localName(s.counter.index);
         const start = dialect.declare("i32", name, text(s.begin), true);
         const step = dialect.constant("i32", s.step);
-        const head = `for (${start} ${name} < ${text(s.end)}; ${name} += ${step}) {`;
+        const end = dialect.loopEnd(text(s.end), s.unroll);
+        const head = `for (${start} ${name} < ${end}; ${name} += ${step}) {`;
         const before = dialect.unroll(s.unroll).flatMap(line);
         return [...before, ...line(head), ...inner(s.body), ...line("}")];
       }

@@ -46,7 +46,9 @@ export function exprText(e: Expr): string {
     case "fma":
       return `fma(${exprText(e.a)}, ${exprText(e.b)}, ${exprText(e.c)})`;
     case "load":
-      return `${e.type}${e.as === "splat" ? ".splat" : ""}${place(e.at, e.offset)}`;
+      return `${e.type}${e.as === "splat" || e.as === "quad" ? `.${e.as}` : ""}${
+        place(e.at, e.offset)
+      }`;
     case "select":
       return `select(${exprText(e.mask)}, ${exprText(e.a)}, ${exprText(e.b)})`;
     case "splat":
@@ -59,6 +61,10 @@ export function exprText(e: Expr): string {
       return `shuffle(${exprText(e.a)}, ${exprText(e.b)}, ${e.lanes.join(" ")})`;
     case "quads":
       return `quads(${e.parts.map(exprText).join(", ")})`;
+    case "dot":
+      return `dot(${exprText(e.a)}, ${exprText(e.b)}, ${exprText(e.c)})`;
+    case "spread":
+      return `${e.type}.spread(${exprText(e.a)}, ${e.first})`;
     case "offset":
       return `${inner(e.base)} + ${inner(e.bytes)}`;
     default:
@@ -72,6 +78,10 @@ function statementLines(s: Statement): string[] {
       return [`${exprText(s.local)} = ${exprText(s.value)}`];
     case "store":
       return [`${s.value.type}${place(s.at, s.offset)} = ${exprText(s.value)}`];
+    case "storeBytes":
+      return [`bytes${place(s.at, s.offset)} = ${exprText(s.value)}`];
+    case "prefetch":
+      return [`prefetch ${place(s.at, s.offset)}`];
     case "zero":
       return [`zero ${place(s.at, 0)}, ${exprText(s.bytes)} bytes`];
     case "copy":

@@ -19,8 +19,12 @@ export function eachLoopExpression(
         walk(s.value);
         break;
       case "store":
+      case "storeBytes":
         walk(s.at);
         walk(s.value);
+        break;
+      case "prefetch":
+        walk(s.at);
         break;
       case "zero":
         walk(s.at);
@@ -59,6 +63,7 @@ function parts(e: Expr): readonly Expr[] {
     case "splat":
     case "lane":
     case "half":
+    case "spread":
       return [e.a];
     case "binary":
     case "shuffle":
@@ -66,6 +71,7 @@ function parts(e: Expr): readonly Expr[] {
     case "quads":
       return e.parts;
     case "fma":
+    case "dot":
       return [e.a, e.b, e.c];
     case "load":
       return [e.at];
@@ -89,6 +95,8 @@ export function setIn(list: readonly Statement[]): number[] {
       case "if":
         return [...setIn(s.then), ...setIn(s.otherwise)];
       case "store":
+      case "storeBytes":
+      case "prefetch":
       case "zero":
       case "copy":
       case "tile":

@@ -149,8 +149,12 @@ class Writer {
           ...e.lanes.flatMap((l) => [4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3]),
         );
         return;
+      case "dot":
+        this.#dot(e);
+        return;
       case "quads":
       case "half":
+      case "spread":
         throw new Error(`wasm: no ${e.kind} with ${e.type}: vectors have four lanes`);
       case "offset":
         this.expression(e.base);
@@ -181,6 +185,9 @@ class Writer {
       }
       case "splat":
         this.#emit(...simd(0x09), 2, ...at);
+        return;
+      case "quad":
+        this.#emit(...simd(0x00), 4, ...at);
         return;
       case "bf16":
         if (wide) this.#emit(...simd(0x04), 3, ...at, 0x41, 16, ...simd(0xab));
@@ -240,9 +247,33 @@ class Writer {
     }
   }
 
+  /** Bytes of b are signed; those of a, which have four bits, may be called signed or not. */
+  #dot({ a, b, c }: Expr & { kind: "dot" }): void {
+    if (this.#features.relaxedSimd) {
+      for (const part of [b, a, c]) this.expression(part);
+      return this.#emit(...simd(0x113));
+    }
+    const [x, y] = [a, b].map((part) => {
+      const held = unsigned(this.#scratch("f32x4"));
+      this.expression(part);
+      this.#emit(0x21, ...held);
+      return [0x20, ...held];
+    });
+    // Products of the lower bytes and of the upper ones fit into 16 bits, two of them added as well.
+    this.#emit(...x, ...y, ...simd(0x9c), ...x, ...y, ...simd(0x9d), ...simd(0x8e), ...simd(0x7e));
+    this.expression(c);
+    this.#emit(...simd(0xae));
+  }
+
   #unary(op: UnaryOp, type: ValueType, a: Expr): void {
     this.expression(a);
     switch (op) {
+      case "low_nibbles":
+        this.#emit(0x41, 15, ...simd(0x0f), ...simd(0x4e));
+        return;
+      case "high_nibbles":
+        this.#emit(0x41, 4, ...simd(0x6d));
+        return;
       case "bits_to_f32":
         // 2ⁿ: the last bits of n + 1.5·2²³ + 127 are n + 127, which belong into the exponent.
         if (type === "f32x4") {
@@ -325,6 +356,17 @@ class Writer {
         } else this.#emit(type === "f32" ? 0x38 : 0x36, 2, ...unsigned(at));
         return;
       }
+      case "storeBytes": {
+        // Narrowed twice, with itself as the other half.
+        const held = unsigned(this.#scratch("f32x4"));
+        const at = this.#address(s.at, s.offset);
+        this.expression(s.value);
+        this.#emit(...simd(0xf8), 0x22, ...held, 0x20, ...held, ...simd(0x85), 0x22, ...held);
+        this.#emit(0x20, ...held, ...simd(0x65), ...simd(0x5a), 2, ...unsigned(at), 0);
+        return;
+      }
+      case "prefetch":
+        return;
       case "zero":
         this.expression(s.at);
         this.#emit(0x41, 0x00);

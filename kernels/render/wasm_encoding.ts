@@ -57,6 +57,7 @@ export const UNARY: Partial<Record<UnaryOp, Partial<Record<ValueType, Opcode>>>>
   sqrt: { f32: [0x91], f32x4: simd(0xe3) },
   nearest: { f32: [0x90], f32x4: simd(0x6a) },
   to_f32: { f32: [0xb2] },
+  whole_to_f32: { f32x4: simd(0xfa) },
   to_i32: { i32: [0xfc, 0x00] },
 };
 

@@ -32,6 +32,11 @@ function real(value: number): string {
   return single < 0 || Object.is(single, -0) ? `(-${-single}f)` : `${single}f`;
 }
 
+/** Rounds of a loop from which on their number is hidden from drivers, by adding a 0. */
+const HIDDEN_ROUNDS = 8;
+const HIDDEN = " + hidden";
+const HIDDEN_ZERO = "  let hidden = i32(group_id.x >> 31u);";
+
 function unary(op: ScalarOp, a: string): string {
   switch (op) {
     case "neg":
@@ -152,6 +157,10 @@ function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
         ? `${quad(to, at)} = vec4<f32>(${values.join(", ")});`
         : values.map((value, i) => write(to, `${at} + ${i}i`, value)).join(" "),
     unroll: () => [],
+    // Drivers that know that there are few rounds write them out; compiling then takes those in
+    // software several times as long.
+    loopEnd: (end, rounds) =>
+      rounds >= HIDDEN_ROUNDS && /^\d+i$/.test(end) ? `${end}${HIDDEN}` : end,
     barrier: (of) =>
       of === "shared" ? "workgroupBarrier();" : "storageBarrier(); workgroupBarrier();",
     uniform: (name, value) =>
@@ -179,6 +188,7 @@ export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
   const firsts = code.operands.map((_, i) =>
     `  let first${i} = i32(firsts[${Math.floor(i / 4)}][${i % 4}]);`
   );
+  const body = bodyLines(code.body, dialectOf(layout, memories));
   const whole = grid[0] * grid[1] === groups;
   const group = grid[1] === 1 ? "group_id.x" : `group_id.x + group_id.y * ${grid[0]}u`;
   return [
@@ -199,7 +209,8 @@ export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
     `  let ${localName(1)} = i32(thread_id);`,
     ...(whole ? [] : [`  if (${localName(0)} >= ${groups}i) { return; }`]),
     ...firsts,
-    ...bodyLines(code.body, dialectOf(layout, memories)),
+    ...(body.some((line) => line.includes(HIDDEN)) ? [HIDDEN_ZERO] : []),
+    ...body,
     "}",
     "",
   ].join("\n");

@@ -1,6 +1,6 @@
 /**
  * Renders a kernel to the machine code of x86-64 processors with AVX2 and FMA, or with AVX-512, or
- * with tiles (AMX) as well.
+ * with VNNI as well, or with tiles (AMX) too.
  *
  * The code is a function of System V's calling convention that takes two addresses: of its
  * arguments, 64 bits each, without the last two, and of those two, the range of items, 32 bits each.
@@ -14,7 +14,7 @@ import { lowerStatements } from "./x64/lowering.ts";
 import { Output } from "./x64/output.ts";
 
 /** Instruction sets that code is made for; each has those before it. */
-export const X64_LEVELS = ["avx2", "avx512", "amx"] as const;
+export const X64_LEVELS = ["avx2", "avx512", "vnni", "amx"] as const;
 export type X64Level = (typeof X64_LEVELS)[number];
 
 /** The levels that a processor of one can run. */
@@ -22,7 +22,7 @@ export const levelsOf = (highest: X64Level): readonly X64Level[] =>
   X64_LEVELS.slice(0, X64_LEVELS.indexOf(highest) + 1);
 
 /** Lanes of the widest vectors of a processor. */
-export const X64_LANES = { avx2: 8, avx512: 16, amx: 16 } as const satisfies Record<
+export const X64_LANES = { avx2: 8, avx512: 16, vnni: 16, amx: 16 } as const satisfies Record<
   X64Level,
   Lanes
 >;
@@ -31,14 +31,15 @@ export const X64_LANES = { avx2: 8, avx512: 16, amx: 16 } as const satisfies Rec
 export const X64_NAMES = {
   avx2: "AVX2",
   avx512: "AVX-512",
+  vnni: "AVX-512 VNNI",
   amx: "AVX-512 and AMX",
 } as const satisfies Record<X64Level, string>;
 
 /** Renders a kernel. */
 export function renderX64(code: KernelCode, level: X64Level): EmittedCode {
-  const evex = level !== "avx2";
+  const [evex, dots] = [level !== "avx2", level === "vnni" || level === "amx"];
   try {
-    const output = new Output(code, constantPool(), evex);
+    const output = new Output(code, constantPool(), { evex, dots });
     lowerStatements(output, code.body);
     return emit(output.finish(), evex);
   } catch (error) {

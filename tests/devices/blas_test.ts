@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { findBlas, type GemmCall } from "../../devices/cpu/blas.ts";
+import { findNative } from "../../devices/cpu/native.ts";
 import { gemmCall } from "../../devices/cpu/link.ts";
 import * as g from "../../graph/build.ts";
 import { topologicalOrder } from "../../graph/tensor.ts";
@@ -10,6 +11,9 @@ import { assertCases, runCase } from "../support/device_case.ts";
 import { withCpu } from "../support/devices.ts";
 import { caseGraph, type OpCase, opCase, real, withGradients } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
+
+/** Kernels beside the library: those by tiles would take its products. */
+const native = findNative() === "amx" ? "avx512" : "auto";
 
 /** The library under test; a machine without one cannot run these tests. */
 function library(): string {
@@ -35,7 +39,7 @@ const large: readonly OpCase[] = [false, true].flatMap((transposeA) =>
 Deno.test("BLAS: products and their gradients are what the reference says", async () => {
   const cases = [...opCases, ...gradientCases].filter(hasMatmul);
   const all = [...cases, ...large, ...large.map(withGradients)];
-  await withCpu({ threads: 2, blas: library() }, (device) => {
+  await withCpu({ threads: 2, blas: library(), native }, (device) => {
     assert(device.description.includes(library()), device.description);
     return assertCases(device, all);
   });
@@ -59,7 +63,7 @@ Deno.test({
 
 Deno.test("BLAS: the same bits in every run", async () => {
   const run = () =>
-    withCpu({ threads: 2, blas: library() }, async (device) => {
+    withCpu({ threads: 2, blas: library(), native }, async (device) => {
       const results: Float32Array[] = [];
       for (const each of large) results.push(...await runCase(device, each));
       return results;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { chooseNative, findNative, loadCode, openCalls } from "../../devices/cpu/native.ts";
-import { X64_NAMES } from "../../kernels/render/x64.ts";
+import { levelsOf, X64_LEVELS, X64_NAMES } from "../../kernels/render/x64.ts";
 import { levelOf } from "../../kernels/render/x64/cpuid.ts";
 import { withCpu } from "../support/devices.ts";
 
@@ -20,9 +20,15 @@ Deno.test("native: a level is what the processor has and the system saves", () =
   const bits = (...places: number[]) => places.reduce((sum, place) => sum + 2 ** place, 0);
   const [leaf1, avx2, avx512] = [bits(12, 27, 28, 29), bits(5), bits(5, 16, 17, 30, 31)];
   const [saves, savesAll] = [bits(0, 1, 2), bits(0, 1, 2, 5, 6, 7)];
+  const [vnni, amx, savesTiles] = [bits(11), bits(22, 24), bits(0, 1, 2, 5, 6, 7, 17, 18)];
   const cases = [
-    ["avx512", [31, leaf1, avx512, savesAll]],
-    ["avx2", [31, leaf1, avx512, saves]],
+    ["amx", [31, leaf1, avx512, savesTiles, vnni, amx]],
+    ["vnni", [31, leaf1, avx512, savesTiles, vnni, bits(24)]],
+    ["vnni", [31, leaf1, avx512, savesAll, vnni, amx]],
+    ["vnni", [31, leaf1, avx512, savesAll, vnni, 0]],
+    ["avx512", [31, leaf1, avx512, savesTiles, bits(10, 12), amx]],
+    ["avx2", [31, leaf1, avx2, savesTiles, vnni, amx]],
+    ["avx2", [31, leaf1, avx512, saves, vnni]],
     ["avx2", [7, leaf1, avx2, saves]],
     [undefined, [6, leaf1, avx2, saves]],
     [undefined, [31, bits(27, 28), avx2, saves]],
@@ -37,8 +43,9 @@ Deno.test("native: a level is what the processor has and the system saves", () =
 Deno.test("native: a level that the machine does not have is an error, a lower one is not", () => {
   assertEquals(chooseNative("auto"), found);
   assertEquals(chooseNative("none"), undefined);
-  for (const level of ["avx2", "avx512"] as const) {
-    if (level === found || found === "avx512") assertEquals(chooseNative(level), level);
+  const has = found === undefined ? [] : levelsOf(found);
+  for (const level of X64_LEVELS) {
+    if (has.includes(level)) assertEquals(chooseNative(level), level);
     else assertThrows(() => chooseNative(level), Error, `expected a processor with ${level}`);
   }
 });

@@ -2,6 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import type { WeightDType } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
 import {
+  dotBytes,
+  type Expr,
+  highNibbles,
   highQuants,
   i32,
   kernel,
@@ -10,11 +13,17 @@ import {
   loadF16,
   loadI8,
   loadPairs,
+  loadQuad,
+  lowNibbles,
   lowQuants,
   mul,
   offset,
+  spread,
+  type Vector,
+  wholeToF32,
 } from "../../kernels/language.ts";
 import { isMatvec, matvecKernel } from "../../kernels/matvec.ts";
+import { wholeActivations } from "../../kernels/reference/weights.ts";
 import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
 import { arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
 import { random } from "../support/random.ts";
@@ -50,12 +59,13 @@ function error(
   assertEquals(memory.read(operands[2] - 16, 4), new Float32Array(4).fill(NaN));
   assertEquals(memory.read(operands[2] + 4 * m * n, 4), new Float32Array(4).fill(NaN));
   const found = memory.read(operands[2], m * n);
+  const left = shape.weight === "q4_0" ? wholeActivations(a) : a;
   let worst = 0;
   for (let row = 0; row < m; row++) {
     for (let column = 0; column < n; column++) {
       let [sum, size] = [0, 0];
       for (let x = 0; x < k; x++) {
-        const product = a[row * shape.a.mStride + x] *
+        const product = left[row * shape.a.mStride + x] *
           b[column * shape.b.nStride + x * shape.b.kStride];
         sum += product;
         size += Math.abs(product);
@@ -107,6 +117,101 @@ kernelTest("rows by stored weights", () => {
     }
   }
 });
+
+kernelTest(
+  "activations beside q4_0: zeros, tiny values and halves of steps; NaN and infinity stay",
+  () => {
+    const shape: MatmulShape = {
+      ...{ batch: 1, m: 1, n: 4, k: 128, weight: "q4_0" },
+      a: { batchStride: 0, mStride: 128, kStride: 1 },
+      b: { batchStride: 0, nStride: 128, kStride: 1 },
+    };
+    const weights = new Float32Array(4 * 128).map((_, i) => i % 9 - 4);
+    const stored = encodeWeights("q4_0", weights, [4, 128]);
+    const b = decodeWeights("q4_0", stored, [4, 128]);
+    const a = new Float32Array(128);
+    a.set([127, 0.5, -0.5, 1.5, -1.5, 2.5, 1e-20], 32);
+    a.fill(-1e-38, 64, 96);
+    a.set([-3e36, 1e36], 96);
+    const { worst } = error(shape, a, stored, b, 1);
+    assert(worst < 1e-6, `${worst}`);
+    for (const [at, value] of [[0, NaN], [37, NaN], [127, Infinity], [80, -Infinity]]) {
+      const { found } = error(shape, a.with(at, value), stored, b, 1);
+      assert(found.every(Number.isNaN), `${value} at ${at}: ${found}`);
+    }
+  },
+);
+
+kernelTest(
+  "bytes: halves, products of two, groups of four lanes, and whole numbers as bytes",
+  () => {
+    const lanes = targetLanes();
+    const bytes = new Uint8Array(192).map((_, i) => 37 * i + 129);
+    const words = Int32Array.from({ length: 16 }, (_, i) => 1000 * i - 7000);
+    const reals = Float32Array.from({ length: 16 }, (_, i) => i % 2 === 0 ? 8 * i : -8 * i - 8);
+    const memory = arena(4096);
+    const [at, sumsAt, realsAt] = [
+      placeBytes(memory, bytes),
+      memory.place(words, "i32"),
+      memory.place(reals),
+    ];
+    const out = memory.room(6 * lanes);
+    const code = () =>
+      kernel(
+        "test",
+        {
+          ...{ x: "ptr", sums: "ptr", reals: "ptr", to: "ptr" } as const,
+          ...{ scratch: "ptr", begin: "i32", end: "i32" } as const,
+        },
+        (k, { x, sums, reals, to }) => {
+          const store = (value: Expr<Vector>, place: number) =>
+            k.store(value, to, place * k.vectorBytes);
+          const value = k.let(load(k.vector, x, 1));
+          const low = k.let(lowNibbles(value));
+          const dot = dotBytes(low, load(k.vector, x, 67), load(k.vector, sums));
+          store(low, 0);
+          store(highNibbles(value), 1);
+          store(wholeToF32(k.let(dot)), 2);
+          store(loadQuad(k.vector, x, 5), 3);
+          const four = k.let(load("f32x4", reals, 4));
+          store(k.lanes === 4 ? spread(four, 2, "f32x4") : spread(four, 1, k.vector), 4);
+          k.storeBytes(load(k.vector, reals), to, 5 * k.vectorBytes);
+        },
+        lanes,
+      );
+    const made = { key: "test", code, items: 1, scratchBytes: 0, flops: 0, bytes: 0 };
+    compile(made, memory)([at, sumsAt, realsAt, out]);
+    const found = memory.read(out, 6 * lanes);
+    const foundBytes = [...new Uint8Array(found.buffer)];
+    const partBytes = (part: number, count = 4 * lanes) =>
+      foundBytes.slice(4 * lanes * part, 4 * lanes * part + count);
+    const part = (index: number) => [...found.subarray(index * lanes, (index + 1) * lanes)];
+    const values = [...bytes.subarray(1, 1 + 4 * lanes)];
+    assertEquals(partBytes(0), values.map((byte) => byte & 15));
+    assertEquals(partBytes(1), values.map((byte) => byte >> 4));
+    const quadSums = (list: readonly number[]) =>
+      Array.from(
+        { length: lanes / 4 },
+        (_, q) => list.slice(4 * q, 4 * q + 4).reduce((x, y) => x + y),
+      );
+    const products = Array.from({ length: lanes }, (_, i) =>
+      [0, 1, 2, 3].reduce(
+        (sum, j) => sum + (values[4 * i + j] & 15) * (bytes[67 + 4 * i + j] << 24 >> 24),
+        words[i],
+      ));
+    assertEquals(quadSums(part(2)), quadSums(products));
+    assertEquals(partBytes(3), Array.from({ length: 4 * lanes }, (_, i) => bytes[5 + i % 16]));
+    const first = lanes === 4 ? 2 : 1;
+    const spreads = Array.from({ length: lanes }, (_, i) => reals[1 + first + Math.floor(i / 4)]);
+    // A vector of four has no lane for the last of sixteen.
+    const known = Math.min(lanes, 12);
+    assertEquals(part(4).slice(0, known), spreads.slice(0, known));
+    const signed = new Int8Array(Uint8Array.from(partBytes(5, lanes)).buffer);
+    assertEquals([...signed], [...reals.subarray(0, lanes)]);
+    // No byte more was written.
+    assertEquals(part(5).slice(lanes / 4), new Array(lanes - lanes / 4).fill(NaN));
+  },
+);
 
 kernelTest("loads widen bf16, f16, bytes and halves of bytes to f32", () => {
   const lanes = targetLanes();

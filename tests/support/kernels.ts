@@ -27,9 +27,13 @@ export const TARGETS: readonly Target[] = [
 let target: Target = "wasm";
 const codes: NativeCode[] = [];
 
-/** A test for every target; `compile` compiles for the one whose test runs. */
-export function kernelTest(name: string, run: () => void | Promise<void>): void {
-  for (const each of TARGETS) {
+/** A test for every target, or for some; `compile` compiles for the one whose test runs. */
+export function kernelTest(
+  name: string,
+  run: () => void | Promise<void>,
+  targets: readonly Target[] = TARGETS,
+): void {
+  for (const each of targets) {
     Deno.test(`${each}: ${name}`, async () => {
       target = each;
       try {

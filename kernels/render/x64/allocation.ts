@@ -70,7 +70,8 @@ function hints({ instructions }: LinearCode): Map<number, number[]> {
     if (to === undefined) continue;
     const sources = op === "fma"
       ? [from[2], from[0], from[1]]
-      : op === "move" || op === "integer" || op === "shift" || op === "vector" || op === "permute"
+      : op === "move" || op === "dot" || op === "integer" || op === "shift" || op === "vector" ||
+          op === "permute"
       ? from.slice(0, 1)
       : [];
     const registers = sources.filter((each) => typeof each === "number");

@@ -3,9 +3,9 @@
 import type { X64Level } from "../x64.ts";
 
 /**
- * A function as `renderX64` makes them, that writes five 32-bit words to its first address: the
+ * A function as `renderX64` makes them, that writes six 32-bit words to its first address: the
  * highest leaf of cpuid, ecx of leaf 1, ebx of leaf 7, the lower half of XCR0, where the system lets
- * it be read, and edx of leaf 7 (Intel's manual, volume 1, chapters 14, 15 and 18).
+ * it be read, and ecx and edx of leaf 7 (Intel's manual, volume 1, chapters 14, 15 and 18).
  */
 // deno-fmt-ignore
 export const CPUID_CODE = new Uint8Array([
@@ -22,7 +22,8 @@ export const CPUID_CODE = new Uint8Array([
   0x31, 0xc9,                   // xor ecx, ecx
   0x0f, 0xa2,                   // cpuid
   0x41, 0x89, 0x58, 0x08,       // mov [r8+8], ebx
-  0x41, 0x89, 0x50, 0x10,       // mov [r8+16], edx
+  0x41, 0x89, 0x48, 0x10,       // mov [r8+16], ecx
+  0x41, 0x89, 0x50, 0x14,       // mov [r8+20], edx
   0x41, 0x8b, 0x40, 0x04,       // mov eax, [r8+4]
   0x0f, 0xba, 0xe0, 0x1b,       // bt eax, 27
   0x73, 0x09,                   // jae past the next three
@@ -43,6 +44,8 @@ const LEAF1 = bits(12, 27, 28, 29);
 const AVX2 = bits(5);
 /** AVX-512 F, DQ, BW and VL. */
 const AVX512 = bits(16, 17, 30, 31);
+/** Products of bytes, AVX512_VNNI. */
+const VNNI = bits(11);
 /** Tiles, and their products of bf16. */
 const AMX = bits(22, 24);
 /**
@@ -54,14 +57,15 @@ const SAVES_AVX512 = bits(5, 6, 7);
 const SAVES_TILES = bits(17, 18);
 
 /** Words that the function writes. */
-export const CPUID_WORDS = 5;
+export const CPUID_WORDS = 6;
 
 /** The highest level of the words that the function writes; undefined below AVX2 with FMA. */
 export function levelOf(
-  [leaves, leaf1, leaf7, state, leaf7More]: ArrayLike<number> & Iterable<number>,
+  [leaves, leaf1, leaf7, state, leaf7c, leaf7d]: ArrayLike<number> & Iterable<number>,
 ): X64Level | undefined {
   const avx2 = leaves >= 7 && has(leaf1, LEAF1) && has(leaf7, AVX2) && has(state, SAVES_AVX);
   if (!avx2) return undefined;
   if (!has(leaf7, AVX512) || !has(state, SAVES_AVX512)) return "avx2";
-  return has(leaf7More, AMX) && has(state, SAVES_TILES) ? "amx" : "avx512";
+  if (!has(leaf7c, VNNI)) return "avx512";
+  return has(leaf7d, AMX) && has(state, SAVES_TILES) ? "amx" : "vnni";
 }

@@ -112,11 +112,19 @@ function instruction(p: Places, each: Instruction): void {
       asm.store(at, value, 32);
       return;
     }
+    case "prefetch":
+      asm.prefetch(p.memory(from[0]));
+      return;
     case "vectorStore": {
       const bits = each.bits === 32 ? 128 : each.bits;
       const value = p.vector(from[0], 0, bits);
       const op = each.bits === 32 ? special.storeScalar : special.store;
       asm.vector(op, value, 0, p.memory(from[1]), { bits });
+      return;
+    }
+    case "byteStore": {
+      const { bits } = each;
+      asm.vector(special.storeBytes, p.vector(from[0], 0, bits), 0, p.memory(from[1]), { bits });
       return;
     }
     case "vector":
@@ -126,6 +134,7 @@ function instruction(p: Places, each: Instruction): void {
     case "laneChoose":
     case "laneSelect":
     case "permute":
+    case "dot":
     case "toReal":
       vectorResult(p, each);
       return;

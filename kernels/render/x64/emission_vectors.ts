@@ -26,14 +26,16 @@ export function vectorResult(p: Places, each: Instruction): void {
     case "fma":
       fma(p, each, to);
       break;
-    case "permute": {
-      const [table, a] = [
+    case "permute":
+    case "dot": {
+      const [first, a] = [
         p.vector(from[0], 0, each.bits),
         p.vector(from[1], 1, each.bits),
       ];
       const { place } = p.source(from[2]);
-      asm.vector(VECTOR_OPCODES.move, to, 0, table, { bits: each.bits });
-      asm.vector(special.permuteTables, to, a, place, { bits: each.bits });
+      if (first !== to) asm.vector(VECTOR_OPCODES.move, to, 0, first, { bits: each.bits });
+      const op = each.op === "dot" ? special.dotBytes : special.permuteTables;
+      asm.vector(op, to, a, place, { bits: each.bits });
       break;
     }
     case "laneMask":

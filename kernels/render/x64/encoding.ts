@@ -137,6 +137,10 @@ export class Assembler {
   store(to: Address, from: number, bits: 64 | 32 = 64): void {
     this.#integer([0x89], from, to, 0, bits === 64);
   }
+  /** Brings a line of memory into every cache (prefetcht0). */
+  prefetch(at: Address): void {
+    this.#integer([0x0f, 0x18], 1, at, 0, false);
+  }
   /** A constant to a register. */
   set(to: number, value: number): void {
     if (value >= -(2 ** 31) && value < 2 ** 31) {

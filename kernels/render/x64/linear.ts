@@ -40,7 +40,7 @@ export type Action =
   | { readonly op: "label" | "jump"; readonly label: number }
   /** Jumps where a comparison of two integers holds. */
   | { readonly op: "branch"; readonly condition: Condition; readonly label: number }
-  | { readonly op: "move" | "load" | "address" | "store" }
+  | { readonly op: "move" | "load" | "address" | "store" | "prefetch" }
   | { readonly op: "integer"; readonly fn: "add" | "sub" | "and" | "mul" }
   | { readonly op: "shift"; readonly count: number }
   /** [x, y] compared: 1 or 0. */
@@ -58,6 +58,8 @@ export type Action =
     readonly immediate?: number;
   }
   | { readonly op: "vectorStore"; readonly bits: Bits | 32 }
+  /** Lanes of 32 bits to memory as bytes. */
+  | { readonly op: "byteStore"; readonly bits: Bits }
   | { readonly op: "fma"; readonly bits: Bits }
   /** [x, y] compared by lanes: a lane mask. */
   | { readonly op: "laneMask"; readonly fn: "lt" | "eq"; readonly bits: Bits }
@@ -65,6 +67,8 @@ export type Action =
   | { readonly op: "laneChoose"; readonly fn: "lt" | "eq"; readonly bits: Bits }
   /** [mask, a, b]: lanes of a or of b. */
   | { readonly op: "laneSelect"; readonly bits: Bits }
+  /** [c, a, b]: products of bytes of a and b added to c. */
+  | { readonly op: "dot"; readonly bits: Bits }
   /** [numbers, a, b]: lanes of a and b by their numbers. */
   | { readonly op: "permute"; readonly bits: Bits }
   /** A tile; the memory of a load or store has the distance of rows as its index. */

@@ -18,6 +18,7 @@ import {
   integerOperand,
   OPPOSITE,
 } from "./lowering_integers.ts";
+import { storeBytes } from "./lowering_bytes.ts";
 import { lowerVector } from "./lowering_vectors.ts";
 import { bitsOf, type Output } from "./output.ts";
 
@@ -47,6 +48,12 @@ function statement(c: Output, s: Statement): void {
       c.emit({ op: "vectorStore", bits }, undefined, value, memory(c, s.at, s.offset));
       return;
     }
+    case "storeBytes":
+      storeBytes(c, s.value, s.at, s.offset);
+      return;
+    case "prefetch":
+      c.emit({ op: "prefetch" }, undefined, memory(c, s.at, s.offset));
+      return;
     case "zero":
       fill(c, s.at, undefined, s.bytes);
       return;

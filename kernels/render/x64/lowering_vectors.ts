@@ -6,6 +6,7 @@ import { memory } from "./addresses.ts";
 import { realBits } from "./constants.ts";
 import type { Bits } from "./encoding.ts";
 import type { Operand, Register } from "./linear.ts";
+import { dot, spread } from "./lowering_bytes.ts";
 import { comparison, integer } from "./lowering_integers.ts";
 import type { VectorName } from "./opcodes.ts";
 import { bitsOf, type Output } from "./output.ts";
@@ -121,6 +122,12 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
         return next;
       }, lowerVector(c, e.parts[0]));
       return;
+    case "dot":
+      dot(c, e, bits, to);
+      return;
+    case "spread":
+      spread(c, e, bits, to);
+      return;
     default:
       throw new Error(`x64: no ${e.kind} of ${e.type}`);
   }
@@ -134,6 +141,8 @@ function load(c: Output, e: Expr & { kind: "load" }, bits: Bits, to: Register): 
       return vector(c, e.type === "f32" ? "loadScalar" : "load", bits, to, from);
     case "splat":
       return vector(c, "splat", bits, to, from);
+    case "quad":
+      return vector(c, bits === 128 ? "load" : "loadQuad", bits, to, from);
     case "bf16": {
       const halves = temporary();
       vector(c, e.type === "f32" ? "splatHalf" : "widenHalves", bits, halves, from);
@@ -186,6 +195,15 @@ function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void 
       vector(c, "add", bits, shifted, x, word32(realBits(EXP2_SHIFT)));
       return withImmediate(c, "shiftLeft", bits, 23, to, shifted);
     }
+    case "low_nibbles":
+      return vector(c, "andInteger", bits, to, x, word32(0x0f0f0f0f));
+    case "high_nibbles": {
+      const shifted = temporary();
+      withImmediate(c, "shiftRight", bits, 4, shifted, x);
+      return vector(c, "andInteger", bits, to, shifted, word32(0x0f0f0f0f));
+    }
+    case "whole_to_f32":
+      return vector(c, "convert", bits, to, x);
     case "low4":
     case "high4":
       return quants(c, op, x, bits, to);

@@ -25,6 +25,7 @@ export const VECTOR_OPCODES = {
   load: ps(0x10),
   loadScalar: { map: 1, prefix: 2, opcode: 0x10, memory: 4 },
   convert: ps(0x5b),
+  convertToWhole: integer(0x5b),
   round: { map: 3, prefix: 1, opcode: 0x08 },
   addInteger: integer(0xfe),
   subInteger: integer(0xfa),
@@ -35,6 +36,12 @@ export const VECTOR_OPCODES = {
   convertHalves: { map: 2, prefix: 1, opcode: 0x13, part: 2 },
   widenBytes: { map: 2, prefix: 1, opcode: 0x31, part: 4 },
   widenSignedBytes: { map: 2, prefix: 1, opcode: 0x21, part: 4 },
+  loadQuad: { map: 2, prefix: 1, opcode: 0x1a, memory: 16 },
+  /** Unsigned bytes by signed ones, two products added in 16 bits; and words, in 32 bits. */
+  multiplyBytes: { map: 2, prefix: 1, opcode: 0x04 },
+  multiplyWords: integer(0xf5),
+  packWords: integer(0x6b),
+  packBytes: integer(0x63),
   permuteLanes: { map: 2, prefix: 1, opcode: 0x16 },
   permute: { map: 3, prefix: 1, opcode: 0x04 },
   insertQuad: { map: 3, prefix: 1, opcode: 0x18, memory: 16, only: "evex" },
@@ -79,6 +86,10 @@ export const SPECIAL_OPCODES = {
   lanesToMask: { map: 2, prefix: 2, opcode: 0x39, only: "evex" },
   blendMask: { map: 2, prefix: 1, opcode: 0x65, only: "evex" },
   blendLanes: { map: 3, prefix: 1, opcode: 0x4a, only: "vex" },
+  /** Lanes of 32 bits as bytes of memory. */
+  storeBytes: { map: 2, prefix: 2, opcode: 0x31, part: 4, only: "evex" },
+  /** Unsigned bytes by signed ones, four products added to 32 bits. */
+  dotBytes: { map: 2, prefix: 1, opcode: 0x50, only: "evex" },
   permuteTables: { map: 2, prefix: 1, opcode: 0x77, only: "evex" },
   fromInteger: { map: 1, prefix: 2, opcode: 0x2a, wide: true, memory: 8 },
   toInteger: { map: 1, prefix: 2, opcode: 0x2c, wide: true, memory: 4 },

@@ -19,6 +19,8 @@ interface OpenLoop {
 export class Output {
   /** Whether there is AVX-512, with its masks and broadcasts from memory. */
   readonly evex: boolean;
+  /** Whether bytes are multiplied and added up by one instruction (AVX-512 VNNI). */
+  readonly dots: boolean;
   readonly pool: ConstantPool;
   /** Locals that are a pointer and a constant: those who use them use the pointer. */
   readonly aliases = new Map<number, Expr<"ptr">>();
@@ -32,9 +34,14 @@ export class Output {
   #labels = 0;
   #tiles: number | undefined;
 
-  constructor(code: KernelCode, pool: ConstantPool, evex: boolean) {
+  constructor(
+    code: KernelCode,
+    pool: ConstantPool,
+    { evex, dots }: { readonly evex: boolean; readonly dots: boolean },
+  ) {
     this.pool = pool;
     this.evex = evex;
+    this.dots = dots;
     this.#parameters = code.parameters.length;
     const types = [...code.parameters, ...code.locals];
     this.#locals = types.map((type) => this.register(kindOf(type)));

@@ -1,17 +1,43 @@
 import { assertEquals } from "@std/assert";
 import {
   add,
+  bf16Pairs,
   bitAnd,
   equal,
   fma,
   i32,
+  joinQuads,
   kernel,
   load,
   mul,
+  nearestBf16,
   splat,
 } from "../../../kernels/language.ts";
 import { at } from "../../../kernels/vectors.ts";
 import { kernelText } from "../../../kernels/render/text.ts";
+
+Deno.test("kernel as text: tiles, and what is packed for them", () => {
+  const code = kernel("tiles", { from: "ptr", to: "ptr" }, (k, { from, to }) => {
+    const four = [0, 1, 2, 3].map((i) => load("f32x4", from, 16 * i));
+    const high = k.let(nearestBf16(joinQuads(four)));
+    k.store(bf16Pairs(high, high), to);
+    k.tile(0, { op: "zero" });
+    k.tile(4, { op: "load", at: to, offset: 64, stride: 128 });
+    k.tile(0, { op: "product", left: 4, right: 6 });
+    k.tile(0, { op: "store", at: to, offset: 0, stride: 64 });
+  }, 16);
+  assertEquals(
+    kernelText(code),
+    `kernel tiles(p0: ptr, p1: ptr):
+  v2 = bf16(quads(f32x4[p0], f32x4[p0 + 16], f32x4[p0 + 32], f32x4[p0 + 48]))
+  f32x16[p1] = pairs(v2, v2)
+  t0 = 0
+  t4 = [p1 + 64] by 128
+  t0 += t4 t6
+  [p1] by 64 = t0
+`,
+  );
+});
 
 Deno.test("kernel as text: loops, branches, memory and arithmetic", () => {
   const code = kernel("scale", { from: "ptr", to: "ptr", end: "i32" }, (k, { from, to, end }) => {

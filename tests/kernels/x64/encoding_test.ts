@@ -1,6 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type Address, Assembler, type Place } from "../../../kernels/render/x64/encoding.ts";
-import { SPECIAL_OPCODES as s, VECTOR_OPCODES as v } from "../../../kernels/render/x64/opcodes.ts";
+import {
+  SHIFT_DIGITS as d,
+  SPECIAL_OPCODES as s,
+  TILE_OPCODES as t,
+  VECTOR_OPCODES as v,
+} from "../../../kernels/render/x64/opcodes.ts";
 
 const [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi] = [0, 1, 2, 3, 4, 5, 6, 7];
 const at = (base: number, disp: number, index?: number, scale: Address["scale"] = 1): Address => ({
@@ -37,10 +42,12 @@ const INTEGERS: readonly Case[] = [
   ["cmovl rax, r9", "490f4cc1", (a) => a.moveIf("lt", rax, 9)],
   ["push r12", "4154", (a) => a.push(12)],
   ["pop rbx", "5b", (a) => a.pop(rbx)],
+  ["prefetcht0 [r9+0x1000]", "410f188900100000", (a) => a.prefetch(at(9, 0x1000))],
+  ["prefetcht0 [rax+rcx*8+4]", "0f184cc804", (a) => a.prefetch(at(rax, 4, rcx, 8))],
   ["ret", "c3", (a) => a.return()],
 ];
 
-type Op = typeof v[keyof typeof v] | typeof s[keyof typeof s];
+type Op = typeof v[keyof typeof v] | typeof s[keyof typeof s] | typeof t[keyof typeof t];
 type Use = Parameters<Assembler["vector"]>[4];
 const vector = (op: Op, reg: number, second: number, rm: Place, use: Use) => (a: Assembler) =>
   a.vector(op, reg, second, rm, use);
@@ -83,8 +90,21 @@ const VECTORS: readonly Case[] = [
   ["vandps xmm16, xmm7, xmm8", "62c1440854c0", vector(v.and, 16, 7, 8, x)],
   ["vrndscaleps zmm1, zmm2, 8", "62f37d4808ca08", vector(v.round, 1, 0, 2, { ...z, immediate: 8 })],
   ["vroundps ymm1, ymm2, 8", "c4e37d08ca08", vector(v.round, 1, 0, 2, { ...y, immediate: 8 })],
-  ["vpslld ymm1, ymm2, 23", "c5f572f217", vector(s.shift, 6, 1, 2, { ...y, immediate: 23 })],
-  ["vpsrad zmm1, zmm2, 23", "62f1754872e217", vector(s.shift, 4, 1, 2, { ...z, immediate: 23 })],
+  [
+    "vpslld ymm1, ymm2, 23",
+    "c5f572f217",
+    vector(s.shift, d.shiftLeft, 1, 2, { ...y, immediate: 23 }),
+  ],
+  [
+    "vpsrad zmm1, zmm2, 23",
+    "62f1754872e217",
+    vector(s.shift, d.shiftRight, 1, 2, { ...z, immediate: 23 }),
+  ],
+  [
+    "vpsrld zmm1, zmm2, 16",
+    "62f1754872d210",
+    vector(s.shift, d.shiftRightUnsigned, 1, 2, { ...z, immediate: 16 }),
+  ],
   ["vcvtdq2ps zmm3, zmm9", "62d17c485bd9", vector(v.convert, 3, 0, 9, z)],
   ["vpaddd xmm1, xmm2, xmm3", "c5e9fecb", vector(v.addInteger, 1, 2, 3, x)],
   ["vpsubd zmm1, zmm2, zmm3", "62f16d48facb", vector(v.subInteger, 1, 2, 3, z)],
@@ -134,6 +154,22 @@ const VECTORS: readonly Case[] = [
     vector(s.blendLanes, 4, 5, 6, { ...y, immediate: 7 << 4 }),
   ],
   ["vpermi2ps zmm1, zmm2, zmm3", "62f26d4877cb", vector(s.permuteTables, 1, 2, 3, z)],
+  [
+    "vbroadcastf32x4 zmm3, [rdi+0x30]",
+    "62f27d481a5f03",
+    vector(v.loadQuad, 3, 0, at(rdi, 0x30), z),
+  ],
+  ["vbroadcastf128 ymm9, [r8+0x10]", "c4427d1a4810", vector(v.loadQuad, 9, 0, at(8, 16), y)],
+  ["vpdpbusd zmm2, zmm17, zmm4", "62f2754050d4", vector(s.dotBytes, 2, 17, 4, z)],
+  ["{evex} vpdpbusd xmm2, xmm3, xmm4", "62f2650850d4", vector(s.dotBytes, 2, 3, 4, x)],
+  ["vpmaddubsw ymm1, ymm2, ymm3", "c4e26d04cb", vector(v.multiplyBytes, 1, 2, 3, y)],
+  ["vpmaddubsw zmm1, zmm2, zmm20", "62b26d4804cc", vector(v.multiplyBytes, 1, 2, 20, z)],
+  ["vpmaddwd zmm1, zmm2, zmm3", "62f16d48f5cb", vector(v.multiplyWords, 1, 2, 3, z)],
+  ["vpackssdw ymm4, ymm5, ymm5", "c5d56be5", vector(v.packWords, 4, 5, 5, y)],
+  ["vpacksswb xmm4, xmm5, xmm5", "c5d163e5", vector(v.packBytes, 4, 5, 5, x)],
+  ["vcvtps2dq zmm7, zmm8", "62d17d485bf8", vector(v.convertToWhole, 7, 0, 8, z)],
+  ["vpmovdb [rsi+0x20], zmm9", "62727e48314e02", vector(s.storeBytes, 9, 0, at(rsi, 0x20), z)],
+  ["vpmovdb [rsi+0x24], xmm9", "62727e08314e09", vector(s.storeBytes, 9, 0, at(rsi, 0x24), x)],
   ["vucomiss xmm1, xmm12", "c4c1782ecc", vector(s.compareScalar, 1, 0, 12, x)],
   ["vcvtsi2ss xmm1, xmm1, r9", "c4c1f22ac9", vector(s.fromInteger, 1, 1, 9, x)],
   ["vcvttss2si rax, xmm3", "c4e1fa2cc3", vector(s.toInteger, rax, 0, 3, x)],
@@ -163,13 +199,48 @@ const VECTORS: readonly Case[] = [
     "62f25d40166f01",
     vector(v.permuteLanes, 5, 20, at(rdi, 64), z),
   ],
+  ["vorps zmm1, zmm2, zmm3", "62f16c4856cb", vector(v.or, 1, 2, 3, z)],
+  [
+    "vinsertf32x4 zmm1, zmm2, [rdi+0x30], 3",
+    "62f36d48184f0303",
+    vector(v.insertQuad, 1, 2, at(rdi, 0x30), { ...z, immediate: 3 }),
+  ],
+  [
+    "vinsertf32x4 zmm17, zmm2, xmm20, 1",
+    "62a36d4818cc01",
+    vector(v.insertQuad, 17, 2, 20, { ...z, immediate: 1 }),
+  ],
   ["vzeroupper", "c5f877", (a) => a.zeroUpper()],
+];
+
+const TILES: readonly Case[] = [
+  ["ldtilecfg [rsp+0x40]", "c4e27849442440", vector(t.configure, 0, 0, at(rsp, 0x40), x)],
+  ["tilerelease", "c4e27849c0", vector(t.release, 0, 0, 0, x)],
+  ["tilezero tmm3", "c4e27b49d8", vector(t.zero, 3, 0, 0, x)],
+  [
+    "tileloadd tmm4, [rax+r13+0x800]",
+    "c4a27b4ba42800080000",
+    vector(t.load, 4, 0, at(rax, 0x800, 13), x),
+  ],
+  ["tileloadd tmm7, [r9+rcx]", "c4c27b4b3c09", vector(t.load, 7, 0, at(9, 0, rcx), x)],
+  [
+    "tilestored [rbx+rdx+0x40], tmm2",
+    "c4e27a4b541340",
+    vector(t.store, 2, 0, at(rbx, 0x40, rdx), x),
+  ],
+  ["tdpbf16ps tmm1, tmm4, tmm7", "c4e2425ccc", vector(t.product, 1, 7, 4, x)],
 ];
 
 const hex = (bytes: Iterable<number>) =>
   [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-for (const [name, cases] of [["integer", INTEGERS], ["vector", VECTORS]] as const) {
+for (
+  const [name, cases] of [
+    ["integer", INTEGERS],
+    ["vector", VECTORS],
+    ["tile", TILES],
+  ] as const
+) {
   Deno.test(`x64: ${name} instructions have the bytes that GNU as gives them`, () => {
     const found = cases.map(([text, , encode]) => {
       const assembler = new Assembler();

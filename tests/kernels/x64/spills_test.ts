@@ -5,6 +5,7 @@ import { contiguousLayout, type Kernel } from "../../../kernels/kernel.ts";
 import { matmulKernel } from "../../../kernels/matmul.ts";
 import { renderX64, X64_LANES, type X64Level } from "../../../kernels/render/x64.ts";
 import { matvecKernel } from "../../../kernels/matvec.ts";
+import { tileMatmulKernel } from "../../../kernels/tile_matmul.ts";
 import { wkv6 } from "../../../kernels/wkv6.ts";
 import { wkv6Gradient } from "../../../kernels/wkv6_gradient.ts";
 import { wkv7 } from "../../../kernels/wkv7.ts";
@@ -26,6 +27,12 @@ const row = { ...product, m: 1, b: { batchStride: 0, kStride: 1, nStride: 128 } 
 
 const KERNELS: Readonly<Record<string, Kernel>> = {
   matmul: matmulKernel(product, 2),
+  tiles: tileMatmulKernel(product, 2),
+  tilesTurned: tileMatmulKernel({
+    ...product,
+    a: { batchStride: 0, mStride: 1, kStride: 96 },
+    b: { batchStride: 0, kStride: 1, nStride: 128 },
+  }, 2),
   wkv6: wkv6({ ...size, inputs: four, keepStates: true }),
   wkv6Gradient: wkv6Gradient({ ...size, inputs: four }),
   wkv7: wkv7({ ...size, inputs: seven, keepStates: true }),
