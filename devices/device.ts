@@ -6,10 +6,10 @@ import type { Tensor } from "../graph/tensor.ts";
 export type HostArray = Float32Array | Int32Array | Uint32Array | Uint8Array | Uint16Array;
 
 /**
- * In which numbers a GPU multiplies matrices: f32; or rounded to TF32 or bfloat16 as they are read,
- * for tensor cores. Sums and all that is stored are f32.
+ * In which numbers a GPU multiplies matrices: f32; or rounded to TF32 as they are read, for tensor
+ * cores. Sums and all that is stored are f32.
  */
-export const PRODUCT_PRECISIONS = ["f32", "tf32", "bf16"] as const;
+export const PRODUCT_PRECISIONS = ["f32", "tf32"] as const;
 
 /** One of them. */
 export type ProductPrecision = typeof PRODUCT_PRECISIONS[number];

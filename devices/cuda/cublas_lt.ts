@@ -35,7 +35,7 @@ function places({ major, nvrtc }: CudaInstallation): LibraryPlaces {
 /** Values of enumerations. */
 export const CUBLASLT = {
   r32f: 0,
-  compute: { f32: 68, bf16: 75, tf32: 77 },
+  compute: { f32: 68, tf32: 77 },
   desc: { transposeA: 3, transposeB: 4 },
   layout: { batchCount: 5, batchOffset: 6 },
   preference: { workspaceBytes: 1, reductionSchemes: 3, alignments: [5, 6, 7, 8] },

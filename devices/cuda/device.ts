@@ -26,7 +26,7 @@ import {
 } from "./cublas_lt.ts";
 import { openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
-import { isFused, plainProduct } from "./gemm.ts";
+import { isFused, OWN_FLOPS, plainProduct } from "./gemm.ts";
 import { openKernelCache } from "./kernel_cache.ts";
 import { variable } from "./library.ts";
 import { createMemory, type CudaMemory, piece } from "./memory.ts";
@@ -46,6 +46,8 @@ export interface CudaOptions extends CompileOptions {
   readonly cache?: string;
   /** In which numbers matrices are multiplied, f32 by default. */
   readonly products?: ProductPrecision;
+  /** Operations of the largest products that are ours beside cuBLASLt; as measured by default. */
+  readonly ownFlops?: number;
 }
 
 const hostBytes = ({ buffer, byteOffset, byteLength }: HostArray) =>
@@ -89,9 +91,11 @@ function findCublasLt(
 }
 
 /** The kernels of a product: the library's where it can, and ours is compiled where it then cannot. */
-const libraryProducts: ProductKernels = (step, shape, epilogue) => {
+const libraryProducts = (ownFlops: number): ProductKernels => (step, shape, epilogue) => {
+  const { batch, m, n, k } = shape;
   const matmul = plainProduct(step, shape);
-  if (matmul === undefined) return matmulKernels(step, shape, epilogue);
+  const isOwn = 2 * batch * m * n * k <= ownFlops && !matmul?.accumulates;
+  if (matmul === undefined || isOwn) return matmulKernels(step, shape, epilogue);
   return oneKernel(step, { ...matmulKernel(shape, epilogue), matmul });
 };
 
@@ -204,7 +208,7 @@ export function openCuda(options: CudaOptions = {}): Device {
       ...{ bind, joining: joining(Infinity) },
       // The library does no work on results, but adds to what is there.
       ...(products === undefined ? { kernelsOf: gpuKernelsOf, scheduling: GPU_SCHEDULING } : {
-        kernelsOf: (step) => gpuKernelsOf(step, libraryProducts),
+        kernelsOf: (step) => gpuKernelsOf(step, libraryProducts(options.ownFlops ?? OWN_FLOPS)),
         scheduling: { ...GPU_SCHEDULING, epilogues: isFused, accumulates: true },
       }),
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),

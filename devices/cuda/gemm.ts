@@ -60,6 +60,12 @@ export function gemmOf({ batch, m, n, k, a, b, weight, accumulates }: MatmulShap
 }
 
 /**
+ * Operations of the largest products that our kernels do faster than the library, on an H100. Sums
+ * in place are the library's whatever their size.
+ */
+export const OWN_FLOPS = 2 ** 25;
+
+/**
  * Operations below which a product with work on its result is faster in one kernel of ours than in
  * the library's and another one, which takes some microseconds and reads the result again.
  */

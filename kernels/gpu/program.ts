@@ -80,7 +80,8 @@ function productKernels(
 ): StepKernels<GpuKernel> {
   const { a, b, transposeA, transposeB, epilogue } = work;
   const shape = matmulShape(a, b, transposeA, transposeB, step.reads[1].dtype);
-  if (isMatvec(shape)) return oneKernel(step, matvecKernel(shape, epilogue));
+  // In place, threads beyond the last element would read what others write: a library's work.
+  if (isMatvec(shape) && !work.accumulates) return oneKernel(step, matvecKernel(shape, epilogue));
   const { weight, ...plain } = shape;
   const kernels = products(step, plain, epilogue);
   return weight === undefined

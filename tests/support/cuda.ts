@@ -10,7 +10,7 @@ const SOURCES = fileURLToPath(new URL("../cuda/emulator/", import.meta.url));
 const BUILDS = fileURLToPath(new URL("../../out/cuda_emulator/", import.meta.url));
 
 /** Builds the emulator where it is missing; its driver, its NVRTC and its cuBLASLt are one library. */
-export function cudaEmulator(): Required<Omit<CudaOptions, "onCompile" | "products">> {
+export function cudaEmulator(): Required<Omit<CudaOptions, "onCompile" | "products" | "ownFlops">> {
   const names = [...Deno.readDirSync(SOURCES)].map(({ name }) => name).sort();
   const hash = createHash("sha256");
   for (const name of names) hash.update(name).update(Deno.readFileSync(join(SOURCES, name)));

@@ -20,13 +20,16 @@ async function using<T>(device: Device, run: (device: Device) => T | Promise<T>)
 export const withWebgpu = async <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
   await using(await openWebgpu(), run);
 
-/** Runs with a CUDA device, and closes it: the GPU where TEST_CUDA=gpu, else the emulated driver. */
+/**
+ * Runs with a CUDA device, and closes it: the GPU where TEST_CUDA=gpu, else the emulated driver. Small
+ * products are the library's, for tests have no others.
+ */
 export const withCuda = <T>(
   run: (device: Device) => T | Promise<T>,
   options: CudaOptions = {},
 ): Promise<T> => {
   const places = Deno.env.get("TEST_CUDA") === "gpu" ? {} : cudaEmulator();
-  return using(openCuda({ ...places, ...options }), run);
+  return using(openCuda({ ...places, ownFlops: 0, ...options }), run);
 };
 
 /** Runs with a CPU device, without a BLAS unless one is asked for, and closes it. */

@@ -14,7 +14,7 @@ namespace {
 enum Status { OK = 0, NOT_READY = 1, INVALID = 7, UNSUPPORTED = 15 };
 
 // Values of cublas_api.h, library_types.h and cublasLt.h.
-enum ComputeType { COMPUTE_32F = 68, COMPUTE_32F_FAST_16BF = 75, COMPUTE_32F_FAST_TF32 = 77 };
+enum ComputeType { COMPUTE_32F = 68, COMPUTE_32F_FAST_TF32 = 77 };
 constexpr int R_32F = 0;
 enum LayoutAttribute { LAYOUT_BATCH_COUNT = 5, LAYOUT_BATCH_OFFSET = 6 };
 enum DescAttribute { DESC_TRANSA = 3, DESC_TRANSB = 4 };
@@ -86,7 +86,6 @@ float rounded(float value, int compute) {
   u32 bits;
   std::memcpy(&bits, &value, 4);
   if (compute == COMPUTE_32F_FAST_TF32) bits = (bits + 0x1000) & ~u32(0x1fff);
-  if (compute == COMPUTE_32F_FAST_16BF) bits = (bits + 0x7fff + (bits >> 16 & 1)) & ~u32(0xffff);
   std::memcpy(&value, &bits, 4);
   return value;
 }
@@ -201,8 +200,7 @@ API cublasLtMatrixLayoutDestroy(Layout* layout) {
 }
 
 API cublasLtMatmulDescCreate(Desc** desc, int compute, int scale) {
-  const bool known = compute == COMPUTE_32F || compute == COMPUTE_32F_FAST_TF32 ||
-                     compute == COMPUTE_32F_FAST_16BF;
+  const bool known = compute == COMPUTE_32F || compute == COMPUTE_32F_FAST_TF32;
   if (!known || scale != R_32F) return INVALID;
   *desc = new Desc{compute};
   return OK;
