@@ -14,11 +14,13 @@ const COLUMNS = 32;
 /** Rows that one thread folds for itself, where there are elements for many threads. */
 const FEW_ROWS = 16;
 const MANY_ELEMENTS = 8192;
+/** Rows that one group folds in less time than another kernel takes to begin. */
+const GROUP_ROWS = 512;
 /** Groups that keep a large GPU busy, and rows of one at least. */
-const GROUPS = 512;
-const ROWS = 32;
+const GROUPS = 256;
+const ROWS = 64;
 /** Rows whose reads are on their way at once. */
-const UNROLL = 4;
+const UNROLL = 8;
 
 /** Threads of a group along the columns: a power of 2. */
 function acrossOf({ loop: { columns } }: ColumnReduction): number {
@@ -35,6 +37,7 @@ interface Blocks {
 
 function blocksOf(reduction: ColumnReduction): Blocks {
   const { outer, reduced, loop } = reduction;
+  if (reduced <= GROUP_ROWS) return { blocks: 1, rows: reduced };
   const across = acrossOf(reduction);
   const wanted = Math.ceil(GROUPS / (outer * Math.ceil(loop.columns / across)));
   // All threads of a group have a row.
@@ -189,7 +192,7 @@ function foldKernel({ fn, outer, loop: { columns } }: ColumnReduction, blocks: n
           const sum = k.variable(startOf(fn));
           k.for(0, blocks, 1, (block) => {
             k.set(sum, combineOf(fn)(sum, k.read(places.blocks, at(block))));
-          }, 4 * UNROLL);
+          }, 2 * UNROLL);
           k.write(places.result, element, sum);
         });
       }),

@@ -15,7 +15,7 @@ import { modelParameters } from "../../models/decoder.ts";
 import { loadTeacher } from "../../train/teacher.ts";
 import { assertClose } from "../support/compare.ts";
 import { cudaEmulator } from "../support/cuda.ts";
-import { assertCases } from "../support/device_case.ts";
+import { assertCases, TOLERANCE } from "../support/device_case.ts";
 import { withCpu, withCuda, withWebgpu } from "../support/devices.ts";
 import { ids, type OpCase, opCase, real, withGradients } from "../support/op_case.ts";
 import { ATTENTION, radRwkv6, radRwkv7, randomModel } from "../support/model.ts";
@@ -70,7 +70,8 @@ const LARGE: readonly OpCase[] = [
 
 for (const [name, withGpu] of Object.entries(GPUS)) {
   Deno.test(`${name}: large products and sums are what the reference says`, async () => {
-    await withGpu((device) => assertCases(device, LARGE));
+    // Sums of a thousand terms and more, some of them in a function that is steep where they are.
+    await withGpu((device) => assertCases(device, LARGE, 3 * TOLERANCE));
   });
 
   Deno.test(`${name}: operands of products may begin anywhere`, async () => {
