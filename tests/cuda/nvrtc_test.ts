@@ -43,7 +43,7 @@ Deno.test("nvrtc: kernels of training and decoding compile for all GPUs, and do 
       assertEquals(spills(resources), []);
       const names = resourceTable(resources).map(({ name }) => name);
       for (
-        const name of ["matmul", "loop", "attention_gradient", "wkv6_gradient", "wkv7_gradient"]
+        const name of ["matmul", "loop", "attention_gradient", "wkv_scan_gradient", "wkv_keys"]
       ) {
         assert(names.includes(name), name);
       }
