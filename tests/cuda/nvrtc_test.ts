@@ -51,8 +51,8 @@ Deno.test("nvrtc: kernels of training and decoding compile for all GPUs, and do 
           "joined",
           "loop",
           "attention_gradient",
-          "wkv6_gradient",
-          "wkv7_gradient",
+          "wkv_scan_gradient",
+          "wkv_keys",
         ]
       ) {
         assert(names.includes(name), name);
