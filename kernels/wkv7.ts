@@ -238,6 +238,11 @@ function wkv7Code(
         // The first token of the next chunk is there as well, for its κ.
         const withNext = k.let(min(add(length, i32(1)), sub(i32(time), first)));
         writeRecords(k, width, operands, tokens, withNext, records);
+        // Behind the last token nobody needs u, but what lies there is read: as f32, whole numbers
+        // of another kernel are so small that each product with one takes a hundred times as long.
+        k.if(equal(withNext, length), () => {
+          k.zero(at(records, length, recordBytes(width)), recordBytes(width));
+        });
         k.for(0, rows, GROUP, (group) => {
           const state = k.let(at(after, group, row));
           const u = k.let(at(us, group, F32));
