@@ -22,7 +22,6 @@ const QUICK_SECONDS = 0.05;
 export const OPERATION_TOLERANCE: Readonly<Record<ProductPrecision, number>> = {
   f32: 1e-4,
   tf32: 2e-3,
-  bf16: 1e-2,
 };
 
 /** What was measured of a shape. */
