@@ -24,15 +24,14 @@ function largestPart(spec: ModelSpec): number {
 }
 
 /**
- * Bytes of the head and its loss as they must be: logits of a block, and the gradient's sum. GPUs,
- * which fleets are made of, do not add a block's product in place; on this machine, which does, what
- * is put down for the head is taken off the rest.
+ * Bytes of the head and its loss as they must be: logits of a block, and the gradient's sum, to which
+ * each block's product is added in place.
  */
 function headBytes({ kind }: Stage, { config: { vocabSize, hiddenSize } }: ModelSpec): number {
   if (kind === "align") return 0;
   const logits = 4 * logitsBlock(Infinity, vocabSize, hiddenSize) * vocabSize;
-  // The student's logits, their gradient, and the teacher's; what a block adds, and the sum.
-  return 3 * logits + 2 * 4 * vocabSize * hiddenSize;
+  // The student's logits, their gradient, and the teacher's.
+  return 3 * logits + 4 * vocabSize * hiddenSize;
 }
 
 /** FLOPs and bytes of a sequence, and bytes of the head whatever the number of sequences. */
