@@ -14,7 +14,7 @@ import { blockSums, foldState, ofColumns, ofRows, type State, tokenOf } from "./
 export type GpuWkv6Shape = GpuForwardShape<"r" | "w" | "k" | "v">;
 
 /** S ← diag(w)·S + kᵀv, with w and k by rows and v by columns. */
-export function stepWkv6(
+function stepWkv6(
   k: GpuBlock,
   { sums }: State,
   w: readonly Float[],

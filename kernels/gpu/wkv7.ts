@@ -14,7 +14,7 @@ import { blockSums, foldState, ofColumns, ofRows, type State, tokenOf } from "./
 export type GpuWkv7Shape = GpuForwardShape<"r" | "w" | "k" | "v" | "kappa" | "a">;
 
 /** One token's part in the state: by columns w, k and a⊙κ, by rows v and u. */
-export interface Wkv7Token {
+interface Wkv7Token {
   readonly w: readonly Float[];
   readonly key: readonly Float[];
   readonly given: readonly Float[];
@@ -23,7 +23,7 @@ export interface Wkv7Token {
 }
 
 /** S ← S·diag(w) − u(a⊙κ) + vᵀk. */
-export function stepWkv7(k: GpuBlock, { sums }: State, token: Wkv7Token): void {
+function stepWkv7(k: GpuBlock, { sums }: State, token: Wkv7Token): void {
   const { w, key, given, v, u } = token;
   eachSum(sums, (sum, r, c) => {
     const kept = mul(sum, w[c]);

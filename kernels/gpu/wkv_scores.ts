@@ -98,27 +98,32 @@ export function scoreChunk(
       const of = (vector: number, row: Index) =>
         k.read(room, add(i32(vector * rows), position([row, SLAB], [at, 1])));
       const [rs, kappas] = [0, 3].map((i) => i < staged.length ? of(i, token) : f32(0));
-      const back = { r: k.variable(rs), kappa: k.variable(f32(0)) };
-      // κ takes part from the token before its own on.
-      k.if(lessThan(i32(HALF), between), () => k.set(back.kappa, kappas));
-      k.for(HALF, between, 1, (other) => {
-        const ws = of(1, other);
-        k.set(back.r, mul(back.r, ws));
-        k.set(back.kappa, mul(back.kappa, select(lessThan(other, token), ws, f32(1))));
-      });
+      // Without branches, which would wait for every read: what takes no part yet is 0. κ takes part from
+      // the token before its own on.
+      const begun = lessThan(i32(HALF), between);
+      const back = {
+        r: k.variable(select(begun, rs, f32(0))),
+        kappa: k.variable(select(begun, kappas, f32(0))),
+      };
+      for (let other = HALF; other < WKV_CHUNK; other++) {
+        const ws = of(1, i32(other));
+        const decay = (last: number) => select(lessThan(i32(last), between), ws, f32(1));
+        k.set(back.r, mul(back.r, decay(other)));
+        if (sums.length > 1) k.set(back.kappa, mul(back.kappa, decay(other + 1)));
+      }
       earlier.map((other, i) => [other, i] as const).toReversed().forEach(([other, i]) => {
-        k.if(lessThan(other, k.let(add(token, i32(1)))), () => {
-          const [ws, keys] = [of(1, other), of(2, other)];
-          k.set(sums[0][i], fma(keys, back.r, sums[0][i]));
-          if (sums.length > 1) {
-            const bs = of(4, other);
-            k.set(sums[1][i], fma(bs, back.r, sums[1][i]));
-            k.set(sums[2][i], fma(keys, back.kappa, sums[2][i]));
-            k.set(sums[3][i], fma(bs, back.kappa, sums[3][i]));
-            k.set(back.kappa, select(equal(other, token), kappas, mul(back.kappa, ws)));
-          }
-          k.set(back.r, mul(back.r, ws));
-        });
+        const own = equal(other, token);
+        const [ws, keys] = [of(1, other), of(2, other)];
+        k.set(back.r, select(own, rs, back.r));
+        k.set(sums[0][i], fma(keys, back.r, sums[0][i]));
+        if (sums.length > 1) {
+          const bs = of(4, other);
+          k.set(sums[1][i], fma(bs, back.r, sums[1][i]));
+          k.set(sums[2][i], fma(keys, back.kappa, sums[2][i]));
+          k.set(sums[3][i], fma(bs, back.kappa, sums[3][i]));
+          k.set(back.kappa, select(own, kappas, mul(back.kappa, ws)));
+        }
+        k.set(back.r, mul(back.r, ws));
       });
     });
     k.barrier();

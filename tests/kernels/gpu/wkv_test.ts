@@ -17,8 +17,9 @@ const RECURRENCES = {
     g.wkv7({ r, w, k, v, kappa, a }, state),
 };
 
-// Widths that no vectors divide, which the CPU does not have: of one slice of columns and of two.
-const odd = [7, 69].flatMap((width) =>
+// Widths that nothing divides, of one slice of columns and of two, which the CPU does not have; and one
+// beyond what the threads of a group take at once.
+const widths = [7, 69, 132].flatMap((width) =>
   (["wkv6", "wkv7"] as const).map((name) => {
     const size = [1, 19, 2, width];
     const key = Math.sqrt(3 / width);
@@ -34,8 +35,8 @@ const odd = [7, 69].flatMap((width) =>
   })
 );
 
-Deno.test("gpu recurrences: odd widths", async () => {
-  await withCuda((device) => assertCases(device, odd));
+Deno.test("gpu recurrences: odd and large widths", async () => {
+  await withCuda((device) => assertCases(device, widths));
 });
 
 Deno.test("gpu recurrences: a few tokens are one kernel, more of them are chunks and a scan", () => {

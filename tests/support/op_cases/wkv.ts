@@ -18,8 +18,6 @@ const sizes: readonly Size[] = [
   [1, 18, 1, 128],
   [3, 20, 4, 8],
   [1, 64, 2, 64],
-  [1, 17, 1, 68],
-  [1, 17, 1, 132],
 ];
 
 /** Decays from 0, where a state is forgotten at once, to 1, where it is kept for ever. */
