@@ -1,5 +1,6 @@
 /** Python with PyTorch, transformers and NVIDIA's compiler, in a virtual environment that is made when it is missing. */
 
+import { variable } from "../devices/cuda/library.ts";
 import { FormatError } from "../formats/error.ts";
 
 /** The environment, beside deno.json, and what goes in. */
@@ -25,6 +26,16 @@ interface RunOptions {
   readonly signal?: AbortSignal;
 }
 
+/**
+ * What a program inherits: all, but where LD_LIBRARY_PATH is set, which Deno passes on to nothing.
+ * PyTorch's wheels find their libraries without it.
+ */
+function inheritance() {
+  if (variable("LD_LIBRARY_PATH") === undefined) return {};
+  const env = ["PATH", "HOME", "XDG_CACHE_HOME"].map((name) => [name, variable(name) ?? ""]);
+  return { clearEnv: true, env: Object.fromEntries(env) };
+}
+
 /** Runs a program to its end and returns what it wrote. @throws FormatError where it failed. */
 async function run(
   command: string,
@@ -32,7 +43,11 @@ async function run(
   { advice = "see its message", signal }: RunOptions = {},
 ): Promise<string> {
   const pipes = { stdout: "piped", stderr: "piped" } as const;
-  const child = new Deno.Command(command, { args: [...args], ...pipes, signal });
+  const child = new Deno.Command(command, {
+    args: [...args],
+    ...{ ...pipes, ...inheritance(), signal },
+  });
+
   let output: Deno.CommandOutput;
   try {
     output = await child.output();
