@@ -13,7 +13,7 @@ const PROMPT = 128 + 16 + 3;
 const TOKENS = 4;
 
 /** Losses and gradient norms of the first steps, each number by itself. */
-export async function stepResults(
+async function stepResults(
   device: Device,
   options: Omit<StepOptions, "steps" | "seconds">,
 ): Promise<(readonly [number])[]> {

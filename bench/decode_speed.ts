@@ -44,7 +44,7 @@ const PROMPT_ROUNDS = 3;
 const PROMPT = [1, 2, 3];
 
 /** Bytes that one step reads: every weight once, of untied embeddings a row a stream; states. */
-export function bytesPerStep({ spec, inputs }: LoadedModel, streams: number): number {
+function bytesPerStep({ spec, inputs }: LoadedModel, streams: number): number {
   const embeddings = "model.embed_tokens.weight";
   let bytes = stateBytes(spec, streams, PROMPT.length);
   for (const [name, { shape, dtype }] of inputs) {

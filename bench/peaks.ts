@@ -5,7 +5,9 @@ import { type CpuDevice, type CpuOptions, openCpu } from "../devices/cpu/device.
 import type { Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import type { Kernel } from "../kernels/kernel.ts";
-import { add, fma, i32, kernel, type KernelCode, type Lanes, load } from "../kernels/language.ts";
+import { kernel } from "../kernels/block.ts";
+import { add, fma, i32, load } from "../kernels/language.ts";
+import type { KernelCode, Lanes } from "../kernels/syntax.ts";
 import type { OperandMemory, Program } from "../kernels/program.ts";
 import { at, type V, variable, WIDEST, zeros } from "../kernels/vectors.ts";
 

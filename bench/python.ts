@@ -1,6 +1,6 @@
 /** Python with PyTorch, transformers and NVIDIA's compiler, in a virtual environment that is made when it is missing. */
 
-import { variable } from "../devices/cuda/library.ts";
+import { variable } from "../devices/environment.ts";
 import { FormatError } from "../formats/error.ts";
 
 /** The environment, beside deno.json, and what goes in. */

@@ -7,6 +7,7 @@
 import { type GpuPeaks, measureGpuPeaks } from "../bench/gpu_peaks.ts";
 import { type CpuPeaks, measurePeaks } from "../bench/peaks.ts";
 import { stepProfile } from "../bench/profile.ts";
+import { variable } from "../devices/environment.ts";
 import type { Compiled } from "../devices/compile.ts";
 import type { Device } from "../devices/device.ts";
 import { EVERY_DOUBLING, profiled } from "../devices/profiled.ts";
@@ -22,9 +23,7 @@ export type DebugLevel = 0 | 1 | 2 | 3 | 4;
  * which is meant for another program.
  */
 export function debugLevel(): DebugLevel {
-  const variable = { name: "env", variable: "DEBUG" } as const;
-  if (Deno.permissions.querySync(variable).state !== "granted") return 0;
-  const text = Deno.env.get("DEBUG") ?? "";
+  const text = variable("DEBUG") ?? "";
   return /^[0-4]$/.test(text) ? Number(text) as DebugLevel : 0;
 }
 

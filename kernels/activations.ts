@@ -10,10 +10,10 @@
 
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
 import type { MatmulShape } from "./kernel.ts";
+import type { Block } from "./block.ts";
 import {
   abs,
   acrossLanes,
-  type Block,
   constant,
   div,
   dotBytes,

@@ -2,19 +2,9 @@
 
 import { flash, FLASH_QUERIES, flashLanes, flashScratch } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
-import {
-  div,
-  i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
-  lessThan,
-  mul,
-  rem,
-  select,
-  sub,
-  type ValueType,
-} from "./language.ts";
+import { kernel } from "./block.ts";
+import { div, i32, lessThan, mul, rem, select, sub } from "./language.ts";
+import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { at, F32, headOperand } from "./vectors.ts";
 
 /** What an attention kernel is made for. The width is a multiple of 4. */

@@ -10,16 +10,13 @@
 import { type AttentionShape, checkAttention, seenPairs } from "./attention.ts";
 import { downTo, eachTile, packTile, queryLanes, tileQueries, tileRow } from "./attention_tiles.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   add,
-  type Block,
   constant,
   div,
   fma,
   i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
   lessThan,
   load,
   max,
@@ -31,8 +28,8 @@ import {
   splat,
   sub,
   toF32,
-  type ValueType,
 } from "./language.ts";
+import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { exp2 } from "./math.ts";
 import {
   accumulate,

@@ -1,17 +1,7 @@
 /** Tiles of queries and of rows that attention and its gradient are made of. */
 
-import {
-  add,
-  type Block,
-  constant,
-  div,
-  i32,
-  lessThan,
-  load,
-  min,
-  mul,
-  vector,
-} from "./language.ts";
+import type { Block } from "./block.ts";
+import { add, constant, div, i32, lessThan, load, min, mul, vector } from "./language.ts";
 import { ROWS } from "./products.ts";
 import {
   at,

@@ -9,22 +9,9 @@ import type { Epilogue } from "../graph/step.ts";
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
 import { activationBytes, storeActivations } from "./activations.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
-import {
-  add,
-  type Block,
-  constant,
-  equal,
-  fma,
-  i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
-  load,
-  loadF16,
-  mul,
-  offset,
-  splat,
-} from "./language.ts";
+import { type Block, kernel } from "./block.ts";
+import { add, constant, equal, fma, i32, load, loadF16, mul, offset, splat } from "./language.ts";
+import type { KernelCode, Lanes } from "./syntax.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
 import {
   at,

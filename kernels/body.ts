@@ -2,25 +2,23 @@
 
 import type { Address, Loop, LoopOperand, LoopValue } from "../graph/loop.ts";
 import type { DType } from "../graph/tensor.ts";
+import type { Block } from "./block.ts";
 import {
   add,
-  type Block,
   div,
-  type Expr,
   gather,
   half,
   i32,
   lane,
-  type Lanes,
   load,
   mul,
   offset,
   splat,
   toF32,
   toI32,
-  type Vector,
   vector,
 } from "./language.ts";
+import type { Expr, Lanes, Vector } from "./syntax.ts";
 import { type Given, loopValues, type Reader, type Row, rowOffsets } from "./loop_values.ts";
 
 /** Columns of a value, or one value in all lanes. */

@@ -11,16 +11,13 @@
 import { type AttentionShape, checkAttention } from "./attention.ts";
 import { flash, FLASH_QUERIES, flashLanes, flashScratch } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   add,
-  type Block,
   constant,
   div,
   fma,
   i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
   laneSum,
   lessThan,
   load,
@@ -31,8 +28,8 @@ import {
   rem,
   shuffle,
   sub,
-  type ValueType,
 } from "./language.ts";
+import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { exp2 } from "./math.ts";
 import { accumulate, loadTile, storeTile } from "./products.ts";
 import {

@@ -2,24 +2,9 @@
 
 import type { ColumnReduction } from "../graph/fusion.ts";
 import { loopLanes, loopRow, type Position, rowPointers, storeColumns, type V } from "./body.ts";
-import {
-  add,
-  type Block,
-  constant,
-  div,
-  equal,
-  type Expr,
-  i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
-  max,
-  min,
-  mul,
-  offset,
-  rem,
-  type Vector,
-} from "./language.ts";
+import { type Block, kernel } from "./block.ts";
+import { add, constant, div, equal, i32, max, min, mul, offset, rem } from "./language.ts";
+import type { Expr, KernelCode, Lanes, Vector } from "./syntax.ts";
 import { loopCost, loopKey, loopParameters } from "./loop.ts";
 import type { Kernel } from "./kernel.ts";
 import { variable } from "./vectors.ts";

@@ -2,16 +2,12 @@
 
 import { tensorBytes, type WeightDType } from "../graph/tensor.ts";
 import type { Kernel } from "./kernel.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   add,
   bitAnd,
-  type Block,
   constant,
-  type Expr,
   i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
   lessThan,
   load,
   min,
@@ -20,6 +16,7 @@ import {
   rem,
   sub,
 } from "./language.ts";
+import type { Expr, KernelCode, Lanes } from "./syntax.ts";
 import { at, eachPlace, F32, FOUR, type Index, type Pointer } from "./vectors.ts";
 import { anyWeightRow, expandRow } from "./weight_rows.ts";
 

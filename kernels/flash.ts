@@ -9,15 +9,14 @@
  */
 
 import { downTo, eachTile, packTile, queryLanes, tileQueries, tileRow } from "./attention_tiles.ts";
+import type { Block } from "./block.ts";
 import {
   add,
-  type Block,
   constant,
   div,
   fma,
   i32,
   lane,
-  type Lanes,
   lessThan,
   load,
   max,
@@ -29,6 +28,7 @@ import {
   sub,
   toF32,
 } from "./language.ts";
+import type { Lanes } from "./syntax.ts";
 import { exp2, log } from "./math.ts";
 import { accumulate, eachRowTile, loadTile, ROWS, storeTile, tileOf } from "./products.ts";
 import {

@@ -1,7 +1,8 @@
 /** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
 
 import type { WeightDType } from "../graph/tensor.ts";
-import { add, div, type Expr, i32, type KernelCode, type Lanes, mul, rem } from "./language.ts";
+import { add, div, i32, mul, rem } from "./language.ts";
+import type { Expr, KernelCode, Lanes } from "./syntax.ts";
 
 /** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
 export interface MatmulShape {

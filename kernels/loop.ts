@@ -15,19 +15,15 @@ import {
   type V,
 } from "./body.ts";
 import { type Columns, isCostly, type Row } from "./loop_values.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   acrossLanes,
   add,
   bitAnd,
-  type Block,
   constant,
   div,
-  type Expr,
   i32,
-  kernel,
-  type KernelCode,
   lane,
-  type Lanes,
   load,
   max,
   min,
@@ -35,9 +31,8 @@ import {
   offset,
   rem,
   splat,
-  type ValueType,
-  type Vector,
 } from "./language.ts";
+import type { Expr, KernelCode, Lanes, ValueType, Vector } from "./syntax.ts";
 import type { Kernel } from "./kernel.ts";
 import { variable } from "./vectors.ts";
 

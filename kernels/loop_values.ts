@@ -2,14 +2,13 @@
 
 import type { Loop, Source } from "../graph/loop.ts";
 import type { Op } from "../graph/tensor.ts";
+import type { Binder } from "./block.ts";
 import {
   abs,
   add,
-  type Binder,
   constant,
   div,
   equal,
-  type Expr,
   i32,
   lessThan,
   max,
@@ -20,8 +19,8 @@ import {
   select,
   sqrt,
   sub,
-  type Vector,
 } from "./language.ts";
+import type { Expr, Vector } from "./syntax.ts";
 import { exp, log, sigmoid, tanh } from "./math.ts";
 
 /** Types of real numbers: one, or a vector of lanes. */

@@ -6,15 +6,14 @@
  * fits of the relative error; the shape of `log` and `tanh` follows Cephes (netlib.org/cephes).
  */
 
+import type { Binder } from "./block.ts";
 import {
   abs,
   add,
-  type Binder,
   constant,
   div,
   exp2Integer,
   exponent,
-  type Expr,
   fma,
   lessThan,
   mantissa,
@@ -25,8 +24,8 @@ import {
   neg,
   select,
   sub,
-  type Vector,
 } from "./language.ts";
+import type { Expr, Vector } from "./syntax.ts";
 
 type Real = "f32" | Vector;
 

@@ -4,23 +4,9 @@
  */
 
 import type { Epilogue } from "../graph/step.ts";
-import {
-  add,
-  type Block,
-  div,
-  equal,
-  i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
-  lessThan,
-  load,
-  min,
-  mul,
-  offset,
-  rem,
-  sub,
-} from "./language.ts";
+import { type Block, kernel } from "./block.ts";
+import { add, div, equal, i32, lessThan, load, min, mul, offset, rem, sub } from "./language.ts";
+import type { KernelCode, Lanes } from "./syntax.ts";
 import { loopLanes } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import { type Blocking, blockingOf, expandedColumns } from "./matmul_shape.ts";

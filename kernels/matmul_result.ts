@@ -4,17 +4,9 @@ import type { Epilogue } from "../graph/step.ts";
 import { tensorBytes } from "../graph/tensor.ts";
 import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V } from "./body.ts";
 import type { MatmulShape } from "./kernel.ts";
-import {
-  add,
-  type Block,
-  constant,
-  i32,
-  lane,
-  mul,
-  offset,
-  splat,
-  type ValueType,
-} from "./language.ts";
+import type { Block } from "./block.ts";
+import { add, constant, i32, lane, mul, offset, splat } from "./language.ts";
+import type { ValueType } from "./syntax.ts";
 import { loopCost, loopKey } from "./loop.ts";
 import { F32, type Index, type Pointer, quadsOf } from "./vectors.ts";
 

@@ -7,23 +7,9 @@ import type { Epilogue } from "../graph/step.ts";
 import { isBlocked } from "../graph/tensor.ts";
 import { blockMatvecKernel } from "./block_matvec.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
-import {
-  add,
-  type Block,
-  constant,
-  equal,
-  type Expr,
-  fma,
-  i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
-  load,
-  loadBf16,
-  mul,
-  shuffle,
-  splat,
-} from "./language.ts";
+import { type Block, kernel } from "./block.ts";
+import { add, constant, equal, fma, i32, load, loadBf16, mul, shuffle, splat } from "./language.ts";
+import type { Expr, KernelCode, Lanes } from "./syntax.ts";
 import {
   epilogueKey,
   productCost,

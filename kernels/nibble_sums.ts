@@ -6,9 +6,9 @@
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
 import { RECORD, rowBytes, scalesIn } from "./activations.ts";
 import type { MatmulShape } from "./kernel.ts";
+import type { Block } from "./block.ts";
 import {
   add,
-  type Block,
   constant,
   dotBytes,
   fma,
@@ -20,9 +20,9 @@ import {
   mul,
   splat,
   spread,
-  type Vector,
   wholeToF32,
 } from "./language.ts";
+import type { Vector } from "./syntax.ts";
 import {
   at,
   FOUR,

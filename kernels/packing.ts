@@ -1,16 +1,8 @@
 /** Packing of matrices, so that the tiles of a product (products.ts) read them in order. */
 
-import {
-  bitAnd,
-  type Block,
-  constant,
-  type Expr,
-  i32,
-  load,
-  mul,
-  offset,
-  shuffle,
-} from "./language.ts";
+import type { Block } from "./block.ts";
+import { bitAnd, constant, i32, load, mul, offset, shuffle } from "./language.ts";
+import type { Expr } from "./syntax.ts";
 import { ROWS } from "./products.ts";
 import type { Pointer, V } from "./vectors.ts";
 

@@ -9,16 +9,13 @@
 import type { Epilogue } from "../graph/step.ts";
 import { loopLanes } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   add,
   bitAnd,
-  type Block,
   div,
   equal,
   i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
   lessThan,
   load,
   min,
@@ -27,6 +24,7 @@ import {
   rem,
   sub,
 } from "./language.ts";
+import type { KernelCode, Lanes } from "./syntax.ts";
 import {
   epilogueKey,
   productCost,

@@ -1,6 +1,6 @@
 /** Which matrix products are done by tiles of bf16, and how they are cut into work items. */
 
-import { TILES } from "./language.ts";
+import { TILES } from "./syntax.ts";
 import type { MatmulShape } from "./kernel.ts";
 import { type Factor, isPackable, PANEL, STEP, STEP_BYTES } from "./tile_packing.ts";
 

@@ -5,10 +5,10 @@
  * other make one row of a tile.
  */
 
+import type { Block } from "./block.ts";
 import {
   add,
   bf16Pairs,
-  type Block,
   div,
   i32,
   joinQuads,
@@ -18,8 +18,8 @@ import {
   offset,
   rem,
   sub,
-  TILES,
 } from "./language.ts";
+import { TILES } from "./syntax.ts";
 import { at, F32, type Index, type Pointer, transpose, type V } from "./vectors.ts";
 
 /** The bf16 that a number is cut into: high, middle, low. */

@@ -1,6 +1,8 @@
 /** Products of two packed panels (tile_packing.ts), added up in tiles. */
 
-import { type Block, equal, i32, TILES } from "./language.ts";
+import type { Block } from "./block.ts";
+import { equal, i32 } from "./language.ts";
+import { TILES } from "./syntax.ts";
 import {
   type Factor,
   packUnit,

@@ -1,21 +1,9 @@
 /** Loops over vectors that several kernels share. */
 
 import { axisOffset, type OperandLayout } from "./kernel.ts";
-import {
-  add,
-  type Block,
-  constant,
-  type Expr,
-  foldQuads,
-  half,
-  i32,
-  type Lanes,
-  mul,
-  offset,
-  shuffle,
-  type ValueType,
-  type Vector,
-} from "./language.ts";
+import type { Block } from "./block.ts";
+import { add, constant, foldQuads, half, i32, mul, offset, shuffle } from "./language.ts";
+import type { Expr, Lanes, ValueType, Vector } from "./syntax.ts";
 
 /** A value of a vector. */
 export type V = Expr<Vector>;

@@ -2,17 +2,14 @@
 
 import { isBlocked, tensorBytes, WEIGHT_BLOCK, type WeightDType } from "../graph/tensor.ts";
 import type { Kernel } from "./kernel.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   add,
   bitAnd,
-  type Block,
   div,
   equal,
   highQuants,
   i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
   lessThan,
   loadBf16,
   loadF16,
@@ -24,6 +21,7 @@ import {
   splat,
   sub,
 } from "./language.ts";
+import type { KernelCode, Lanes } from "./syntax.ts";
 import { at, F32, type Index, type Pointer, type V } from "./vectors.ts";
 import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 

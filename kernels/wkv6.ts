@@ -8,22 +8,9 @@
 
 import { WKV_CHUNK } from "../graph/build.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
-import {
-  type Block,
-  div,
-  equal,
-  fma,
-  i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
-  load,
-  mul,
-  offset,
-  rem,
-  splat,
-  type ValueType,
-} from "./language.ts";
+import { type Block, kernel } from "./block.ts";
+import { div, equal, fma, i32, load, mul, offset, rem, splat } from "./language.ts";
+import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { further } from "./products.ts";
 import {
   advance,

@@ -11,18 +11,8 @@
  */
 
 import { WKV_CHUNK } from "../graph/build.ts";
-import {
-  add,
-  type Block,
-  constant,
-  fma,
-  i32,
-  lessThan,
-  load,
-  mul,
-  offset,
-  sub,
-} from "./language.ts";
+import type { Block } from "./block.ts";
+import { add, constant, fma, i32, lessThan, load, mul, offset, sub } from "./language.ts";
 import { accumulate, further } from "./products.ts";
 import {
   advance,

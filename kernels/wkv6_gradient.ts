@@ -12,23 +12,9 @@
 
 import { WKV_CHUNK } from "../graph/build.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
-import {
-  add,
-  type Block,
-  div,
-  fma,
-  i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
-  load,
-  mul,
-  offset,
-  rem,
-  splat,
-  sub,
-  type ValueType,
-} from "./language.ts";
+import { type Block, kernel } from "./block.ts";
+import { add, div, fma, i32, load, mul, offset, rem, splat, sub } from "./language.ts";
+import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { accumulate, eachColumns, further, storeTile, tileOf } from "./products.ts";
 import {
   advance,

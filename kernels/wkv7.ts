@@ -9,17 +9,14 @@
 
 import { WKV_CHUNK } from "../graph/build.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   add,
-  type Block,
   div,
   equal,
   fma,
   i32,
-  kernel,
-  type KernelCode,
   lane,
-  type Lanes,
   load,
   min,
   mul,
@@ -28,8 +25,8 @@ import {
   rem,
   splat,
   sub,
-  type ValueType,
 } from "./language.ts";
+import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import {
   advance,
   at,

@@ -10,19 +10,8 @@
  * rows of zeros with decay 1.
  */
 
-import {
-  add,
-  type Block,
-  constant,
-  fma,
-  i32,
-  lessThan,
-  load,
-  mul,
-  neg,
-  offset,
-  sub,
-} from "./language.ts";
+import type { Block } from "./block.ts";
+import { add, constant, fma, i32, lessThan, load, mul, neg, offset, sub } from "./language.ts";
 import { further } from "./products.ts";
 import {
   advance,

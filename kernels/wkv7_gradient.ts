@@ -15,15 +15,12 @@
 
 import { WKV_CHUNK } from "../graph/build.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
+import { type Block, kernel } from "./block.ts";
 import {
   add,
-  type Block,
   div,
   fma,
   i32,
-  kernel,
-  type KernelCode,
-  type Lanes,
   lessThan,
   load,
   min,
@@ -33,8 +30,8 @@ import {
   rem,
   splat,
   sub,
-  type ValueType,
 } from "./language.ts";
+import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { eachColumns, further } from "./products.ts";
 import {
   advance,

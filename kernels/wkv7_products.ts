@@ -3,7 +3,8 @@
  * of its tokens with one another.
  */
 
-import { add, type Block, fma, i32, load, mul, offset, splat, sub } from "./language.ts";
+import type { Block } from "./block.ts";
+import { add, fma, i32, load, mul, offset, splat, sub } from "./language.ts";
 import { further, loadTile, storeTile } from "./products.ts";
 import {
   advance,

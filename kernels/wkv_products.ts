@@ -1,6 +1,7 @@
 /** Products of a block of RWKV tokens with a matrix-valued state or its gradient. */
 
-import { type Block, load, mul, offset, splat } from "./language.ts";
+import type { Block } from "./block.ts";
+import { load, mul, offset, splat } from "./language.ts";
 import {
   accumulate,
   eachColumns,

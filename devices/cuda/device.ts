@@ -28,7 +28,7 @@ import { openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
 import { isFused, OWN_FLOPS, plainProduct } from "./gemm.ts";
 import { openKernelCache } from "./kernel_cache.ts";
-import { variable } from "./library.ts";
+import { variable } from "../environment.ts";
 import { createMemory, type CudaMemory, piece } from "./memory.ts";
 import { createModules, moduleKernels } from "./modules.ts";
 import { openNvrtc } from "./nvrtc.ts";

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { variable } from "./library.ts";
+import { variable } from "../environment.ts";
 
 /** What compiled code depends on: all of it is hashed. */
 export interface CacheKey {

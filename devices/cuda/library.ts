@@ -1,6 +1,7 @@
 /** Shared libraries of NVIDIA by the names that systems give them, or by a path that is asked for. */
 
 import { join } from "node:path";
+import { variable } from "../environment.ts";
 import { CudaError } from "./error.ts";
 
 /** Where a library may be found. */
@@ -20,13 +21,6 @@ export interface OpenLibrary<S extends Deno.ForeignLibraryInterface> {
   readonly path: string;
   readonly symbols: Deno.StaticForeignLibraryInterface<S>;
   close(): void;
-}
-
-/** The value of a variable; undefined where it is not set or may not be read. */
-export function variable(name: string): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable: name });
-  const value = state === "granted" ? Deno.env.get(name) : undefined;
-  return value === "" ? undefined : value;
 }
 
 /** Folders in which the CUDA toolkit keeps its libraries. */

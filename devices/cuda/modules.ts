@@ -20,7 +20,7 @@ export interface Modules {
 }
 
 /** Words of every operand of a launch, from the one that the kernel counts from. */
-export const operandElements = ({ operands }: Launch<GpuKernel>): number[] =>
+const operandElements = ({ operands }: Launch<GpuKernel>): number[] =>
   operands.map(({ bytes, offset }) => Math.ceil((bytes - offset) / 4));
 
 const keyOf = (launch: Launch<GpuKernel>) =>

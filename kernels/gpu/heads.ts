@@ -43,7 +43,7 @@ export const elementAt = ({ first, stride }: HeadRows, row: Index, column: Index
   add(add(first, mul(row, i32(stride))), column);
 
 /** Reads an element; rows and columns beyond the last are the last. */
-export function readElement(
+function readElement(
   k: GpuBlock,
   rows: HeadRows,
   row: Index,

@@ -11,7 +11,7 @@ import type { GpuCode, GpuOperand, GpuStatement, Index, Local, Scalar } from "./
 import { localsOf, renumbered } from "./renumbering.ts";
 
 /** The kernels as one. Its operands are what all read, one after another, then what all write. */
-export function joinedKernel(kernels: readonly GpuKernel[]): GpuKernel {
+function joinedKernel(kernels: readonly GpuKernel[]): GpuKernel {
   const sum = (of: (kernel: GpuKernel) => number) => kernels.reduce((n, k) => n + of(k), 0);
   return {
     key: `joined ${JSON.stringify(kernels.map(({ key }) => key))}`,

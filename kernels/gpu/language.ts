@@ -9,7 +9,9 @@
  * into WGSL or CUDA C++.
  */
 
-import { type Block, constant, type Expr, i32 } from "../language.ts";
+import type { Block } from "../block.ts";
+import { constant, i32 } from "../language.ts";
+import type { Expr } from "../syntax.ts";
 
 /** Element types of operands and shared arrays, and of scalars. */
 export type Scalar = "f32" | "i32";

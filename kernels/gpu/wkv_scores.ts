@@ -24,14 +24,13 @@ export type Score = typeof SCORES[number];
 const TABLE = WKV_CHUNK * WKV_CHUNK;
 
 /** The scores that there are. */
-export const scoresOf = (shape: GpuChunkedShape): readonly Score[] =>
-  removes(shape) ? SCORES : ["kR"];
+const scoresOf = (shape: GpuChunkedShape): readonly Score[] => removes(shape) ? SCORES : ["kR"];
 
 /** Their elements. */
 export const scoreElements = (shape: GpuChunkedShape): number => scoresOf(shape).length * TABLE;
 
 /** The place of a score. */
-export const scoreAt = (score: Score, token: Index, other: Index): Index =>
+const scoreAt = (score: Score, token: Index, other: Index): Index =>
   add(i32(SCORES.indexOf(score) * TABLE), position([token, WKV_CHUNK], [other, 1]));
 
 /** Columns of tokens that lie in shared memory together. */

@@ -1,6 +1,6 @@
 /** Walking the expressions of a kernel. */
 
-import type { Expr, Statement } from "../language.ts";
+import type { Expr, Statement } from "../syntax.ts";
 
 /** Calls `visit` with every expression inside loops. */
 export function eachLoopExpression(

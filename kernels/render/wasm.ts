@@ -7,15 +7,7 @@
  * and an addition elsewhere.
  */
 
-import type {
-  BinaryOp,
-  Expr,
-  KernelCode,
-  Load,
-  Statement,
-  UnaryOp,
-  ValueType,
-} from "../language.ts";
+import type { BinaryOp, Expr, KernelCode, Load, Statement, UnaryOp, ValueType } from "../syntax.ts";
 import { EXP2_SHIFT, HALF_ROOT_BITS, LOWEST_QUANT } from "./bits.ts";
 import { eachLoopExpression } from "./walk.ts";
 import {

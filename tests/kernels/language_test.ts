@@ -1,15 +1,12 @@
 import { assertEquals } from "@std/assert";
+import { type Block, kernel } from "../../kernels/block.ts";
 import {
   add,
   bitAnd,
-  type Block,
   div,
   equal,
-  type Expr,
   half,
   i32,
-  kernel,
-  type KernelCode,
   lane,
   lessThan,
   load,
@@ -17,7 +14,6 @@ import {
   min,
   mul,
   offset,
-  type Pick4,
   rem,
   select,
   shuffle,
@@ -25,6 +21,7 @@ import {
   toF32,
   toI32,
 } from "../../kernels/language.ts";
+import type { Expr, KernelCode, Pick4 } from "../../kernels/syntax.ts";
 import { type Arena, arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
 
 /** Runs code of one operand for items 0 … count−1 and reads so many words. */

@@ -1,14 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import {
-  type Block,
-  type Expr,
-  i32,
-  kernel,
-  load,
-  mul,
-  offset,
-  type Vector,
-} from "../../kernels/language.ts";
+import { type Block, kernel } from "../../kernels/block.ts";
+import { i32, load, mul, offset } from "../../kernels/language.ts";
+import type { Expr, Vector } from "../../kernels/syntax.ts";
 import { exp, exp2, log, sigmoid, tanh } from "../../kernels/math.ts";
 import { arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
 

@@ -1,13 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import type { WeightDType } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
+import { kernel } from "../../kernels/block.ts";
 import {
   dotBytes,
-  type Expr,
   highNibbles,
   highQuants,
   i32,
-  kernel,
   load,
   loadBf16,
   loadF16,
@@ -19,9 +18,9 @@ import {
   mul,
   offset,
   spread,
-  type Vector,
   wholeToF32,
 } from "../../kernels/language.ts";
+import type { Expr, Vector } from "../../kernels/syntax.ts";
 import { isMatvec, matvecKernel } from "../../kernels/matvec.ts";
 import { wholeActivations } from "../../kernels/reference/weights.ts";
 import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";

@@ -1,6 +1,7 @@
 /** Lowers integers and conditions. */
 
-import { type BinaryOp, type Expr, i32 } from "../../language.ts";
+import { i32 } from "../../language.ts";
+import type { BinaryOp, Expr } from "../../syntax.ts";
 import { memory } from "./addresses.ts";
 import type { Operand, Register } from "./linear.ts";
 import { lowerVector } from "./lowering_vectors.ts";

@@ -1,6 +1,6 @@
 /** Lowers expressions of vectors, and of f32, which are vectors of which one lane counts. */
 
-import type { BinaryOp, Expr, UnaryOp } from "../../language.ts";
+import type { BinaryOp, Expr, UnaryOp } from "../../syntax.ts";
 import { EXP2_SHIFT, HALF_ROOT_BITS, LOWEST_QUANT } from "../bits.ts";
 import { memory } from "./addresses.ts";
 import { realBits } from "./constants.ts";

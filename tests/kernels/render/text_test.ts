@@ -1,4 +1,5 @@
 import { assertEquals } from "@std/assert";
+import { kernel } from "../../../kernels/block.ts";
 import {
   add,
   bf16Pairs,
@@ -7,7 +8,6 @@ import {
   fma,
   i32,
   joinQuads,
-  kernel,
   load,
   mul,
   nearestBf16,
