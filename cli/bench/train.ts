@@ -177,7 +177,8 @@ async function inTurn(
   return {
     ...subject,
     ours: [...ours].map(([form, bench]) => ({ form, bench })),
-    peers: [...theirs].map(([name, result]) => ({ name, result })),
+    // In the order of `peers`: those given up before stand first in the map.
+    peers: peers.map((name) => ({ name, result: theirs.get(name)! })),
   };
 }
 
