@@ -12,6 +12,7 @@ import { type Block, kernel } from "./block.ts";
 import { div, equal, fma, i32, load, mul, offset, rem, splat } from "./language.ts";
 import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { further } from "./products.ts";
+import { scratchLayout } from "./scratch.ts";
 import {
   advance,
   at,
@@ -28,7 +29,7 @@ import {
 } from "./vectors.ts";
 import { checkWidth, chunkTokens, headOperands, partsOf } from "./wkv.ts";
 import {
-  blockPlaces,
+  blockScratch,
   decayBlock,
   openBlock,
   readBlock,
@@ -97,7 +98,7 @@ export function wkv6In(form: Form, shape: Wkv6Forward): Kernel {
     key: `wkv6 ${form} ${JSON.stringify([batch, time, heads, width, inputs, keepStates, y])}`,
     code: (most) => wkv6Code(form, plan, lanesFor(most, width / parts)),
     items: batch * heads * parts,
-    scratchBytes: form === "recurrent" ? 0 : scratchPlaces(width).bytes,
+    scratchBytes: form === "recurrent" ? 0 : chunkScratch(width).bytes,
     // Of the recurrence itself, token by token.
     flops: 5 * elements * time,
     bytes: F32 * (5 * batch * time * heads * width + (2 + (keepStates ? chunks : 0)) * elements),
@@ -212,11 +213,9 @@ const recurrent: Write = (k, { time, width, parts }, operands, output) => (part)
   });
 };
 
-/** Where in scratch memory things lie, in bytes. */
-function scratchPlaces(width: number) {
-  const block = blockPlaces(width, false).bytes;
-  return { block: 0, y: block, bytes: block + TOKENS * width * F32 };
-}
+/** The parts of scratch memory. */
+const chunkScratch = (width: number) =>
+  scratchLayout({ block: blockScratch(width, false).bytes, y: TOKENS * width * F32 });
 
 /** By chunks of sixteen tokens. */
 const chunked: Write = (k, { time, width, parts }, operands, output, scratch) => {
@@ -224,20 +223,19 @@ const chunked: Write = (k, { time, width, parts }, operands, output, scratch) =>
   const columns = width / parts;
   const chunks = Math.ceil(time / WKV_CHUNK);
   const block = openBlock(k, width, scratch, false);
-  const rows = k.let(offset(scratch, scratchPlaces(width).y));
+  const rows = k.let(offset(scratch, chunkScratch(width).places.y));
   return ({ tokens, y, before, after, kept }) => {
     copyColumns(k, width, columns, before, after);
     k.for(0, chunks, 1, (chunk) => {
       const count = chunkTokens(time, k.let(mul(chunk, i32(WKV_CHUNK))));
       const length: Index = typeof count === "number" ? i32(count) : k.let(count);
       if (kept !== undefined) copyColumns(k, width, columns, after, kept);
-      const input = (name: Name, bytes: number): Rows & { bytes: number } => ({
+      const input = (name: Name): Rows => ({
         first: tokens[name],
         stride: operands[name].timeStride,
-        bytes,
       });
-      const inputs = { ...{ r: input("r", row), w: input("w", row), k: input("k", row) } };
-      readBlock(k, width, { ...inputs, v: input("v", columns * F32) }, length, block);
+      const inputs = { r: input("r"), w: input("w"), k: input("k"), v: input("v") };
+      readBlock(k, width, inputs, length, block, columns);
       decayBlock(k, width, block, false);
       scoreBlock(k, width, block);
       const more = scoresTimes(k, width, block, block.v);
