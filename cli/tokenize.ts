@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
-import { TOKEN_TYPES, tokenTypeFor } from "../formats/binidx.ts";
+import { TOKEN_TYPES, tokenTypeFor } from "../formats/binidx/header.ts";
 import { FormatError } from "../formats/error.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { loadTokenizer } from "../formats/tokenizer/load.ts";
