@@ -156,7 +156,8 @@ export const tokenize = command({
     const speed = (tokens - start.tokens) / elapsed;
     print(
       `${flags.out}: ${tokens.toLocaleString("en-US")} tokens of ` +
-        `${documents.toLocaleString("en-US")} documents, ${type}, ${bytesText(tokens * size)}, ` +
+        `${documents.toLocaleString("en-US")} document${documents === 1 ? "" : "s"}, ${type}, ` +
+        `${bytesText(tokens * size)}, ` +
         `in ${elapsed.toFixed(1)} s (${Math.round(speed).toLocaleString("en-US")} tokens/s)\n`,
     );
     return {

@@ -233,7 +233,7 @@ Deno.test("fetch: a server that is not there", async () => {
       RecipeModuleError,
     );
     assertStringIncludes(error.message, "it cannot be fetched: ");
-    assertStringIncludes(error.message, "\nCheck the URL, then try again.");
+    assertStringIncludes(error.message, "\nCheck the URL and the network, then try again.");
   });
 });
 
