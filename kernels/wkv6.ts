@@ -27,7 +27,7 @@ import {
   variable,
   zeros,
 } from "./vectors.ts";
-import { checkWidth, chunkTokens, headOperands, partsOf } from "./wkv.ts";
+import { checkWidth, chunkTokens, headOperands, partsOf, type WkvShape } from "./wkv.ts";
 import {
   blockScratch,
   decayBlock,
@@ -39,17 +39,12 @@ import {
 } from "./wkv6_block.ts";
 import { moveState, rowsTimesState } from "./wkv_products.ts";
 
-/** Where the inputs [batch, time, heads, width] lie. */
-export type Wkv6Layouts = Readonly<Record<"r" | "w" | "k" | "v", OperandLayout>>;
+/** Inputs in the order of the operands. */
+export const WKV6_INPUTS = ["r", "w", "k", "v"] as const;
+export type Wkv6Name = typeof WKV6_INPUTS[number];
 
-/** What a WKV6 kernel is made for. The width is a multiple of 4. */
-export interface Wkv6Shape {
-  readonly batch: number;
-  readonly time: number;
-  readonly heads: number;
-  readonly width: number;
-  readonly inputs: Wkv6Layouts;
-}
+/** What a WKV6 kernel is made for. */
+export type Wkv6Shape = WkvShape<Wkv6Name>;
 
 /** What the forward kernels are made for besides. */
 export interface Wkv6Forward extends Wkv6Shape {
@@ -63,10 +58,6 @@ export interface Wkv6Forward extends Wkv6Shape {
 const FEW_TOKENS = WKV_CHUNK / 2;
 /** The fewest columns that a head is divided into. By chunks every part computes all scores. */
 const FEWEST_COLUMNS = { recurrent: 16, chunked: 128 };
-
-/** Inputs in the order of the operands. */
-const NAMES = ["r", "w", "k", "v"] as const;
-type Name = typeof NAMES[number];
 
 type Form = "recurrent" | "chunked";
 
@@ -108,7 +99,7 @@ export function wkv6In(form: Form, shape: Wkv6Forward): Kernel {
 /** A part of a head: its columns begin with these pointers. */
 interface Part {
   /** The first row of each input; v's begins with the part. */
-  readonly tokens: Readonly<Record<Name, Pointer>>;
+  readonly tokens: Readonly<Record<Wkv6Name, Pointer>>;
   readonly y: Pointer;
   readonly before: Pointer;
   readonly after: Pointer;
@@ -136,8 +127,8 @@ function wkv6Code(form: Form, plan: Plan, lanes: Lanes): KernelCode {
       const first = k.let(mul(rem(item, i32(parts)), i32(columns * F32)));
       const ofHead = (base: Pointer, bytes: number) => further(at(base, index, bytes), first);
       const tokens = Object.fromEntries(
-        NAMES.map((name) => [name, variable(k, operands[name].row(b, h))]),
-      ) as Record<Name, Pointer>;
+        WKV6_INPUTS.map((name) => [name, variable(k, operands[name].row(b, h))]),
+      ) as Record<Wkv6Name, Pointer>;
       k.set(tokens.v, further(tokens.v, first));
       run({
         tokens,
@@ -161,7 +152,7 @@ function copyColumns(k: Block, width: number, columns: number, from: Pointer, to
 type Write = (
   k: Block,
   plan: Plan,
-  operands: Readonly<Record<Name, HeadOperand>>,
+  operands: Readonly<Record<Wkv6Name, HeadOperand>>,
   output: HeadOperand,
   scratch: Pointer,
 ) => (part: Part) => void;
@@ -207,7 +198,7 @@ const recurrent: Write = (k, { time, width, parts }, operands, output) => (part)
     });
     k.set(from, after);
     advance(k, [
-      ...NAMES.map((name) => [tokens[name], operands[name].timeStride] as const),
+      ...WKV6_INPUTS.map((name) => [tokens[name], operands[name].timeStride] as const),
       [y, output.timeStride],
     ]);
   });
@@ -230,7 +221,7 @@ const chunked: Write = (k, { time, width, parts }, operands, output, scratch) =>
       const count = chunkTokens(time, k.let(mul(chunk, i32(WKV_CHUNK))));
       const length: Index = typeof count === "number" ? i32(count) : k.let(count);
       if (kept !== undefined) copyColumns(k, width, columns, after, kept);
-      const input = (name: Name): Rows => ({
+      const input = (name: Wkv6Name): Rows => ({
         first: tokens[name],
         stride: operands[name].timeStride,
       });
@@ -248,7 +239,9 @@ const chunked: Write = (k, { time, width, parts }, operands, output, scratch) =>
         k.copy(at(rows, token, row), at(y, token, output.timeStride), columns * F32);
       });
       advance(k, [
-        ...NAMES.map((name) => [tokens[name], WKV_CHUNK * operands[name].timeStride] as const),
+        ...WKV6_INPUTS.map((name) =>
+          [tokens[name], WKV_CHUNK * operands[name].timeStride] as const
+        ),
         [y, WKV_CHUNK * output.timeStride],
         ...(kept === undefined ? [] : [[kept, width * row] as const]),
       ]);

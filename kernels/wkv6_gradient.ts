@@ -26,12 +26,11 @@ import {
   type Rows,
   sums,
   transpose,
-  type V,
   variable,
   WIDEST,
   zeros,
 } from "./vectors.ts";
-import type { Wkv6Layouts, Wkv6Shape } from "./wkv6.ts";
+import { WKV6_INPUTS, type Wkv6Name, type Wkv6Shape } from "./wkv6.ts";
 import {
   type BlockPointers,
   blockScratch,
@@ -42,12 +41,11 @@ import {
   scoresTransposedTimes,
   TOKENS,
 } from "./wkv6_block.ts";
-import { type GradientChunk, wkvGradient } from "./wkv_gradient.ts";
+import { columnAccess, type GradientChunk, wkvGradient } from "./wkv_gradient.ts";
 import { moveState, rowsTimesState, stateTimesLanes } from "./wkv_products.ts";
 
-type Name = keyof Wkv6Layouts;
 /** What a block holds of inputs. */
-const INPUTS = ["r", "w", "k", "v", "dy"] as const;
+const INPUTS = [...WKV6_INPUTS, "dy"] as const;
 
 /** Bytes of a row of lanes, one a token. */
 const LANE_ROW = TOKENS * F32;
@@ -64,7 +62,7 @@ export function wkv6Gradient(shape: Wkv6Shape & { dy?: OperandLayout }): Kernel 
   const layout = gradientScratch(width);
   return wkvGradient(shape, {
     op: "wkv6_gradient",
-    names: ["r", "w", "k", "v"],
+    names: WKV6_INPUTS,
     flops: 14,
     scratchBytes: layout.bytes,
     write: (k, base) => {
@@ -101,7 +99,7 @@ function writeChunk(
   width: number,
   block: BlockPointers,
   scratch: Scratch,
-  { tokens, state, dState, inputs, gradients }: GradientChunk<Name>,
+  { tokens, state, dState, inputs, gradients }: GradientChunk<Wkv6Name>,
 ): void {
   const row = width * F32;
   readBlock(k, width, inputs(INPUTS, i32(0)), tokens, block);
@@ -188,19 +186,11 @@ function writeGradients(
   tokens: Index,
   block: BlockPointers,
   scratch: Scratch,
-  out: Readonly<Record<Name, Rows>>,
+  out: Readonly<Record<Wkv6Name, Rows>>,
 ): void {
-  const row = width * F32;
   const pairBytes = PAIR * k.vectorBytes;
   eachColumns(k, width, (bytes, vectors) => {
-    const each = Array.from({ length: vectors }, (_, v) => v);
-    const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
-    const read = (from: Pointer) => each.map((v) => k.let(load(k.vector, from, v * k.vectorBytes)));
-    const write = (values: readonly V[], to: Pointer) => {
-      values.forEach((value, v) => k.store(value, to, v * k.vectorBytes));
-    };
-    const target = ({ first, stride }: Rows, token: Index) =>
-      k.let(further(at(first, token, stride), bytes));
+    const { each, column, target, read, write, held } = columnAccess(k, width, bytes, vectors);
     const pairAt = (token: Index, later: Index) =>
       at(scratch.pairs, add(mul(token, i32(TOKENS)), later), pairBytes);
     const gramAt = (token: Index, later: Index) =>
@@ -212,7 +202,7 @@ function writeGradients(
     });
 
     // Forward: Q of every later token, and Σ over values of S⊙dS.
-    const dots = read(k.let(further(scratch.dots, bytes))).map((value) => variable(k, value));
+    const dots = held(read(k.let(further(scratch.dots, bytes))));
     k.for(0, tokens, 1, (token) => {
       const [w, key, late, given] = [block.w, block.k, block.late, scratch.given].map((rows) =>
         read(column(rows, token))
@@ -239,8 +229,7 @@ function writeGradients(
         read(column(rows, token))
       );
       const dk = each.map((v) => variable(k, mul(given[v], late[v])));
-      const kept = read(k.let(at(scratch.kept, token, pairBytes)));
-      const dw = kept.map((value) => variable(k, value));
+      const dw = held(read(k.let(at(scratch.kept, token, pairBytes))));
       const pair = variable(k, pairAt(token, token));
       const back = variable(k, at(scratch.back, token, pairBytes));
       const gram = variable(k, gramAt(token, token));

@@ -27,11 +27,10 @@ import {
   type Index,
   type Pointer,
   type Rows,
-  type V,
   variable,
   WIDEST,
 } from "./vectors.ts";
-import type { Wkv7Layouts, Wkv7Shape } from "./wkv7.ts";
+import { WKV7_INPUTS, type Wkv7Name, type Wkv7Shape } from "./wkv7.ts";
 import {
   type BlockPointers,
   blockScratch,
@@ -41,12 +40,11 @@ import {
   TOKENS,
 } from "./wkv7_block.ts";
 import { columnProducts, gramBlock, solveGradients, solveU } from "./wkv7_products.ts";
-import { type GradientChunk, wkvGradient } from "./wkv_gradient.ts";
+import { columnAccess, type GradientChunk, wkvGradient } from "./wkv_gradient.ts";
 import { moveState, rowsTimesState } from "./wkv_products.ts";
 
-type Name = keyof Wkv7Layouts;
 /** What a block is made of. */
-const INPUTS = ["r", "w", "k", "v", "kappa", "a", "dy"] as const;
+const INPUTS = [...WKV7_INPUTS, "dy"] as const;
 
 /** Blocks of a chunk. */
 const BLOCKS = WKV_CHUNK / TOKENS;
@@ -63,7 +61,7 @@ export function wkv7Gradient(shape: Wkv7Shape & { dy?: OperandLayout }): Kernel 
   const layout = gradientScratch(width);
   return wkvGradient(shape, {
     op: "wkv7_gradient",
-    names: ["r", "w", "k", "v", "kappa", "a"],
+    names: WKV7_INPUTS,
     flops: 28,
     scratchBytes: layout.bytes,
     write: (k, base) => {
@@ -96,7 +94,7 @@ function writeChunk(
   k: Block,
   width: number,
   scratch: Scratch,
-  { tokens, state: kept, dState, inputs, gradients }: GradientChunk<Name>,
+  { tokens, state: kept, dState, inputs, gradients }: GradientChunk<Wkv7Name>,
 ): void {
   const layout = blockScratch(width);
   const blocks = k.let(div(add(tokens, i32(TOKENS - 1)), i32(TOKENS)));
@@ -151,21 +149,12 @@ function writeGradients(
   block: BlockPointers,
   scratch: Scratch,
   a: Rows,
-  out: Readonly<Record<Name, Rows>>,
+  out: Readonly<Record<Wkv7Name, Rows>>,
 ): void {
   const row = width * F32;
   const pairBytes = PAIR * k.vectorBytes;
   eachColumns(k, width, (bytes, vectors) => {
-    const each = Array.from({ length: vectors }, (_, v) => v);
-    const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
-    const target = ({ first, stride }: Rows, token: Index) =>
-      k.let(further(at(first, token, stride), bytes));
-    const read = (from: Pointer, by = 0) =>
-      each.map((v) => k.let(load(k.vector, from, by + v * k.vectorBytes)));
-    const write = (values: readonly V[], to: Pointer, by = 0) => {
-      values.forEach((value, v) => k.store(value, to, by + v * k.vectorBytes));
-    };
-    const held = (values: readonly V[]) => values.map((value) => variable(k, value));
+    const { each, column, target, read, write, held } = columnAccess(k, width, bytes, vectors);
     const gram = (from: Pointer) =>
       [0, 1, 2, 3].map((i) => k.let(splat(load("f32", from, i * F32), k.vector)));
 

@@ -7,7 +7,8 @@
 import { WKV_CHUNK } from "../graph/build.ts";
 import { type Block, kernel } from "./block.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
-import { add, div, i32, mul, rem, sub } from "./language.ts";
+import { add, div, i32, load, mul, rem, sub } from "./language.ts";
+import { further } from "./products.ts";
 import type { KernelCode, Lanes } from "./syntax.ts";
 import {
   at,
@@ -18,17 +19,13 @@ import {
   lanesFor,
   type Pointer,
   type Rows,
+  type V,
+  variable,
 } from "./vectors.ts";
-import { checkWidth, chunkTokens, headOperands } from "./wkv.ts";
+import { checkWidth, chunkTokens, headOperands, type WkvShape } from "./wkv.ts";
 
-/** What a kernel is made for. The width is a multiple of 4. */
-export interface WkvGradientShape<Name extends string> {
-  readonly batch: number;
-  readonly time: number;
-  readonly heads: number;
-  readonly width: number;
-  /** Where the inputs [batch, time, heads, width] lie. */
-  readonly inputs: Readonly<Record<Name, OperandLayout>>;
+/** What a kernel is made for. */
+export interface WkvGradientShape<Name extends string> extends WkvShape<Name> {
   /** How dy lies, contiguous where it is missing. */
   readonly dy?: OperandLayout;
 }
@@ -139,4 +136,38 @@ function gradientCode<Name extends string>(
       });
     });
   }, lanes);
+}
+
+/** A few vectors of a row, and how a kernel comes by them. */
+export interface ColumnAccess {
+  /** The numbers of the vectors. */
+  readonly each: readonly number[];
+  /** Where a row of the width in scratch memory has them. */
+  column(rows: Pointer, row: Index): Pointer;
+  /** Where a row of an operand has them. */
+  target(rows: Rows, row: Index): Pointer;
+  read(from: Pointer, bytes?: number): V[];
+  write(values: readonly V[], to: Pointer, bytes?: number): void;
+  /** Variables that begin with values. */
+  held(values: readonly V[]): V[];
+}
+
+/** Access to so many vectors of rows of a width, from so many bytes on. */
+export function columnAccess(
+  k: Block,
+  width: number,
+  first: Index,
+  vectors: number,
+): ColumnAccess {
+  const each = Array.from({ length: vectors }, (_, v) => v);
+  return {
+    each,
+    column: (rows, row) => k.let(further(at(rows, row, width * F32), first)),
+    target: (rows, row) => k.let(further(at(rows.first, row, rows.stride), first)),
+    read: (from, bytes = 0) =>
+      each.map((v) => k.let(load(k.vector, from, bytes + v * k.vectorBytes))),
+    write: (values, to, bytes = 0) =>
+      values.forEach((value, v) => k.store(value, to, bytes + v * k.vectorBytes)),
+    held: (values) => values.map((value) => variable(k, value)),
+  };
 }

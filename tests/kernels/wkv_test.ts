@@ -5,9 +5,9 @@ import { contiguousLayout, type Kernel, type OperandLayout } from "../../kernels
 import type { Value } from "../../kernels/reference/value.ts";
 import * as reference6 from "../../kernels/reference/wkv6.ts";
 import * as reference7 from "../../kernels/reference/wkv7.ts";
-import { wkv6, wkv6In, type Wkv6Layouts } from "../../kernels/wkv6.ts";
+import { wkv6, wkv6In, type Wkv6Shape } from "../../kernels/wkv6.ts";
 import { wkv6Gradient } from "../../kernels/wkv6_gradient.ts";
-import { wkv7, type Wkv7Layouts } from "../../kernels/wkv7.ts";
+import { wkv7, type Wkv7Shape } from "../../kernels/wkv7.ts";
 import { wkv7Gradient } from "../../kernels/wkv7_gradient.ts";
 import { assertClose } from "../support/compare.ts";
 import { gather, headLayouts, reach } from "../support/layouts.ts";
@@ -44,17 +44,17 @@ const SUBJECTS: readonly Subject[] = [
     name: "wkv6",
     inputs: ["r", "w", "k", "v"],
     forms: (["chunked", "recurrent"] as const).map((form) => (shape) =>
-      wkv6In(form, { ...shape, inputs: shape.inputs as Wkv6Layouts })
+      wkv6In(form, { ...shape, inputs: shape.inputs as Wkv6Shape["inputs"] })
     ),
-    gradient: (shape) => wkv6Gradient({ ...shape, inputs: shape.inputs as Wkv6Layouts }),
+    gradient: (shape) => wkv6Gradient({ ...shape, inputs: shape.inputs as Wkv6Shape["inputs"] }),
     reference: reference6.wkv6,
     referenceGradient: reference6.wkv6Gradient,
   },
   {
     name: "wkv7",
     inputs: ["r", "w", "k", "v", "kappa", "a"],
-    forms: [(shape) => wkv7({ ...shape, inputs: shape.inputs as Wkv7Layouts })],
-    gradient: (shape) => wkv7Gradient({ ...shape, inputs: shape.inputs as Wkv7Layouts }),
+    forms: [(shape) => wkv7({ ...shape, inputs: shape.inputs as Wkv7Shape["inputs"] })],
+    gradient: (shape) => wkv7Gradient({ ...shape, inputs: shape.inputs as Wkv7Shape["inputs"] }),
     reference: reference7.wkv7,
     referenceGradient: reference7.wkv7Gradient,
   },
@@ -339,7 +339,7 @@ for (const subject of SUBJECTS) {
 
 kernelTest("wkv6 takes few tokens one by one, and more of them by chunks", () => {
   const keyOf = (time: number) => {
-    const inputs = contiguous(SUBJECTS[0], [1, time, 1, 8]) as Wkv6Layouts;
+    const inputs = contiguous(SUBJECTS[0], [1, time, 1, 8]) as Wkv6Shape["inputs"];
     return wkv6({ ...{ batch: 1, time, heads: 1, width: 8 }, inputs, keepStates: false }).key;
   };
   const forms = [1, 8, 9, 128].map((time) => keyOf(time).split(" ")[1]);
