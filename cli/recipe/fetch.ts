@@ -9,7 +9,7 @@ import {
   type Wanted,
 } from "./graph.ts";
 import { type Change, changed, readLock, store, writeLock } from "./lock.ts";
-import { readModules } from "../recipe_module.ts";
+import { readModules } from "./module.ts";
 
 /** How long a server may take for one module. */
 const PATIENCE_SECONDS = 30;
