@@ -40,8 +40,7 @@ export type {
   Teacher,
 } from "./dsl/teachers.ts";
 export type { ModelConfig, ModelConfigOptions } from "./dsl/model_config.ts";
-export type { Selection, Selector } from "./dsl/selectors.ts";
-export type { Rule } from "./dsl/surgery.ts";
+export type { Rule, Selection, Selector } from "./dsl/selectors.ts";
 export type { Mixer, MixerFlags, RadRwkv6Flags, RadRwkv7Flags } from "./dsl/mixers.ts";
 export type { AlignOptions, PretrainOptions, Stage, StageOptions } from "./dsl/stages.ts";
 export type { TokenCount } from "./dsl/tokens.ts";

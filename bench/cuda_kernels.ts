@@ -1,12 +1,12 @@
 /**
- * `deno task nvrtc`: every CUDA kernel of training steps and of decoding, compiled by the real NVRTC,
- * which needs no GPU: registers, shared memory and spills.
+ * Every CUDA kernel of training steps and of decoding, compiled by the real NVRTC, which needs no
+ * GPU: registers, shared memory and spills.
  */
 
 import type { Device } from "../devices/device.ts";
 import { moduleKernels } from "../devices/cuda/modules.ts";
 import { openKernelCache } from "../devices/cuda/kernel_cache.ts";
-import { type Nvrtc, openNvrtc } from "../devices/cuda/nvrtc.ts";
+import type { Nvrtc } from "../devices/cuda/nvrtc.ts";
 import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
 import { align, distill, finetune } from "../dsl/stages.ts";
 import { schedule } from "../graph/schedule.ts";
@@ -20,7 +20,6 @@ import { type CudaKernel, renderCuda } from "../kernels/render/cuda.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { createTrainer } from "../train/trainer.ts";
-import { nvrtcPath, preparePython } from "./python.ts";
 import { type BenchMixer, benchModels, type BenchShape, SHAPES } from "./shapes.ts";
 
 /** Ampere, Hopper and Blackwell of data centres: A100, H100 and B200. */
@@ -214,18 +213,4 @@ export function tableText(rows: readonly TableRow[]): string {
   const lines = rows.map(({ name, kernels, most }) => [name, String(kernels), ...most.map(cell)]);
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   return [line(heads), line(heads.map(() => "---")), ...lines.map(line)].join("\n");
-}
-
-if (import.meta.main) {
-  await preparePython((line) => console.error(line));
-  const nvrtc = openNvrtc(await nvrtcPath());
-  const { major, minor } = nvrtc.version;
-  console.log(`NVRTC ${major}.${minor} (${nvrtc.path}): the most registers of a thread, bytes of`);
-  console.log("shared memory of a block and bytes of spills among the kernels of a name");
-  for (const width of HEAD_WIDTHS) {
-    const kernels = await trainingKernels(width);
-    console.log(`\nTraining and decoding with heads of ${width}:\n`);
-    console.log(tableText(resourceTable(compileKernels(nvrtc, kernels, NVRTC_LOGS))));
-  }
-  nvrtc.close();
 }

@@ -4,7 +4,8 @@ import type { Device } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import { tensorBytes } from "../graph/tensor.ts";
 import { greedy } from "../infer/sampler.ts";
-import { type LoadedModel, openSession, stateBytes } from "../infer/session.ts";
+import { type LoadedModel, openSession } from "../infer/session.ts";
+import { stateBytes } from "../infer/state.ts";
 
 /** What is measured. */
 export interface DecodeSpeedOptions {

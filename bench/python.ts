@@ -135,5 +135,3 @@ export async function nvrtcPath(): Promise<string> {
     "for file in pathlib.Path(folder).rglob('libnvrtc.so.13')))";
   return (await runPython(["-c", find])).trim();
 }
-
-if (import.meta.main) await preparePython((line) => console.error(line));

@@ -12,7 +12,7 @@ import { stageSize } from "../train/stage_size.ts";
 import { command, main } from "./command.ts";
 import { modelsOf } from "./planned_models.ts";
 import { dollarsText, residualText, sum } from "./plan_text.ts";
-import { loadRecipe } from "./recipe_module.ts";
+import { loadRecipe } from "./recipe/module.ts";
 import { countText, table } from "./table.ts";
 
 /** The recipes of the published runs, by size: of the mixer that was published at every size. */

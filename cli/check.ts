@@ -11,7 +11,7 @@ import {
   RECIPE,
   RecipeModuleError,
   type RecipeModules,
-} from "./recipe_module.ts";
+} from "./recipe/module.ts";
 
 /** The command. */
 export const check = command({

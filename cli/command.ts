@@ -7,7 +7,7 @@ import { printable, RecipeError } from "../dsl/problem.ts";
 import { FormatError } from "../formats/error.ts";
 import { asksFor, asksForHelp, type Given, readArguments } from "./arguments.ts";
 import { type Flag, type Flags, toggle, UsageError } from "./flags.ts";
-import { RecipeModuleError } from "./recipe_module.ts";
+import { RecipeModuleError } from "./recipe/module.ts";
 import { wrap } from "./table.ts";
 
 /** Where a command writes. */

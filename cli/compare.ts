@@ -23,14 +23,14 @@ import {
   plotOf,
   sharedFolder,
   tableRows,
-} from "./compare/comparison.ts";
+} from "./comparison.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { dotPlotSvg } from "./draw/dot_plot.ts";
 import { absent, optional, path, seconds, UsageError } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { shown } from "./recipe/error.ts";
 import { memoryOf } from "./memory_need.ts";
-import { loadRecipes, moduleTitle, RecipeModuleError, RECIPES } from "./recipe_module.ts";
+import { loadRecipes, moduleTitle, RecipeModuleError, RECIPES } from "./recipe/module.ts";
 import { commandLine } from "./command_line.ts";
 import { runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";

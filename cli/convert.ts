@@ -20,7 +20,7 @@ import { outlineText } from "./plan_text.ts";
 import { modelsOf } from "./planned_models.ts";
 import { standardProgress } from "./progress.ts";
 import { memoryOf } from "./memory_need.ts";
-import { loadRecipe, RECIPE } from "./recipe_module.ts";
+import { loadRecipe, RECIPE } from "./recipe/module.ts";
 import { resumeCommand } from "./command_line.ts";
 import { ratioText, runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";

@@ -5,7 +5,7 @@ import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/serialise.ts";
 import { FormatError } from "../formats/error.ts";
 import { command, main } from "./command.ts";
-import { loadRecipe, RECIPE } from "./recipe_module.ts";
+import { loadRecipe, RECIPE } from "./recipe/module.ts";
 import { teacherConfig } from "./teacher_config.ts";
 
 /** The command. */

@@ -4,7 +4,8 @@ import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { generate as continuation, type GenerateOptions } from "../infer/generate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
 import { inferenceBytes } from "../infer/memory_need.ts";
-import { type LoadedModel, stateBytes } from "../infer/session.ts";
+import type { LoadedModel } from "../infer/session.ts";
+import { stateBytes } from "../infer/state.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main, type Output } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
@@ -82,16 +83,21 @@ export const generate = command({
       print(Array.from(prompt, (id) => stream.push(id)).join(""));
       const ids: number[] = [];
       const start = performance.now();
+      const elapsed = () => (performance.now() - start) / 1000;
+      // Before the first token kernels are made and the prompt is read.
+      let firstSeconds = 0;
       for await (const id of continuation(model, prompt, options)) {
+        if (ids.length === 0) firstSeconds = elapsed();
         ids.push(id);
         print(stream.push(id));
       }
-      const seconds = (performance.now() - start) / 1000;
+      const seconds = elapsed();
       print(`${stream.end()}\n`);
-      const tokensPerSecond = ids.length / seconds;
+      const tokensPerSecond = (ids.length - 1) / (seconds - firstSeconds);
       const bytes = stateBytes(spec, 1, prompt.length + ids.length);
+      const speed = ids.length > 1 ? `, ${tokensPerSecond.toFixed(1)} tokens/s from then on` : "";
       say(
-        `${ids.length} tokens, ${tokensPerSecond.toFixed(1)} tokens/s, ` +
+        `${ids.length} tokens, the first after ${firstSeconds.toFixed(2)} s${speed}, ` +
           `${bytes.toLocaleString("en")} bytes of state`,
       );
       model.free();
@@ -103,7 +109,8 @@ export const generate = command({
           ids,
           tokens: ids.length,
           seconds,
-          tokensPerSecond,
+          firstSeconds,
+          ...(ids.length > 1 && { tokensPerSecond }),
           stateBytes: bytes,
           weights: flags.weights,
           device: device.description,

@@ -29,7 +29,7 @@ import {
 import { mixerFlops } from "./layer_flops.ts";
 import { planText } from "./plan_text.ts";
 import { isBf16, modelsOf } from "./planned_models.ts";
-import { loadRecipe, RECIPE } from "./recipe_module.ts";
+import { loadRecipe, RECIPE } from "./recipe/module.ts";
 import { rooflineText } from "./roofline_text.ts";
 
 const HERE = "this machine";

@@ -46,8 +46,10 @@ const LINE = 5000;
 /** Weight of the last step in the smoothed loss and speed. */
 const SMOOTHING = 0.1;
 
-/** Seconds as `1:02:03` or `2:03`. */
+/** Seconds as `1:02:03` or `2:03`, from four days on as `4.2 days`. */
 export function clock(seconds: number): string {
+  const days = seconds / 86_400;
+  if (days >= 4) return `${days.toLocaleString("en-US", { maximumFractionDigits: 1 })} days`;
   const whole = Math.max(0, Math.round(seconds));
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const two = (n: number) => String(n).padStart(2, "0");

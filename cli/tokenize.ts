@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
-import { TOKEN_TYPES, tokenTypeFor } from "../formats/binidx.ts";
+import { TOKEN_TYPES, tokenTypeFor } from "../formats/binidx/header.ts";
 import { FormatError } from "../formats/error.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { loadTokenizer } from "../formats/tokenizer/load.ts";
@@ -156,7 +156,8 @@ export const tokenize = command({
     const speed = (tokens - start.tokens) / elapsed;
     print(
       `${flags.out}: ${tokens.toLocaleString("en-US")} tokens of ` +
-        `${documents.toLocaleString("en-US")} documents, ${type}, ${bytesText(tokens * size)}, ` +
+        `${documents.toLocaleString("en-US")} document${documents === 1 ? "" : "s"}, ${type}, ` +
+        `${bytesText(tokens * size)}, ` +
         `in ${elapsed.toFixed(1)} s (${Math.round(speed).toLocaleString("en-US")} tokens/s)\n`,
     );
     return {

@@ -4,7 +4,7 @@ import { build, type Recipe } from "./recipe.ts";
 import type { Selector } from "./selectors.ts";
 import type { Data } from "./sources.ts";
 import type { Stage } from "./stages.ts";
-import type { Rule } from "./surgery.ts";
+import type { Rule } from "./selectors.ts";
 import type { Teacher } from "./teachers.ts";
 
 /** From a recipe to another. */

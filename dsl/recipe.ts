@@ -15,9 +15,10 @@ import {
   sound,
   string,
 } from "./schema.ts";
+import type { Rule } from "./selectors.ts";
 import { type Data, readData, readSeed, type Source } from "./sources.ts";
 import { readStage, type Stage } from "./stages.ts";
-import { converts, measuresLayers, readSurgery, type Rule } from "./surgery.ts";
+import { converts, measuresLayers, readSurgery } from "./surgery.ts";
 import { type NewModel, readTeacher, type Teacher } from "./teachers.ts";
 
 /** A valid recipe with every default written out. */

@@ -12,7 +12,6 @@ import {
   required,
   tagged,
 } from "./schema.ts";
-import type { Rule } from "./surgery.ts";
 import { tableHas, tableProblem, tabulate, WHERE_LAYERS } from "./where.ts";
 
 export interface All {
@@ -55,6 +54,12 @@ export interface Where {
 }
 
 export type Selector = All | Only | Except | First | Last | Every | Where;
+
+/** A rule of surgery: these layers get this mixer, `layers.last(2).to(keepAttention())`. */
+export interface Rule {
+  readonly layers: Selector;
+  readonly mixer: Mixer;
+}
 
 /** A selector with the method that makes a rule of it. The method is no part of the data. */
 export type Selection<S extends Selector = Selector> = S & {

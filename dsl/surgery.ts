@@ -2,13 +2,7 @@
 import { type KeepAttention, keepAttention, type Mixer, readMixer } from "./mixers.ts";
 import type { Problem } from "./problem.ts";
 import { list, object, type Reader, required } from "./schema.ts";
-import { readSelector, selected, type Selector } from "./selectors.ts";
-
-/** These layers get this mixer: `layers.last(2).to(keepAttention())`. */
-export interface Rule {
-  readonly layers: Selector;
-  readonly mixer: Mixer;
-}
+import { readSelector, type Rule, selected } from "./selectors.ts";
 
 const readRule = object<Rule>("a rule such as layers.all.to(radRwkv7())", {
   layers: required(readSelector),

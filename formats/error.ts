@@ -78,14 +78,19 @@ export function show(value: unknown): string {
 export function systemError(file: string, doing: "read" | "write", error: unknown): unknown {
   if (error instanceof FormatError || !(error instanceof Error)) return error;
   const code = (error as { code?: unknown }).code;
-  const problem = typeof code === "string" ? SYSTEM_PROBLEMS[code] : undefined;
+  const problem = SYSTEM_PROBLEMS[typeof code === "string" ? code : error.name];
   if (problem === undefined && typeof code !== "string") return error;
   const [found, advice] = problem ?? [error.message, "see the system's message"];
   const expected = doing === "read" ? "a file that can be read" : "to write this file";
   return new FormatError({ file, expected, found, advice }, { cause: error });
 }
 
-const SYSTEM_PROBLEMS: Readonly<Record<string, readonly [found: string, advice: string]>> = {
+/** What errors mean, by the code of the system or, where they have none, by their name. */
+const SYSTEM_PROBLEMS: Readonly<
+  Record<string, readonly [found: string, advice: string] | undefined>
+> = {
+  // Deno keeps /proc, /sys and /dev from programs, and a task what deno.json does not name.
+  NotCapable: ["that Deno does not let the task reach it", "choose another place"],
   ENOENT: ["no such file or folder", "check the path"],
   ENOTDIR: ["a file where a folder should be", "check the path"],
   EEXIST: ["a file where a folder should be", "check the path"],

@@ -6,7 +6,7 @@
 
 import * as g from "./build.ts";
 import { isPointwise, type Loop, loopOf, rowReduction } from "./loop.ts";
-import { isStructured } from "./prepare.ts";
+import { isStructured } from "./preparation.ts";
 import { type Node, size, type Tensor, topologicalOrder } from "./tensor.ts";
 import { resolve, type View, wholeView } from "./view.ts";
 

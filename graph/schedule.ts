@@ -1,13 +1,13 @@
 /** From tensors that are asked for to the steps that compute them, in order. */
 
-import { addedTo } from "./accumulate.ts";
+import { addedTo } from "./accumulation.ts";
 import * as g from "./build.ts";
 import { foldColumns } from "./folds.ts";
 import { columnReduction, fuse, type Fusion, type Unit } from "./fusion.ts";
 import { type Loop, loopOf } from "./loop.ts";
 import { orderSteps } from "./order.ts";
-import { prepare } from "./prepare.ts";
-import { recomputations } from "./recompute.ts";
+import { prepare } from "./preparation.ts";
+import { recomputations } from "./recomputation.ts";
 import { type Node, size, type Tensor } from "./tensor.ts";
 import { outputsOf } from "./rewrite.ts";
 import type { Epilogue, MatmulWork, Schedule, Step, StoredLoop } from "./step.ts";

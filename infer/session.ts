@@ -6,11 +6,11 @@
 
 import type { Device, Executable, Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
-import { type Shape, size, type Tensor } from "../graph/tensor.ts";
+import { size, type Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { decoderForward, mixerStateShapes } from "../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
-import { fitCache, type LayerState, type TextState } from "./state.ts";
+import { fitCache, type LayerState, stateBytes, stateSize, type TextState } from "./state.ts";
 
 /** A model whose weights are on a device. */
 export interface LoadedModel {
@@ -290,15 +290,4 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
       device.free(start);
     },
   };
-}
-
-/** Bytes of state, f32, that a model holds after some tokens. */
-export function stateBytes({ config, mixers }: ModelSpec, batch: number, tokens: number): number {
-  const sizes = mixers.map((mixer) => stateSize(mixerStateShapes(config, mixer, batch, tokens)));
-  return 4 * sizes.reduce((sum, own) => sum + own, 0);
-}
-
-/** Values in a layer's state. */
-function stateSize(shapes: Readonly<Record<string, Shape>>): number {
-  return Object.values(shapes).reduce((sum, shape) => sum + size(shape), 0);
 }

@@ -1,5 +1,9 @@
 /** What the tokens of a text have left behind in a model, apart from any session. */
 
+import { type Shape, size } from "../graph/tensor.ts";
+import type { ModelSpec } from "../models/config.ts";
+import { mixerStateShapes } from "../models/decoder.ts";
+
 /** A layer's state of one text, by name, as the mixer's state shapes have it without the texts. */
 export type LayerState = Readonly<Record<string, Float32Array>>;
 
@@ -27,4 +31,15 @@ export function fitCache(
     fitting.set(cache.subarray(from, from + Math.min(before, after)), head * after);
   }
   return fitting;
+}
+
+/** Bytes of state, f32, that a model holds after some tokens. */
+export function stateBytes({ config, mixers }: ModelSpec, batch: number, tokens: number): number {
+  const sizes = mixers.map((mixer) => stateSize(mixerStateShapes(config, mixer, batch, tokens)));
+  return 4 * sizes.reduce((sum, own) => sum + own, 0);
+}
+
+/** Values in a layer's state. */
+export function stateSize(shapes: Readonly<Record<string, Shape>>): number {
+  return Object.values(shapes).reduce((sum, shape) => sum + size(shape), 0);
 }

@@ -1,6 +1,5 @@
 /** Kernels under construction: what binds values to locals and lists statements (syntax.ts). */
 
-import { i32 } from "./language.ts";
 import type {
   Expr,
   KernelCode,
@@ -74,7 +73,8 @@ export function kernel<P extends Record<string, ValueType>>(
     statements = outer;
     return inner;
   };
-  const index = (e: Expr<"i32"> | number) => typeof e === "number" ? i32(e) : e;
+  const index = (e: Expr<"i32"> | number): Expr<"i32"> =>
+    typeof e === "number" ? { kind: "const", type: "i32", value: e } : e;
   const ofLanes = (lanes: Lanes): Block => ({
     ...{ lanes, vector: `f32x${lanes}`, vectorBytes: 4 * lanes, withLanes: ofLanes },
     get statements() {

@@ -5,6 +5,16 @@ import type { OperandLayout } from "./kernel.ts";
 import { i32, min, sub } from "./language.ts";
 import { type HeadOperand, headOperand, type Index, type Pointer } from "./vectors.ts";
 
+/** What a kernel of a recurrence with such inputs is made for. The width is a multiple of 4. */
+export interface WkvShape<Name extends string> {
+  readonly batch: number;
+  readonly time: number;
+  readonly heads: number;
+  readonly width: number;
+  /** Where the inputs [batch, time, heads, width] lie. */
+  readonly inputs: Readonly<Record<Name, OperandLayout>>;
+}
+
 /** Fails for widths that vectors do not divide. */
 export function checkWidth(op: string, width: number): void {
   if (width % 4 !== 0) {

@@ -12,6 +12,7 @@ import { type Block, kernel } from "./block.ts";
 import { div, equal, fma, i32, load, mul, offset, rem, splat } from "./language.ts";
 import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
 import { further } from "./products.ts";
+import { scratchLayout } from "./scratch.ts";
 import {
   advance,
   at,
@@ -26,9 +27,9 @@ import {
   variable,
   zeros,
 } from "./vectors.ts";
-import { checkWidth, chunkTokens, headOperands, partsOf } from "./wkv.ts";
+import { checkWidth, chunkTokens, headOperands, partsOf, type WkvShape } from "./wkv.ts";
 import {
-  blockPlaces,
+  blockScratch,
   decayBlock,
   openBlock,
   readBlock,
@@ -38,17 +39,12 @@ import {
 } from "./wkv6_block.ts";
 import { moveState, rowsTimesState } from "./wkv_products.ts";
 
-/** Where the inputs [batch, time, heads, width] lie. */
-export type Wkv6Layouts = Readonly<Record<"r" | "w" | "k" | "v", OperandLayout>>;
+/** Inputs in the order of the operands. */
+export const WKV6_INPUTS = ["r", "w", "k", "v"] as const;
+export type Wkv6Name = typeof WKV6_INPUTS[number];
 
-/** What a WKV6 kernel is made for. The width is a multiple of 4. */
-export interface Wkv6Shape {
-  readonly batch: number;
-  readonly time: number;
-  readonly heads: number;
-  readonly width: number;
-  readonly inputs: Wkv6Layouts;
-}
+/** What a WKV6 kernel is made for. */
+export type Wkv6Shape = WkvShape<Wkv6Name>;
 
 /** What the forward kernels are made for besides. */
 export interface Wkv6Forward extends Wkv6Shape {
@@ -62,10 +58,6 @@ export interface Wkv6Forward extends Wkv6Shape {
 const FEW_TOKENS = WKV_CHUNK / 2;
 /** The fewest columns that a head is divided into. By chunks every part computes all scores. */
 const FEWEST_COLUMNS = { recurrent: 16, chunked: 128 };
-
-/** Inputs in the order of the operands. */
-const NAMES = ["r", "w", "k", "v"] as const;
-type Name = typeof NAMES[number];
 
 type Form = "recurrent" | "chunked";
 
@@ -97,7 +89,7 @@ export function wkv6In(form: Form, shape: Wkv6Forward): Kernel {
     key: `wkv6 ${form} ${JSON.stringify([batch, time, heads, width, inputs, keepStates, y])}`,
     code: (most) => wkv6Code(form, plan, lanesFor(most, width / parts)),
     items: batch * heads * parts,
-    scratchBytes: form === "recurrent" ? 0 : scratchPlaces(width).bytes,
+    scratchBytes: form === "recurrent" ? 0 : chunkScratch(width).bytes,
     // Of the recurrence itself, token by token.
     flops: 5 * elements * time,
     bytes: F32 * (5 * batch * time * heads * width + (2 + (keepStates ? chunks : 0)) * elements),
@@ -107,7 +99,7 @@ export function wkv6In(form: Form, shape: Wkv6Forward): Kernel {
 /** A part of a head: its columns begin with these pointers. */
 interface Part {
   /** The first row of each input; v's begins with the part. */
-  readonly tokens: Readonly<Record<Name, Pointer>>;
+  readonly tokens: Readonly<Record<Wkv6Name, Pointer>>;
   readonly y: Pointer;
   readonly before: Pointer;
   readonly after: Pointer;
@@ -135,8 +127,8 @@ function wkv6Code(form: Form, plan: Plan, lanes: Lanes): KernelCode {
       const first = k.let(mul(rem(item, i32(parts)), i32(columns * F32)));
       const ofHead = (base: Pointer, bytes: number) => further(at(base, index, bytes), first);
       const tokens = Object.fromEntries(
-        NAMES.map((name) => [name, variable(k, operands[name].row(b, h))]),
-      ) as Record<Name, Pointer>;
+        WKV6_INPUTS.map((name) => [name, variable(k, operands[name].row(b, h))]),
+      ) as Record<Wkv6Name, Pointer>;
       k.set(tokens.v, further(tokens.v, first));
       run({
         tokens,
@@ -160,7 +152,7 @@ function copyColumns(k: Block, width: number, columns: number, from: Pointer, to
 type Write = (
   k: Block,
   plan: Plan,
-  operands: Readonly<Record<Name, HeadOperand>>,
+  operands: Readonly<Record<Wkv6Name, HeadOperand>>,
   output: HeadOperand,
   scratch: Pointer,
 ) => (part: Part) => void;
@@ -206,17 +198,15 @@ const recurrent: Write = (k, { time, width, parts }, operands, output) => (part)
     });
     k.set(from, after);
     advance(k, [
-      ...NAMES.map((name) => [tokens[name], operands[name].timeStride] as const),
+      ...WKV6_INPUTS.map((name) => [tokens[name], operands[name].timeStride] as const),
       [y, output.timeStride],
     ]);
   });
 };
 
-/** Where in scratch memory things lie, in bytes. */
-function scratchPlaces(width: number) {
-  const block = blockPlaces(width, false).bytes;
-  return { block: 0, y: block, bytes: block + TOKENS * width * F32 };
-}
+/** The parts of scratch memory. */
+const chunkScratch = (width: number) =>
+  scratchLayout({ block: blockScratch(width, false).bytes, y: TOKENS * width * F32 });
 
 /** By chunks of sixteen tokens. */
 const chunked: Write = (k, { time, width, parts }, operands, output, scratch) => {
@@ -224,20 +214,19 @@ const chunked: Write = (k, { time, width, parts }, operands, output, scratch) =>
   const columns = width / parts;
   const chunks = Math.ceil(time / WKV_CHUNK);
   const block = openBlock(k, width, scratch, false);
-  const rows = k.let(offset(scratch, scratchPlaces(width).y));
+  const rows = k.let(offset(scratch, chunkScratch(width).places.y));
   return ({ tokens, y, before, after, kept }) => {
     copyColumns(k, width, columns, before, after);
     k.for(0, chunks, 1, (chunk) => {
       const count = chunkTokens(time, k.let(mul(chunk, i32(WKV_CHUNK))));
       const length: Index = typeof count === "number" ? i32(count) : k.let(count);
       if (kept !== undefined) copyColumns(k, width, columns, after, kept);
-      const input = (name: Name, bytes: number): Rows & { bytes: number } => ({
+      const input = (name: Wkv6Name): Rows => ({
         first: tokens[name],
         stride: operands[name].timeStride,
-        bytes,
       });
-      const inputs = { ...{ r: input("r", row), w: input("w", row), k: input("k", row) } };
-      readBlock(k, width, { ...inputs, v: input("v", columns * F32) }, length, block);
+      const inputs = { r: input("r"), w: input("w"), k: input("k"), v: input("v") };
+      readBlock(k, width, inputs, length, block, columns);
       decayBlock(k, width, block, false);
       scoreBlock(k, width, block);
       const more = scoresTimes(k, width, block, block.v);
@@ -250,7 +239,9 @@ const chunked: Write = (k, { time, width, parts }, operands, output, scratch) =>
         k.copy(at(rows, token, row), at(y, token, output.timeStride), columns * F32);
       });
       advance(k, [
-        ...NAMES.map((name) => [tokens[name], WKV_CHUNK * operands[name].timeStride] as const),
+        ...WKV6_INPUTS.map((name) =>
+          [tokens[name], WKV_CHUNK * operands[name].timeStride] as const
+        ),
         [y, WKV_CHUNK * output.timeStride],
         ...(kept === undefined ? [] : [[kept, width * row] as const]),
       ]);

@@ -14,6 +14,7 @@ import { WKV_CHUNK } from "../graph/build.ts";
 import type { Block } from "./block.ts";
 import { add, constant, fma, i32, lessThan, load, mul, offset, sub } from "./language.ts";
 import { accumulate, further } from "./products.ts";
+import { scratchLayout, scratchPointers } from "./scratch.ts";
 import {
   advance,
   at,
@@ -37,31 +38,26 @@ const GROUP = 4;
 /** Bytes of a row of scores: those of the tokens before the first, then of all tokens. */
 const SCORE_ROW = (GROUP + TOKENS) * F32;
 
-/** Where the parts of a block lie, in bytes; `dy` and `late` are there for the gradient only. */
-export function blockPlaces(width: number, gradient: boolean) {
+/** The parts of a block; `dy` and `late` are there for the gradient only. */
+export function blockScratch(width: number, gradient: boolean) {
   const row = width * F32;
-  let end = 0;
-  const take = (bytes: number): number => (end += bytes) - bytes;
-  const rows = (count: number = TOKENS) => take(count * row);
-  return {
+  const rows = TOKENS * row;
+  return scratchLayout({
     /** Rows of zeros before k and w, for the scores. */
-    ...{ beforeK: rows(GROUP), k: rows() },
-    ...{ beforeW: rows(GROUP), w: rows() },
-    ...{ r: rows(), v: rows() },
+    ...{ beforeK: GROUP * row, k: rows },
+    ...{ beforeW: GROUP * row, w: rows },
+    ...{ r: rows, v: rows },
     /** r decayed from the begin of the block, k to its end, and the decay of the whole block. */
-    ...{ rEarly: rows(), kLate: rows(), decay: rows(1) },
+    ...{ rEarly: rows, kLate: rows, decay: row },
     /** A[t][s]; 0 for s > t. */
-    scores: take(TOKENS * SCORE_ROW),
+    scores: TOKENS * SCORE_ROW,
     /** r of a token on its way back. */
-    back: rows(1),
-    ...{ dy: rows(gradient ? TOKENS : 0), late: rows(gradient ? TOKENS : 0) },
-    get bytes() {
-      return end;
-    },
-  };
+    back: row,
+    ...{ dy: gradient ? rows : 0, late: gradient ? rows : 0 },
+  });
 }
 
-type BlockName = Exclude<keyof ReturnType<typeof blockPlaces>, "bytes">;
+type BlockName = keyof ReturnType<typeof blockScratch>["places"];
 export type BlockPointers = Readonly<Record<BlockName, Pointer>>;
 
 /** Pointers to the parts of a block, whose memory is made ready for all blocks to come. */
@@ -71,28 +67,27 @@ export function openBlock(
   base: Pointer,
   gradient: boolean,
 ): BlockPointers {
-  const { bytes: _, ...places } = blockPlaces(width, gradient);
-  const block = Object.fromEntries(
-    Object.entries(places).map(([name, place]) => [name, k.let(offset(base, place))]),
-  ) as unknown as BlockPointers;
+  const block = scratchPointers(k, base, blockScratch(width, gradient));
   for (const before of [block.beforeK, block.beforeW]) k.zero(before, GROUP * width * F32);
   k.zero(block.scores, TOKENS * SCORE_ROW);
   return block;
 }
 
-/** Copies rows of inputs of a block's tokens, so many of them, given in bytes a row. */
+/** Copies a block's tokens, so many of them; of v so many columns. */
 export function readBlock(
   k: Block,
   width: number,
-  inputs: Readonly<Partial<Record<"r" | "w" | "k" | "v" | "dy", Rows & { bytes: number }>>>,
+  inputs: Readonly<Partial<Record<"r" | "w" | "k" | "v" | "dy", Rows>>>,
   count: Index,
   block: BlockPointers,
+  columns = width,
 ): void {
   const row = width * F32;
   const names = Object.keys(inputs) as (keyof typeof inputs)[];
   k.for(0, count, 1, (token) => {
     for (const name of names) {
-      const { first, stride, bytes } = inputs[name]!;
+      const { first, stride } = inputs[name]!;
+      const bytes = name === "v" ? columns * F32 : row;
       k.copy(at(first, token, stride), at(block[name], token, row), bytes);
     }
   });

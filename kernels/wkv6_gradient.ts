@@ -10,35 +10,30 @@
  * rows, not of states. As in the forward pass, decays are only ever multiplied.
  */
 
-import { WKV_CHUNK } from "../graph/build.ts";
-import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
-import { type Block, kernel } from "./block.ts";
-import { add, div, fma, i32, load, mul, offset, rem, splat, sub } from "./language.ts";
-import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
+import type { Block } from "./block.ts";
+import type { Kernel, OperandLayout } from "./kernel.ts";
+import { add, fma, i32, load, mul, offset, splat, sub } from "./language.ts";
 import { accumulate, eachColumns, further, storeTile, tileOf } from "./products.ts";
+import { scratchLayout, scratchPointers } from "./scratch.ts";
 import {
   advance,
   at,
   eachPlace,
   F32,
-  headOperand,
   type Index,
-  lanesFor,
   type Pointer,
   quadsOf,
   type Rows,
   sums,
   transpose,
-  type V,
   variable,
   WIDEST,
   zeros,
 } from "./vectors.ts";
-import { checkWidth, chunkTokens, headOperands } from "./wkv.ts";
-import type { Wkv6Shape } from "./wkv6.ts";
+import { WKV6_INPUTS, type Wkv6Name, type Wkv6Shape } from "./wkv6.ts";
 import {
-  blockPlaces,
   type BlockPointers,
+  blockScratch,
   decayBlock,
   openBlock,
   readBlock,
@@ -46,11 +41,11 @@ import {
   scoresTransposedTimes,
   TOKENS,
 } from "./wkv6_block.ts";
+import { columnAccess, type GradientChunk, wkvGradient } from "./wkv_gradient.ts";
 import { moveState, rowsTimesState, stateTimesLanes } from "./wkv_products.ts";
 
-/** Gradients in the order of the operands. */
-const GRADIENTS = ["r", "w", "k", "v"] as const;
-type Name = typeof GRADIENTS[number];
+/** What a block holds of inputs. */
+const INPUTS = [...WKV6_INPUTS, "dy"] as const;
 
 /** Bytes of a row of lanes, one a token. */
 const LANE_ROW = TOKENS * F32;
@@ -63,120 +58,75 @@ const WIDEST_PAIR = PAIR * WIDEST;
  * memory. `dy` tells how dy lies, contiguous where it is missing.
  */
 export function wkv6Gradient(shape: Wkv6Shape & { dy?: OperandLayout }): Kernel {
-  const { batch, time, heads, width, inputs } = shape;
-  checkWidth("wkv6_gradient", width);
-  const dy = shape.dy ?? contiguousLayout([batch, time, heads, width]);
-  const elements = batch * heads * width * width;
-  const tokens = batch * time * heads * width;
-  return {
-    key: `wkv6_gradient ${JSON.stringify([batch, time, heads, width, inputs, dy])}`,
-    code: (most) => wkv6GradientCode({ ...shape, dy }, lanesFor(most, width)),
-    items: batch * heads,
-    scratchBytes: scratchPlaces(width).bytes,
-    // Of the recurrence itself and its reverse, token by token.
-    flops: 14 * elements * time,
-    bytes: F32 * (9 * tokens + (Math.ceil(time / WKV_CHUNK) + 2) * elements),
-  };
-}
-
-/** Where in scratch memory things lie, in bytes. */
-function scratchPlaces(width: number) {
-  const row = width * F32;
-  let end = 0;
-  const take = (bytes: number): number => (end += bytes) - bytes;
-  return {
-    block: take(blockPlaces(width, true).bytes),
-    /** v and dy as [width][tokens], and room for products with them. */
-    ...{ vLanes: take(width * LANE_ROW), dyLanes: take(width * LANE_ROW) },
-    lanes: take(width * LANE_ROW),
-    dv: take(TOKENS * row),
-    /** v of a token times dy of every token. */
-    grams: take(TOKENS * LANE_ROW),
-    /** S·dy before the chunk, dS·v after it, and Σ over values of S⊙dS. */
-    ...{ asked: take(TOKENS * row), given: take(TOKENS * row), dots: take(row) },
-    /** For a pair of vectors: Q of every token before every token, r on its way back, dw so far. */
-    ...{ pairs: take((TOKENS + 1) * TOKENS * WIDEST_PAIR), back: take(TOKENS * WIDEST_PAIR) },
-    kept: take(TOKENS * WIDEST_PAIR),
-    get bytes() {
-      return end;
+  const { width } = shape;
+  const layout = gradientScratch(width);
+  return wkvGradient(shape, {
+    op: "wkv6_gradient",
+    names: WKV6_INPUTS,
+    flops: 14,
+    scratchBytes: layout.bytes,
+    write: (k, base) => {
+      const scratch = scratchPointers(k, base, layout);
+      const block = openBlock(k, width, scratch.block, true);
+      return (chunk) => writeChunk(k, width, block, scratch, chunk);
     },
-  };
+  });
 }
 
-type Scratch = Readonly<Record<Exclude<keyof ReturnType<typeof scratchPlaces>, "bytes">, Pointer>>;
-
-function wkv6GradientCode(
-  shape: Wkv6Shape & { dy: OperandLayout },
-  lanes: Lanes,
-): KernelCode {
-  const { batch, time, heads, width, inputs } = shape;
+/** What a chunk needs of scratch memory. */
+function gradientScratch(width: number) {
   const row = width * F32;
-  const chunks = Math.ceil(time / WKV_CHUNK);
-  const matrix = width * row;
-  const parameters = {
-    ...{ r: "ptr", w: "ptr", k: "ptr", v: "ptr", kept: "ptr", dy: "ptr", dAfter: "ptr" },
-    ...{ dr: "ptr", dw: "ptr", dk: "ptr", dv: "ptr", dBefore: "ptr" },
-    ...{ scratch: "ptr", begin: "i32", end: "i32" },
-  } as const satisfies Record<string, ValueType>;
-  return kernel("wkv6_gradient", parameters, (k, args) => {
-    const operands = {
-      ...headOperands("wkv6_gradient", args, inputs),
-      dy: headOperand("wkv6_gradient dy", args.dy, shape.dy),
-    };
-    const contiguous = contiguousLayout([batch, time, heads, width]);
-    const output = (name: Name) =>
-      headOperand(`wkv6_gradient d${name}`, args[`d${name}`], contiguous);
-    const outputs = { r: output("r"), w: output("w"), k: output("k"), v: output("v") };
-    const { bytes: _, ...places } = scratchPlaces(width);
-    const scratch = Object.fromEntries(
-      Object.entries(places).map(([name, bytes]) => [name, k.let(offset(args.scratch, bytes))]),
-    ) as unknown as Scratch;
-    const block = openBlock(k, width, scratch.block, true);
-    k.for(args.begin, args.end, 1, (item) => {
-      const [b, h] = [k.let(div(item, i32(heads))), k.let(rem(item, i32(heads)))];
-      const gradient = k.let(at(args.dBefore, item, matrix));
-      k.copy(at(args.dAfter, item, matrix), gradient, matrix);
-      k.for(0, chunks, 1, (done) => {
-        const chunk = k.let(sub(i32(chunks - 1), done));
-        const first = k.let(mul(chunk, i32(WKV_CHUNK)));
-        const count = chunkTokens(time, first);
-        const tokens: Index = typeof count === "number" ? i32(count) : k.let(count);
-        const state = k.let(at(at(args.kept, item, chunks * matrix), chunk, matrix));
-        const rowsOf = <N extends string>(all: Record<N, typeof outputs.r>) =>
-          Object.fromEntries(
-            Object.entries<typeof outputs.r>(all).map(([name, of]) => {
-              const pointer = k.let(at(of.row(b, h), first, of.timeStride));
-              return [name, { first: pointer, stride: of.timeStride, bytes: row }];
-            }),
-          ) as Record<N, Rows & { bytes: number }>;
-        readBlock(k, width, rowsOf(operands), tokens, block);
-        decayBlock(k, width, block, true);
-        scoreBlock(k, width, block);
-        toLanes(k, width, block.v, scratch.vLanes);
-        toLanes(k, width, block.dy, scratch.dyLanes);
-        gramBlock(k, width, block.v, scratch.dyLanes, scratch.grams);
-        const ofLanes = (matrix: Pointer, lanes: Pointer, to: Pointer) => {
-          const rows = { first: lanes, stride: LANE_ROW };
-          const target = (four: number) => offset(to, four * row);
-          stateTimesLanes(k, width, TOKENS, matrix, rows, target, scratch.lanes);
-        };
-        ofLanes(state, scratch.dyLanes, scratch.asked);
-        ofLanes(gradient, scratch.vLanes, scratch.given);
-        rowDots(k, width, state, gradient, scratch.dots);
-        const more = scoresTransposedTimes(k, width, block, block.dy);
-        rowsTimesState(k, width, block.kLate, gradient, scratch.dv, { more });
-        moveState(k, width, {
-          ...{ from: gradient, to: gradient, decay: block.decay, decayOf: "rows" },
-          ...{ left: block.rEarly, right: block.dy },
-        });
-        const out = rowsOf(outputs);
-        k.for(0, tokens, 1, (token) => {
-          k.copy(at(scratch.dv, token, row), at(out.v.first, token, out.v.stride), row);
-        });
-        writeGradients(k, width, tokens, block, scratch, out);
-      });
-    });
-  }, lanes);
+  return scratchLayout({
+    block: blockScratch(width, true).bytes,
+    /** v and dy as [width][tokens], and room for products with them. */
+    ...{ vLanes: width * LANE_ROW, dyLanes: width * LANE_ROW, lanes: width * LANE_ROW },
+    dv: TOKENS * row,
+    /** v of a token times dy of every token. */
+    grams: TOKENS * LANE_ROW,
+    /** S·dy before the chunk, dS·v after it, and Σ over values of S⊙dS. */
+    ...{ asked: TOKENS * row, given: TOKENS * row, dots: row },
+    /** For a pair of vectors: Q of every token before every token, r on its way back, dw so far. */
+    ...{ pairs: (TOKENS + 1) * TOKENS * WIDEST_PAIR, back: TOKENS * WIDEST_PAIR },
+    kept: TOKENS * WIDEST_PAIR,
+  });
+}
+
+type Scratch = Readonly<Record<keyof ReturnType<typeof gradientScratch>["places"], Pointer>>;
+
+/** All that a chunk gives, and the gradient of the state before it. */
+function writeChunk(
+  k: Block,
+  width: number,
+  block: BlockPointers,
+  scratch: Scratch,
+  { tokens, state, dState, inputs, gradients }: GradientChunk<Wkv6Name>,
+): void {
+  const row = width * F32;
+  readBlock(k, width, inputs(INPUTS, i32(0)), tokens, block);
+  decayBlock(k, width, block, true);
+  scoreBlock(k, width, block);
+  toLanes(k, width, block.v, scratch.vLanes);
+  toLanes(k, width, block.dy, scratch.dyLanes);
+  gramBlock(k, width, block.v, scratch.dyLanes, scratch.grams);
+  const ofLanes = (matrix: Pointer, lanes: Pointer, to: Pointer) => {
+    const rows = { first: lanes, stride: LANE_ROW };
+    const target = (four: number) => offset(to, four * row);
+    stateTimesLanes(k, width, TOKENS, matrix, rows, target, scratch.lanes);
+  };
+  ofLanes(state, scratch.dyLanes, scratch.asked);
+  ofLanes(dState, scratch.vLanes, scratch.given);
+  rowDots(k, width, state, dState, scratch.dots);
+  const more = scoresTransposedTimes(k, width, block, block.dy);
+  rowsTimesState(k, width, block.kLate, dState, scratch.dv, { more });
+  moveState(k, width, {
+    ...{ from: dState, to: dState, decay: block.decay, decayOf: "rows" },
+    ...{ left: block.rEarly, right: block.dy },
+  });
+  const out = gradients(i32(0));
+  k.for(0, tokens, 1, (token) => {
+    k.copy(at(scratch.dv, token, row), at(out.v.first, token, out.v.stride), row);
+  });
+  writeGradients(k, width, tokens, block, scratch, out);
 }
 
 /** Rows [token][width] as lanes [width][token]. */
@@ -236,19 +186,11 @@ function writeGradients(
   tokens: Index,
   block: BlockPointers,
   scratch: Scratch,
-  out: Readonly<Record<Name, Rows>>,
+  out: Readonly<Record<Wkv6Name, Rows>>,
 ): void {
-  const row = width * F32;
   const pairBytes = PAIR * k.vectorBytes;
   eachColumns(k, width, (bytes, vectors) => {
-    const each = Array.from({ length: vectors }, (_, v) => v);
-    const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
-    const read = (from: Pointer) => each.map((v) => k.let(load(k.vector, from, v * k.vectorBytes)));
-    const write = (values: readonly V[], to: Pointer) => {
-      values.forEach((value, v) => k.store(value, to, v * k.vectorBytes));
-    };
-    const target = ({ first, stride }: Rows, token: Index) =>
-      k.let(further(at(first, token, stride), bytes));
+    const { each, column, target, read, write, held } = columnAccess(k, width, bytes, vectors);
     const pairAt = (token: Index, later: Index) =>
       at(scratch.pairs, add(mul(token, i32(TOKENS)), later), pairBytes);
     const gramAt = (token: Index, later: Index) =>
@@ -260,7 +202,7 @@ function writeGradients(
     });
 
     // Forward: Q of every later token, and Σ over values of S⊙dS.
-    const dots = read(k.let(further(scratch.dots, bytes))).map((value) => variable(k, value));
+    const dots = held(read(k.let(further(scratch.dots, bytes))));
     k.for(0, tokens, 1, (token) => {
       const [w, key, late, given] = [block.w, block.k, block.late, scratch.given].map((rows) =>
         read(column(rows, token))
@@ -287,8 +229,7 @@ function writeGradients(
         read(column(rows, token))
       );
       const dk = each.map((v) => variable(k, mul(given[v], late[v])));
-      const kept = read(k.let(at(scratch.kept, token, pairBytes)));
-      const dw = kept.map((value) => variable(k, value));
+      const dw = held(read(k.let(at(scratch.kept, token, pairBytes))));
       const pair = variable(k, pairAt(token, token));
       const back = variable(k, at(scratch.back, token, pairBytes));
       const gram = variable(k, gramAt(token, token));

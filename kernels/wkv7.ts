@@ -42,19 +42,14 @@ import {
   variable,
   zeros,
 } from "./vectors.ts";
-import { checkWidth, chunkTokens, headOperands, partsOf } from "./wkv.ts";
+import { checkWidth, chunkTokens, headOperands, partsOf, type WkvShape } from "./wkv.ts";
 
-/** Where the inputs [batch, time, heads, width] lie. */
-export type Wkv7Layouts = Readonly<Record<"r" | "w" | "k" | "v" | "kappa" | "a", OperandLayout>>;
+/** Inputs in the order of the operands. */
+export const WKV7_INPUTS = ["r", "w", "k", "v", "kappa", "a"] as const;
+export type Wkv7Name = typeof WKV7_INPUTS[number];
 
-/** What a WKV7 kernel is made for. The width is a multiple of 4. */
-export interface Wkv7Shape {
-  readonly batch: number;
-  readonly time: number;
-  readonly heads: number;
-  readonly width: number;
-  readonly inputs: Wkv7Layouts;
-}
+/** What a WKV7 kernel is made for. */
+export type Wkv7Shape = WkvShape<Wkv7Name>;
 
 /** Rows of the state that go through a chunk together, in pairs. */
 const GROUP = 4;
@@ -75,8 +70,8 @@ const recordBytes = (width: number) => 5 * width * F32;
 function writeRecords(
   k: Block,
   width: number,
-  operands: Record<keyof Wkv7Layouts, HeadOperand>,
-  rows: Readonly<Record<keyof Wkv7Layouts, Pointer>>,
+  operands: Record<Wkv7Name, HeadOperand>,
+  rows: Readonly<Record<Wkv7Name, Pointer>>,
   count: Index | number,
   records: Pointer,
 ): void {
@@ -222,10 +217,9 @@ function wkv7Code(
       const kept = keepStates
         ? variable(k, at(at(args.kept, index, chunks * width * row), firstRow, row))
         : undefined;
-      const names = ["r", "w", "k", "v", "kappa", "a"] as const;
       const tokens = Object.fromEntries(
-        names.map((name) => [name, variable(k, operands[name].row(b, h))]),
-      ) as Record<keyof Wkv7Layouts, Pointer>;
+        WKV7_INPUTS.map((name) => [name, variable(k, operands[name].row(b, h))]),
+      ) as Record<Wkv7Name, Pointer>;
       k.set(tokens.v, at(tokens.v, firstRow, F32));
       const yTokens = variable(k, at(output.row(b, h), firstRow, F32));
       k.for(0, chunks, 1, (chunk) => {
@@ -273,7 +267,9 @@ function wkv7Code(
         });
         if (chunks > 1) {
           advance(k, [
-            ...names.map((name) => [tokens[name], WKV_CHUNK * operands[name].timeStride] as const),
+            ...WKV7_INPUTS.map((name) =>
+              [tokens[name], WKV_CHUNK * operands[name].timeStride] as const
+            ),
             [yTokens, WKV_CHUNK * output.timeStride],
             ...(kept === undefined ? [] : [[kept, width * row] as const]),
           ]);

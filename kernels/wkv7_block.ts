@@ -13,6 +13,7 @@
 import type { Block } from "./block.ts";
 import { add, constant, fma, i32, lessThan, load, mul, neg, offset, sub } from "./language.ts";
 import { further } from "./products.ts";
+import { scratchLayout } from "./scratch.ts";
 import {
   advance,
   at,
@@ -35,44 +36,31 @@ export const TOKENS = 8;
 /** Bytes of a row of lanes. */
 export const LANE_ROW = TOKENS * F32;
 
-/** Where the parts of a block lie, in bytes. */
-export function blockPlaces(width: number) {
+/** The parts of a block. */
+export function blockScratch(width: number) {
   const row = width * F32;
-  let end = 0;
-  const take = (bytes: number): number => (end += bytes) - bytes;
-  const rows = () => take(TOKENS * row);
-  return {
-    ...{ w: rows(), k: rows(), b: rows(), kappa: rows(), r: rows() },
+  const rows = TOKENS * row;
+  return scratchLayout({
+    ...{ w: rows, k: rows, b: rows, kappa: rows, r: rows },
     // Products take these two by two.
-    ...{ v: rows(), u: rows() },
-    ...{ dy: rows(), du: rows() },
+    ...{ v: rows, u: rows },
+    ...{ dy: rows, du: rows },
     /** k and b decayed to the end of the block, r and κ from its begin. */
-    ...{ kLate: rows(), bLate: rows() },
-    ...{ rEarly: rows(), kappaEarly: rows() },
+    ...{ kLate: rows, bLate: rows },
+    ...{ rEarly: rows, kappaEarly: rows },
     /** The decay from each token to the end, and of the whole block. */
-    ...{ late: rows(), decay: take(row) },
+    ...{ late: rows, decay: row },
     /** κ early as [width][8], b and k late as [width][16]. */
-    ...{ kappaLanes: take(width * LANE_ROW), bkLanes: take(2 * width * LANE_ROW) },
+    ...{ kappaLanes: width * LANE_ROW, bkLanes: 2 * width * LANE_ROW },
     /** For tokens τ and t ≤ τ: k·r, b·r, k·κ and b·κ, with the decay between. */
-    scores: take(TOKENS * TOKENS * FOUR),
+    scores: TOKENS * TOKENS * FOUR,
     /** For τ and t: r and κ of τ decayed back to t. */
-    ...{ rBack: take(TOKENS * TOKENS * row), kappaBack: take(TOKENS * TOKENS * row) },
-    get bytes() {
-      return end;
-    },
-  };
+    ...{ rBack: TOKENS * rows, kappaBack: TOKENS * rows },
+  });
 }
 
-export type BlockName = Exclude<keyof ReturnType<typeof blockPlaces>, "bytes">;
+type BlockName = keyof ReturnType<typeof blockScratch>["places"];
 export type BlockPointers = Readonly<Record<BlockName, Pointer>>;
-
-/** Pointers to the parts of a block. */
-export function blockPointers(k: Block, width: number, base: Pointer): BlockPointers {
-  const { bytes: _, ...places } = blockPlaces(width);
-  return Object.fromEntries(
-    Object.entries(places).map(([name, place]) => [name, k.let(offset(base, place))]),
-  ) as unknown as BlockPointers;
-}
 
 /** Rows of the inputs: those of the block's first token and the bytes to the next. */
 export type BlockInputs = Readonly<Record<"r" | "w" | "k" | "v" | "kappa" | "a" | "dy", Rows>>;

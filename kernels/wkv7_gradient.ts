@@ -14,58 +14,37 @@
  */
 
 import { WKV_CHUNK } from "../graph/build.ts";
-import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
-import { type Block, kernel } from "./block.ts";
-import {
-  add,
-  div,
-  fma,
-  i32,
-  lessThan,
-  load,
-  min,
-  mul,
-  neg,
-  offset,
-  rem,
-  splat,
-  sub,
-} from "./language.ts";
-import type { KernelCode, Lanes, ValueType } from "./syntax.ts";
+import type { Block } from "./block.ts";
+import type { Kernel, OperandLayout } from "./kernel.ts";
+import { add, div, fma, i32, lessThan, load, min, mul, neg, splat, sub } from "./language.ts";
 import { eachColumns, further } from "./products.ts";
+import { scratchLayout, scratchPointers } from "./scratch.ts";
 import {
   advance,
   at,
   F32,
   FOUR,
-  type HeadOperand,
-  headOperand,
   type Index,
-  lanesFor,
   type Pointer,
   type Rows,
-  type V,
   variable,
   WIDEST,
 } from "./vectors.ts";
-import { checkWidth, chunkTokens, headOperands } from "./wkv.ts";
-import { moveState, rowsTimesState } from "./wkv_products.ts";
-import type { Wkv7Shape } from "./wkv7.ts";
+import { WKV7_INPUTS, type Wkv7Name, type Wkv7Shape } from "./wkv7.ts";
 import {
-  type BlockInputs,
-  blockPlaces,
   type BlockPointers,
-  blockPointers,
+  blockScratch,
   decayBlock,
   readBlock,
   scoreBlock,
   TOKENS,
 } from "./wkv7_block.ts";
 import { columnProducts, gramBlock, solveGradients, solveU } from "./wkv7_products.ts";
+import { columnAccess, type GradientChunk, wkvGradient } from "./wkv_gradient.ts";
+import { moveState, rowsTimesState } from "./wkv_products.ts";
 
-/** Gradients in the order of the operands. */
-const GRADIENTS = ["r", "w", "k", "v", "kappa", "a"] as const;
-type Name = typeof GRADIENTS[number];
+/** What a block is made of. */
+const INPUTS = [...WKV7_INPUTS, "dy"] as const;
 
 /** Blocks of a chunk. */
 const BLOCKS = WKV_CHUNK / TOKENS;
@@ -78,140 +57,88 @@ const PAIR = 4;
  * two dstates may be one memory. `dy` tells how dy lies, contiguous where it is missing.
  */
 export function wkv7Gradient(shape: Wkv7Shape & { dy?: OperandLayout }): Kernel {
-  const { batch, time, heads, width, inputs } = shape;
-  checkWidth("wkv7_gradient", width);
-  const dy = shape.dy ?? contiguousLayout([batch, time, heads, width]);
-  const elements = batch * heads * width * width;
-  const tokens = batch * time * heads * width;
-  return {
-    key: `wkv7_gradient ${JSON.stringify([batch, time, heads, width, inputs, dy])}`,
-    code: (most) => wkv7GradientCode({ ...shape, dy }, lanesFor(most, width)),
-    items: batch * heads,
-    scratchBytes: scratchPlaces(width).bytes,
-    // Of the recurrence itself and its reverse, token by token.
-    flops: 28 * elements * time,
-    bytes: F32 * (13 * tokens + (Math.ceil(time / WKV_CHUNK) + 2) * elements),
-  };
-}
-
-/** Where in scratch memory things lie, in bytes. */
-function scratchPlaces(width: number) {
-  const row = width * F32;
-  let end = 0;
-  const take = (bytes: number): number => (end += bytes) - bytes;
-  return {
-    blocks: take(BLOCKS * blockPlaces(width).bytes),
-    /** The state between the blocks of a chunk. */
-    state: take((BLOCKS - 1) * width * row),
-    lanes: take(2 * width * TOKENS * F32),
-    dv: take(TOKENS * row),
-    grams: take(TOKENS * TOKENS * FOUR),
-    /** dy·S and du·S before the block, then v·dS and u·dS after it, and Σ S⊙dS. */
-    asked: take(2 * TOKENS * row),
-    given: take(2 * TOKENS * row),
-    columns: take(row),
-    pairs: take(TOKENS * TOKENS * PAIR * WIDEST),
-    get bytes() {
-      return end;
+  const { width } = shape;
+  const layout = gradientScratch(width);
+  return wkvGradient(shape, {
+    op: "wkv7_gradient",
+    names: WKV7_INPUTS,
+    flops: 28,
+    scratchBytes: layout.bytes,
+    write: (k, base) => {
+      const scratch = scratchPointers(k, base, layout);
+      return (chunk) => writeChunk(k, width, scratch, chunk);
     },
-  };
+  });
 }
 
-type Scratch = Readonly<Record<Exclude<keyof ReturnType<typeof scratchPlaces>, "bytes">, Pointer>>;
+/** What a chunk needs of scratch memory. */
+function gradientScratch(width: number) {
+  const row = width * F32;
+  return scratchLayout({
+    blocks: BLOCKS * blockScratch(width).bytes,
+    /** The state between the blocks of a chunk. */
+    state: (BLOCKS - 1) * width * row,
+    lanes: 2 * width * TOKENS * F32,
+    dv: TOKENS * row,
+    grams: TOKENS * TOKENS * FOUR,
+    /** dy·S and du·S before the block, then v·dS and u·dS after it, and Σ S⊙dS. */
+    ...{ asked: 2 * TOKENS * row, given: 2 * TOKENS * row, columns: row },
+    pairs: TOKENS * TOKENS * PAIR * WIDEST,
+  });
+}
 
-function wkv7GradientCode(
-  shape: Wkv7Shape & { dy: OperandLayout },
-  lanes: Lanes,
-): KernelCode {
-  const { batch, time, heads, width, inputs } = shape;
-  const chunks = Math.ceil(time / WKV_CHUNK);
-  const matrix = width * width * F32;
-  const parameters = {
-    ...{ r: "ptr", w: "ptr", k: "ptr", v: "ptr", kappa: "ptr", a: "ptr" },
-    ...{ kept: "ptr", dy: "ptr", dAfter: "ptr" },
-    ...{ dr: "ptr", dw: "ptr", dk: "ptr", dv: "ptr", dkappa: "ptr", da: "ptr", dBefore: "ptr" },
-    ...{ scratch: "ptr", begin: "i32", end: "i32" },
-  } as const satisfies Record<string, ValueType>;
-  return kernel("wkv7_gradient", parameters, (k, args) => {
-    const operands = {
-      ...headOperands("wkv7_gradient", args, inputs),
-      dy: headOperand("wkv7_gradient dy", args.dy, shape.dy),
-    };
-    const contiguous = contiguousLayout([batch, time, heads, width]);
-    const outputs = Object.fromEntries(
-      GRADIENTS.map((name) => [
-        name,
-        headOperand(`wkv7_gradient d${name}`, args[`d${name}`], contiguous),
-      ]),
-    ) as Record<Name, HeadOperand>;
-    const { bytes: _, ...places } = scratchPlaces(width);
-    const scratch = Object.fromEntries(
-      Object.entries(places).map(([name, bytes]) => [name, k.let(offset(args.scratch, bytes))]),
-    ) as unknown as Scratch;
-    const blockAt = (index: Index) =>
-      blockPointers(k, width, k.let(at(scratch.blocks, index, blockPlaces(width).bytes)));
-    k.for(args.begin, args.end, 1, (item) => {
-      const [b, h] = [k.let(div(item, i32(heads))), k.let(rem(item, i32(heads)))];
-      const gradient = k.let(at(args.dBefore, item, matrix));
-      k.copy(at(args.dAfter, item, matrix), gradient, matrix);
-      k.for(0, chunks, 1, (back) => {
-        const chunk = k.let(sub(i32(chunks - 1), back));
-        const first = k.let(mul(chunk, i32(WKV_CHUNK)));
-        const count = chunkTokens(time, first);
-        const tokens = typeof count === "number" ? i32(count) : k.let(count);
-        const blocks = k.let(div(add(tokens, i32(TOKENS - 1)), i32(TOKENS)));
-        const kept = k.let(at(at(args.kept, item, chunks * matrix), chunk, matrix));
-        const rowsOf = (of: HeadOperand, index: Index) => {
-          const token = add(first, mul(index, i32(TOKENS)));
-          return { first: k.let(at(of.row(b, h), token, of.timeStride)), stride: of.timeStride };
-        };
-        const tokensOf = (index: Index) =>
-          k.let(min(sub(tokens, mul(index, i32(TOKENS))), i32(TOKENS)));
-        const state = variable(k, kept);
-        k.for(0, blocks, 1, (index) => {
-          const block = blockAt(index);
-          const rows = Object.fromEntries(
-            Object.entries(operands).map(([name, of]) => [name, rowsOf(of, index)]),
-          ) as BlockInputs;
-          readBlock(k, width, rows, tokensOf(index), block);
-          decayBlock(k, width, block);
-          scoreBlock(k, width, block);
-          solveU(k, width, state, block, scratch.lanes);
-          k.if(lessThan(add(index, i32(1)), blocks), () => {
-            moveState(k, width, {
-              ...{ from: state, to: scratch.state, decay: block.decay, decayOf: "columns" },
-              ...{ left: block.v, right: block.kLate },
-            });
-            k.set(state, scratch.state);
-          });
-        });
-        k.for(0, blocks, 1, (done) => {
-          const index = k.let(sub(sub(blocks, i32(1)), done));
-          const block = blockAt(index);
-          solveGradients(k, width, gradient, block, scratch.dv, scratch.lanes);
-          gramBlock(k, width, block, scratch.grams);
-          rowsTimesState(k, width, block.dy, state, scratch.asked);
-          rowsTimesState(k, width, block.v, gradient, scratch.given);
-          columnProducts(k, width, state, gradient, scratch.columns);
-          moveState(k, width, {
-            ...{ from: gradient, to: gradient, decay: block.decay, decayOf: "columns" },
-            ...{ left: block.dy, right: block.rEarly },
-          });
-          const out = Object.fromEntries(
-            GRADIENTS.map((name) => [name, rowsOf(outputs[name], index)]),
-          ) as Record<Name, Rows>;
-          const a = rowsOf(operands.a, index);
-          const own = tokensOf(index);
-          k.for(0, own, 1, (token) => {
-            const row = width * F32;
-            k.copy(at(scratch.dv, token, row), at(out.v.first, token, out.v.stride), row);
-          });
-          writeGradients(k, width, own, block, scratch, a, out);
-          k.set(state, kept);
-        });
+type Scratch = Readonly<Record<keyof ReturnType<typeof gradientScratch>["places"], Pointer>>;
+
+/** All that a chunk gives, and the gradient of the state before it. */
+function writeChunk(
+  k: Block,
+  width: number,
+  scratch: Scratch,
+  { tokens, state: kept, dState, inputs, gradients }: GradientChunk<Wkv7Name>,
+): void {
+  const layout = blockScratch(width);
+  const blocks = k.let(div(add(tokens, i32(TOKENS - 1)), i32(TOKENS)));
+  const blockAt = (index: Index) =>
+    scratchPointers(k, k.let(at(scratch.blocks, index, layout.bytes)), layout);
+  const firstOf = (index: Index) => mul(index, i32(TOKENS));
+  const tokensOf = (index: Index) => k.let(min(sub(tokens, firstOf(index)), i32(TOKENS)));
+  const state = variable(k, kept);
+  k.for(0, blocks, 1, (index) => {
+    const block = blockAt(index);
+    readBlock(k, width, inputs(INPUTS, firstOf(index)), tokensOf(index), block);
+    decayBlock(k, width, block);
+    scoreBlock(k, width, block);
+    solveU(k, width, state, block, scratch.lanes);
+    k.if(lessThan(add(index, i32(1)), blocks), () => {
+      moveState(k, width, {
+        ...{ from: state, to: scratch.state, decay: block.decay, decayOf: "columns" },
+        ...{ left: block.v, right: block.kLate },
       });
+      k.set(state, scratch.state);
     });
-  }, lanes);
+  });
+  k.for(0, blocks, 1, (done) => {
+    const index = k.let(sub(sub(blocks, i32(1)), done));
+    const block = blockAt(index);
+    solveGradients(k, width, dState, block, scratch.dv, scratch.lanes);
+    gramBlock(k, width, block, scratch.grams);
+    rowsTimesState(k, width, block.dy, state, scratch.asked);
+    rowsTimesState(k, width, block.v, dState, scratch.given);
+    columnProducts(k, width, state, dState, scratch.columns);
+    moveState(k, width, {
+      ...{ from: dState, to: dState, decay: block.decay, decayOf: "columns" },
+      ...{ left: block.dy, right: block.rEarly },
+    });
+    const out = gradients(firstOf(index));
+    const { a } = inputs(["a"], firstOf(index));
+    const own = tokensOf(index);
+    k.for(0, own, 1, (token) => {
+      const row = width * F32;
+      k.copy(at(scratch.dv, token, row), at(out.v.first, token, out.v.stride), row);
+    });
+    writeGradients(k, width, own, block, scratch, a, out);
+    k.set(state, kept);
+  });
 }
 
 /** Gathers and writes all gradients of a block but dv, a pair of vectors at a time. */
@@ -222,21 +149,12 @@ function writeGradients(
   block: BlockPointers,
   scratch: Scratch,
   a: Rows,
-  out: Readonly<Record<Name, Rows>>,
+  out: Readonly<Record<Wkv7Name, Rows>>,
 ): void {
   const row = width * F32;
   const pairBytes = PAIR * k.vectorBytes;
   eachColumns(k, width, (bytes, vectors) => {
-    const each = Array.from({ length: vectors }, (_, v) => v);
-    const column = (rows: Pointer, token: Index) => k.let(further(at(rows, token, row), bytes));
-    const target = ({ first, stride }: Rows, token: Index) =>
-      k.let(further(at(first, token, stride), bytes));
-    const read = (from: Pointer, by = 0) =>
-      each.map((v) => k.let(load(k.vector, from, by + v * k.vectorBytes)));
-    const write = (values: readonly V[], to: Pointer, by = 0) => {
-      values.forEach((value, v) => k.store(value, to, by + v * k.vectorBytes));
-    };
-    const held = (values: readonly V[]) => values.map((value) => variable(k, value));
+    const { each, column, target, read, write, held } = columnAccess(k, width, bytes, vectors);
     const gram = (from: Pointer) =>
       [0, 1, 2, 3].map((i) => k.let(splat(load("f32", from, i * F32), k.vector)));
 

@@ -4,7 +4,8 @@
 import type { Device } from "../devices/device.ts";
 import { openWebgpu } from "../devices/webgpu/device.ts";
 import { generate, type GenerateOptions } from "../infer/generate.ts";
-import { type LoadedModel, stateBytes } from "../infer/session.ts";
+import type { LoadedModel } from "../infer/session.ts";
+import { stateBytes } from "../infer/state.ts";
 import { addModelView, type ModelView } from "./model_view.ts";
 import type { Models, ServedModel } from "./models.ts";
 import { loadRemote, openRemote, type RemoteCheckpoint } from "./remote_checkpoint.ts";

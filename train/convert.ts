@@ -11,7 +11,7 @@ import type { ModelSpec } from "../models/config.ts";
 import { measureInference, promptOf, staticInference } from "./inference.ts";
 import { machineReport } from "./machine.ts";
 import { isLayered, layeredEvaluators, layeredStudent, layeredTensors } from "./by_layer/models.ts";
-import { createMeasures, heldEvaluator } from "./measure.ts";
+import { createMeasures, heldEvaluator } from "./measurement.ts";
 import { originOf } from "./origin.ts";
 import { checkOutput, earlierReport, recoverOutput, writeOutput } from "./output.ts";
 import { checkData, checkStored, holdModels, prepareTexts } from "./preparation.ts";

@@ -3,8 +3,9 @@
 import { join } from "node:path";
 import type { Device } from "../devices/device.ts";
 import type { Samples, Source } from "../dsl/sources.ts";
-import { openBinidx, type TokenFile, tokenTypeFor } from "../formats/binidx.ts";
-import { writeBinidx } from "../formats/binidx_write.ts";
+import { tokenTypeFor } from "../formats/binidx/header.ts";
+import { openBinidx, type TokenFile } from "../formats/binidx/token_file.ts";
+import { writeBinidx } from "../formats/binidx/write.ts";
 import { isFile } from "../formats/files.ts";
 import { appended, type Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { loadCheckpoint } from "../infer/load.ts";

@@ -10,7 +10,7 @@ import { mixerPrefix } from "../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
 import type { TokenStream } from "./data.ts";
 import { NotFiniteError } from "./finite.ts";
-import { HELD_OUT_LIMIT } from "./measure.ts";
+import { HELD_OUT_LIMIT } from "./measurement.ts";
 import type { KeptAttention, LayerError } from "./report.ts";
 import { heldModels, type Run } from "./run.ts";
 import type { RunState } from "./run_folder.ts";

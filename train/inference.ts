@@ -2,7 +2,8 @@
 
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { generate } from "../infer/generate.ts";
-import { type LoadedModel, stateBytes } from "../infer/session.ts";
+import type { LoadedModel } from "../infer/session.ts";
+import { stateBytes } from "../infer/state.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { count } from "../plan/plan.ts";

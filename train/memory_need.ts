@@ -1,7 +1,7 @@
 /** Bytes that a device must be able to hold for a run. */
 
 import type { Stage } from "../dsl/stages.ts";
-import { logitsBlock } from "../graph/decompose.ts";
+import { logitsBlock } from "../graph/decomposition.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { stageMemory, THIS_MACHINE } from "../plan/budget.ts";

@@ -2,7 +2,7 @@
 
 import type { Device } from "../devices/device.ts";
 import type { Recipe } from "../dsl/recipe.ts";
-import type { Measures } from "./measure.ts";
+import type { Measures } from "./measurement.ts";
 import type { Origin } from "./origin.ts";
 import type { OutputDtype } from "./output.ts";
 import type { HeldModels, Texts } from "./preparation.ts";

@@ -2,7 +2,8 @@
 
 import type { Samples } from "../dsl/sources.ts";
 import { sample } from "../infer/sampler.ts";
-import { type LoadedModel, openSession, stateBytes } from "../infer/session.ts";
+import { type LoadedModel, openSession } from "../infer/session.ts";
+import { stateBytes } from "../infer/state.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { randomStream } from "../models/random.ts";
 

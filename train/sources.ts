@@ -2,7 +2,8 @@
 
 import type { Samples, Source } from "../dsl/sources.ts";
 import type { Checkpoint as Teacher } from "../dsl/teachers.ts";
-import { openBinidx, TOKEN_TYPES } from "../formats/binidx.ts";
+import { TOKEN_TYPES } from "../formats/binidx/header.ts";
+import { openBinidx } from "../formats/binidx/token_file.ts";
 import { FormatError, type Problem } from "../formats/error.ts";
 import { readJsonl } from "../formats/text/jsonl.ts";
 import { sourceFiles } from "../formats/text/paths.ts";

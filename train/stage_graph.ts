@@ -8,7 +8,7 @@ import type { Choice } from "../dsl/surgery.ts";
 import { isTrained } from "../dsl/trains.ts";
 import * as g from "../graph/build.ts";
 import { gradients } from "../graph/gradient.ts";
-import { rematerialisedGradients } from "../graph/rematerialise.ts";
+import { rematerialisedGradients } from "../graph/rematerialisation.ts";
 import type { Tensor, WeightDType } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";

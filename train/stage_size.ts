@@ -3,7 +3,7 @@
 import { costOf } from "../devices/null.ts";
 import { layoutOf } from "../devices/store.ts";
 import type { Stage } from "../dsl/stages.ts";
-import { logitsBlock } from "../graph/decompose.ts";
+import { logitsBlock } from "../graph/decomposition.ts";
 import { size } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { layerPrefix, modelParameters } from "../models/decoder.ts";

@@ -9,7 +9,7 @@ import {
   type Wanted,
 } from "./graph.ts";
 import { type Change, changed, readLock, store, writeLock } from "./lock.ts";
-import { readModules } from "../recipe_module.ts";
+import { readModules } from "./module.ts";
 
 /** How long a server may take for one module. */
 const PATIENCE_SECONDS = 30;
@@ -75,10 +75,11 @@ async function download(wanted: Wanted): Promise<Uint8Array> {
       throw refusal(wanted, "this process may not use the network", "Give Deno --allow-net.");
     }
     if (!(error instanceof TypeError || error instanceof DOMException)) throw error;
+    const why = error.cause instanceof Error ? error.cause.message : error.message;
     throw refusal(
       wanted,
-      `it cannot be fetched: ${error.message}`,
-      "Check the URL, then try again.",
+      `it cannot be fetched: ${why}`,
+      "Check the URL and the network, then try again.",
     );
   }
   await response.body?.cancel();

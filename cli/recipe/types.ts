@@ -6,7 +6,7 @@ import { RecipeModuleError } from "./error.ts";
 import { MOD } from "./graph.ts";
 import { rewritten, SUTURE } from "./link.ts";
 import { STORE } from "./lock.ts";
-import type { RecipeModules } from "../recipe_module.ts";
+import type { RecipeModules } from "./module.ts";
 
 /** One thing that a type checker says. */
 export interface TypeProblem {

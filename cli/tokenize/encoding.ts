@@ -1,7 +1,7 @@
 /** From the documents of a chunk to the bytes of a token file. */
 
-import { TOKEN_TYPES, type TokenType } from "../../formats/binidx.ts";
-import { encodeTokens } from "../../formats/binidx_write.ts";
+import { TOKEN_TYPES, type TokenType } from "../../formats/binidx/header.ts";
+import { encodeTokens } from "../../formats/binidx/write.ts";
 import { FormatError, type Problem } from "../../formats/error.ts";
 import { decodeUtf8 } from "../../formats/json.ts";
 import { textOfLine } from "../../formats/text/jsonl.ts";

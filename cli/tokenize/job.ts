@@ -8,8 +8,8 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { writeJsonAtomic } from "../../formats/atomic_file.ts";
-import type { TokenType } from "../../formats/binidx.ts";
-import { indexBytes } from "../../formats/binidx_write.ts";
+import type { TokenType } from "../../formats/binidx/header.ts";
+import { indexBytes } from "../../formats/binidx/write.ts";
 import { FormatError, systemError } from "../../formats/error.ts";
 import { exists } from "../../formats/files.ts";
 import { lockFolder } from "../../formats/folder_lock.ts";

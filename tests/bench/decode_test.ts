@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { benchDecode } from "../../bench/decode.ts";
 import { greedy } from "../../infer/sampler.ts";
-import { openSession, stateBytes } from "../../infer/session.ts";
+import { openSession } from "../../infer/session.ts";
+import { stateBytes } from "../../infer/state.ts";
 import { counted } from "../support/counted_device.ts";
 import { withCpu } from "../support/devices.ts";
 import { ATTENTION, radRwkv7, randomModel } from "../support/model.ts";

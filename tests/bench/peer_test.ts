@@ -45,7 +45,7 @@ Deno.test("peer: on a GPU PyTorch has no C++ kernel", async () => {
 
 Deno.test("peer: without python3 the error says what to install", async () => {
   using own = temporaryFolder();
-  const script = new URL("../../bench/python.ts", import.meta.url).pathname;
+  const script = new URL("../../cli/python.ts", import.meta.url).pathname;
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "-A", script],
     cwd: own.folder,

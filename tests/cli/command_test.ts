@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { command, help, type Outcome, runCommand } from "../../cli/command.ts";
 import { optional, required, text, whole } from "../../cli/flags.ts";
-import { RecipeModuleError } from "../../cli/recipe_module.ts";
+import { RecipeModuleError } from "../../cli/recipe/module.ts";
 import { RecipeError } from "../../dsl/problem.ts";
 import { FormatError } from "../../formats/error.ts";
 

@@ -8,8 +8,8 @@ import {
   plotOf,
   sharedFolder,
   tableRows,
-} from "../../cli/compare/comparison.ts";
-import { moduleTitle } from "../../cli/recipe_module.ts";
+} from "../../cli/comparison.ts";
+import { moduleTitle } from "../../cli/recipe/module.ts";
 import { radRwkv7 } from "../../dsl/mixers.ts";
 import { layers } from "../../dsl/selectors.ts";
 import { toJson } from "../../dsl/serialise.ts";

@@ -2,6 +2,19 @@ import { assert, assertEquals } from "@std/assert";
 import { sharedPath } from "../support/shared.ts";
 import { runTask } from "../support/task.ts";
 
+/** Tasks that are commands, which is all but the tests. */
+const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("../../deno.json", import.meta.url)));
+const TASKS = Object.keys(tasks).filter((name) => name !== "test");
+
+Deno.test("commands: each has a help that names it and --json, and does nothing else", async () => {
+  const results = await Promise.all(TASKS.map((name) => runTask(name, "--help")));
+  results.forEach(({ code, stdout, stderr }, i) => {
+    assertEquals(code, 0, `${TASKS[i]}: ${stderr}`);
+    assert(stdout.startsWith(`${TASKS[i]}: `), stdout);
+    assert(stdout.includes("  --json ") && stdout.includes("Exit code: 0 done"), stdout);
+  });
+});
+
 /** Commands and what their help must name. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   generate: ["CHECKPOINT", "--prompt", "--tokens", "--temperature", "--top-p", "--seed"],

@@ -30,7 +30,7 @@ function watched(terminal: boolean, columns = 200) {
 }
 
 Deno.test("progress: seconds as a clock", () => {
-  const texts = [0, 59.4, 59.6, 61, 3599, 3600, 90061, -5].map(clock);
+  const texts = [0, 59.4, 59.6, 61, 3599, 3600, 90061, 4.16 * 86_400, 1e8, -5].map(clock);
   assertEquals(texts, [
     "0:00",
     "0:59",
@@ -39,6 +39,8 @@ Deno.test("progress: seconds as a clock", () => {
     "59:59",
     "1:00:00",
     "25:01:01",
+    "4.2 days",
+    "1,157.4 days",
     "0:00",
   ]);
 });

@@ -5,7 +5,7 @@ import { binidx, extend, hash, samples, teacher, text, toJson, tokens } from "..
 import { assertRefused, jsonOf, runTask, type TaskResult } from "../support/task.ts";
 import { wordsOf } from "../support/task_process.ts";
 import { conversion } from "../dsl/example.ts";
-import { ROOT, valid, withFiles } from "./recipe_support.ts";
+import { ROOT, valid, withFiles } from "./recipe/support.ts";
 
 /** Runs a task's program in another folder than the repository. */
 async function runIn(

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { openBinidx } from "../../formats/binidx.ts";
+import { openBinidx } from "../../formats/binidx/token_file.ts";
 import { snapshotFolder, writeRef } from "../../hub/cache.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { COMMIT } from "../hub/support.ts";

@@ -58,3 +58,11 @@ export const pretraining: Recipe = recipe({
 /** A recipe as JSON holds it, to be spoilt: any key may be changed. */
 // deno-lint-ignore no-explicit-any
 export const loose = (recipe: Recipe): any => JSON.parse(JSON.stringify(recipe));
+
+/** Spoils a recipe in one place and says what validation must answer. */
+export type Spoilt = readonly [
+  what: string,
+  // deno-lint-ignore no-explicit-any
+  spoil: (recipe: any) => void,
+  ...expected: readonly string[],
+];

@@ -2,12 +2,12 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import {
   HEADER_BYTES,
-  openBinidx,
   TOKEN_TYPES,
   type TokenType,
   tokenTypeFor,
-} from "../../formats/binidx.ts";
-import { writeBinidx } from "../../formats/binidx_write.ts";
+} from "../../formats/binidx/header.ts";
+import { openBinidx } from "../../formats/binidx/token_file.ts";
+import { writeBinidx } from "../../formats/binidx/write.ts";
 import { filesIn, fixturePath, messageOf, withFolder } from "./support.ts";
 
 /** The fixtures' names for the types. */

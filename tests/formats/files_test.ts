@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { FormatError } from "../../formats/error.ts";
+import { FormatError, systemError } from "../../formats/error.ts";
 import { exists, isFile, isFolder, removeFile } from "../../formats/files.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 
@@ -31,4 +31,13 @@ Deno.test("files: what the system does not tell is an error, and not absent", ()
     const { message } = assertThrows(() => ask(loop), FormatError);
     assert(message.startsWith(`${loop}: expected a file that can be read, found `), message);
   }
+});
+
+Deno.test("a path that Deno keeps from the task is told, and what to do", () => {
+  const error = systemError("/proc/x", "write", new Deno.errors.NotCapable("Requires all access"));
+  assertEquals(
+    (error as Error).message,
+    "/proc/x: expected to write this file, found that Deno does not let the task reach it; " +
+      "choose another place",
+  );
 });

@@ -4,7 +4,7 @@ import { FormatError } from "../../formats/error.ts";
 import { expectTensors } from "../../formats/safetensors/expect.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import { sharedPath } from "../support/shared.ts";
-import { fixturePath, messageOf, withFolder } from "./support.ts";
+import { file, fixturePath, messageOf, withFolder } from "./support.ts";
 
 const ALL_DTYPES = fixturePath("safetensors", "all_dtypes.safetensors");
 
@@ -112,16 +112,6 @@ Deno.test("closed files are not read", () => {
   store.close();
   assertThrows(() => store.read("f32"), Error, "after it was closed");
 });
-
-/** A file with this JSON for a header. */
-function file(header: string, data: Uint8Array = new Uint8Array(0)): Uint8Array {
-  const json = new TextEncoder().encode(header);
-  const bytes = new Uint8Array(8 + json.length + data.length);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(json.length), true);
-  bytes.set(json, 8);
-  bytes.set(data, 8 + json.length);
-  return bytes;
-}
 
 /** The message with which a file of these bytes is refused. */
 function refusal(bytes: Uint8Array): string {

@@ -36,3 +36,13 @@ export function filesIn(folder: string): string[] {
 export function messageOf(call: () => unknown): string {
   return assertThrows(call, FormatError).message;
 }
+
+/** A safetensors file with this JSON for a header. */
+export function file(header: string, data: Uint8Array = new Uint8Array(0)): Uint8Array {
+  const json = new TextEncoder().encode(header);
+  const bytes = new Uint8Array(8 + json.length + data.length);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(json.length), true);
+  bytes.set(json, 8);
+  bytes.set(data, 8 + json.length);
+  return bytes;
+}

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { forwardLogits } from "../../infer/forward.ts";
-import { type LoadedModel, openSession, stateBytes } from "../../infer/session.ts";
+import { type LoadedModel, openSession } from "../../infer/session.ts";
+import { stateBytes } from "../../infer/state.ts";
 import type { MixerSpec } from "../../models/config.ts";
 import { assertClose } from "../support/compare.ts";
 import { withCpu } from "../support/devices.ts";

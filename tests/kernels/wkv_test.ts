@@ -1,178 +1,26 @@
 /** The kernels of the recurrences, forward in each of their forms and backward, against f64 loops. */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { contiguousLayout, type Kernel, type OperandLayout } from "../../kernels/kernel.ts";
+import { contiguousLayout } from "../../kernels/kernel.ts";
 import type { Value } from "../../kernels/reference/value.ts";
-import * as reference6 from "../../kernels/reference/wkv6.ts";
-import * as reference7 from "../../kernels/reference/wkv7.ts";
-import { wkv6, wkv6In, type Wkv6Layouts } from "../../kernels/wkv6.ts";
-import { wkv6Gradient } from "../../kernels/wkv6_gradient.ts";
-import { wkv7, type Wkv7Layouts } from "../../kernels/wkv7.ts";
-import { wkv7Gradient } from "../../kernels/wkv7_gradient.ts";
+import { wkv6, type Wkv6Shape } from "../../kernels/wkv6.ts";
 import { assertClose } from "../support/compare.ts";
-import { gather, headLayouts, reach } from "../support/layouts.ts";
-import { random } from "../support/random.ts";
+import { arena, compile, kernelTest } from "../support/kernels.ts";
+import { gather } from "../support/layouts.ts";
 import { readTensors } from "../support/safetensors.ts";
 import { sharedPath } from "../support/shared.ts";
-import { arena, compile, kernelTest } from "../support/kernels.ts";
-
-type Shape = readonly [number, number, number, number];
-type Layouts = Readonly<Record<string, OperandLayout>>;
-
-/** What a kernel is made for. */
-interface KernelShape {
-  readonly batch: number;
-  readonly time: number;
-  readonly heads: number;
-  readonly width: number;
-  readonly inputs: Layouts;
-}
-
-/** A recurrence under test. */
-interface Subject {
-  readonly name: string;
-  readonly inputs: readonly string[];
-  /** Its forward kernel, in every form that it has; the first takes chunks. */
-  readonly forms: readonly ((shape: KernelShape & { keepStates: boolean }) => Kernel)[];
-  readonly gradient: (shape: KernelShape & { dy?: OperandLayout }) => Kernel;
-  readonly reference: (inputs: readonly Value[]) => Float64Array[];
-  readonly referenceGradient: (inputs: readonly Value[]) => Float64Array[];
-}
-
-const SUBJECTS: readonly Subject[] = [
-  {
-    name: "wkv6",
-    inputs: ["r", "w", "k", "v"],
-    forms: (["chunked", "recurrent"] as const).map((form) => (shape) =>
-      wkv6In(form, { ...shape, inputs: shape.inputs as Wkv6Layouts })
-    ),
-    gradient: (shape) => wkv6Gradient({ ...shape, inputs: shape.inputs as Wkv6Layouts }),
-    reference: reference6.wkv6,
-    referenceGradient: reference6.wkv6Gradient,
-  },
-  {
-    name: "wkv7",
-    inputs: ["r", "w", "k", "v", "kappa", "a"],
-    forms: [(shape) => wkv7({ ...shape, inputs: shape.inputs as Wkv7Layouts })],
-    gradient: (shape) => wkv7Gradient({ ...shape, inputs: shape.inputs as Wkv7Layouts }),
-    reference: reference7.wkv7,
-    referenceGradient: reference7.wkv7Gradient,
-  },
-];
-
-/** A decay for every element. */
-type Decay = (uniform: (low: number, high: number) => number, index: number) => number;
-
-const DECAYS: Readonly<Record<string, Decay>> = {
-  "anywhere": (uniform) => uniform(0, 1),
-  "0 or 1": (_, index) => index % 3 === 0 ? 0 : 1,
-  "near 1": (uniform) => uniform(1 - 1e-6, 1),
-  "at RAD-RWKV6's clamp": () => Math.exp(-5),
-};
-
-interface Problem {
-  readonly shape: Shape;
-  readonly layouts: Layouts;
-  readonly dyLayout: OperandLayout;
-  /** In memory, as `layouts` say. */
-  readonly data: readonly Float32Array[];
-  readonly state: Float32Array;
-  readonly dy: Float32Array;
-  readonly dState: Float32Array;
-}
-
-function problem(
-  { inputs }: Subject,
-  shape: Shape,
-  { decay = "anywhere", layout = 0, groups = 1 } = {},
-): Problem {
-  const [batch, , heads, width] = shape;
-  const source = random(shape.reduce((sum, n) => sum * 131 + n, layout));
-  const plain = headLayouts(shape)[layout];
-  const grouped = headLayouts(shape, groups)[layout];
-  const layouts = Object.fromEntries(
-    inputs.map((name) => [name, ["k", "v", "kappa"].includes(name) ? grouped : plain]),
-  );
-  const fill = (count: number, value: (i: number) => number) =>
-    new Float32Array(count).map((_, i) => value(i));
-  const scale = Math.sqrt(1 / width);
-  return {
-    shape,
-    layouts,
-    dyLayout: plain,
-    data: inputs.map((name) =>
-      fill(reach(layouts[name]), (i) => {
-        if (name === "w") return DECAYS[decay](source.uniform, i);
-        if (name === "a") return source.uniform(0, 1);
-        return source.uniform(-1, 1) * (name === "kappa" ? scale : 1);
-      })
-    ),
-    state: fill(batch * heads * width * width, () => source.uniform(-1, 1)),
-    dy: fill(reach(plain), () => source.uniform(-1, 1)),
-    dState: fill(batch * heads * width * width, () => source.uniform(-1, 1)),
-  };
-}
-
-/** The problem as the reference takes it. */
-function values({ inputs }: Subject, { shape, layouts, data, state }: Problem): Value[] {
-  const [batch, , heads, width] = shape;
-  return [
-    ...inputs.map((name, i) => ({ shape, data: gather(data[i], layouts[name]) })),
-    { shape: [batch, heads, width, width], data: Float64Array.from(state) },
-  ];
-}
-
-/** Cuts a kernel's items into ranges of so many. */
-function runAll(kernel: Kernel, size: number, run: (begin: number, end: number) => void): void {
-  for (let begin = 0; begin < kernel.items; begin += size) {
-    run(begin, Math.min(begin + size, kernel.items));
-  }
-}
-
-/** y, the last state and, where they are kept, the states before every chunk. */
-function forward(
-  { forms }: Subject,
-  p: Problem,
-  { keepStates = true, itemsAtOnce = Infinity, form = 0 } = {},
-): Float32Array[] {
-  const [batch, time, heads, width] = p.shape;
-  const kernel = forms[form]({ batch, time, heads, width, inputs: p.layouts, keepStates });
-  const memory = arena(1 << 22);
-  const elements = batch * heads * width * width;
-  const sizes = [batch * time * heads * width, elements];
-  if (keepStates) sizes.push(elements * Math.ceil(time / 16));
-  const inputs = [...p.data, p.state].map((x) => memory.place(x));
-  const outputs = sizes.map((size) => memory.room(size));
-  const run = compile(kernel, memory);
-  runAll(kernel, Math.min(itemsAtOnce, kernel.items), (begin, end) => {
-    run([...inputs, ...outputs], begin, end);
-  });
-  return outputs.map((address, i) => memory.read(address, sizes[i]));
-}
-
-/** The gradients of the inputs and of the state. */
-function backward(
-  { gradient, inputs: names }: Subject,
-  p: Problem,
-  kept: Float32Array,
-  itemsAtOnce = Infinity,
-): Float32Array[] {
-  const [batch, time, heads, width] = p.shape;
-  const kernel = gradient({
-    ...{ batch, time, heads, width },
-    inputs: p.layouts,
-    dy: p.dyLayout,
-  });
-  const memory = arena(1 << 23);
-  const inputs = [...p.data, kept, p.dy, p.dState].map((x) => memory.place(x));
-  const sizes = [...names.map(() => batch * time * heads * width), p.dState.length];
-  const outputs = sizes.map((size) => memory.room(size));
-  const run = compile(kernel, memory);
-  runAll(kernel, Math.min(itemsAtOnce, kernel.items), (begin, end) => {
-    run([...inputs, ...outputs], begin, end);
-  });
-  return outputs.map((address, i) => memory.read(address, sizes[i]));
-}
+import {
+  backward,
+  contiguous,
+  DECAYS,
+  forward,
+  type Problem,
+  problem,
+  type Shape,
+  type Subject,
+  SUBJECTS,
+  values,
+} from "./wkv_subjects.ts";
 
 /** Rounding of an f32 grows with the number of updates that a state sees; 1e-5 covers 70 tokens. */
 const TOLERANCE = 1e-5;
@@ -199,10 +47,6 @@ function check(subject: Subject, what: string, p: Problem): void {
     assertClose(`${what}: d${name}`, gradient, gradients[i], TOLERANCE);
   });
 }
-
-/** Layouts of row-major inputs. */
-const contiguous = ({ inputs }: Subject, shape: Shape): Layouts =>
-  Object.fromEntries(inputs.map((name) => [name, contiguousLayout(shape)]));
 
 const SHAPES: readonly Shape[] = [
   [1, 1, 1, 8],
@@ -339,7 +183,7 @@ for (const subject of SUBJECTS) {
 
 kernelTest("wkv6 takes few tokens one by one, and more of them by chunks", () => {
   const keyOf = (time: number) => {
-    const inputs = contiguous(SUBJECTS[0], [1, time, 1, 8]) as Wkv6Layouts;
+    const inputs = contiguous(SUBJECTS[0], [1, time, 1, 8]) as Wkv6Shape["inputs"];
     return wkv6({ ...{ batch: 1, time, heads: 1, width: 8 }, inputs, keepStates: false }).key;
   };
   const forms = [1, 8, 9, 128].map((time) => keyOf(time).split(" ")[1]);

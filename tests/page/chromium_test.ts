@@ -15,7 +15,7 @@ import { teacher } from "../../dsl/teachers.ts";
 import { tokens } from "../../dsl/tokens.ts";
 import { generate } from "../../infer/generate.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
-import { stateBytes } from "../../infer/session.ts";
+import { stateBytes } from "../../infer/state.ts";
 import { openChromium, type Tab } from "../support/chromium.ts";
 import { sharedPath } from "../support/shared.ts";
 import { run, withFolder } from "../train/support.ts";

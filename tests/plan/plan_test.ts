@@ -9,7 +9,7 @@ import { text } from "../../dsl/sources.ts";
 import { align, distill } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { parseConfig } from "../../formats/hf_config/config.ts";
-import { stateBytes } from "../../infer/session.ts";
+import { stateBytes } from "../../infer/state.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { conversionOf } from "../../plan/conversion.ts";
 import { count, mixerText, planOf } from "../../plan/plan.ts";

@@ -1,5 +1,6 @@
 /** Small models with random weights. */
 
+import { decoderConfig } from "../../bench/shapes.ts";
 import type { Device } from "../../devices/device.ts";
 import {
   createStore,
@@ -50,26 +51,10 @@ export function radRwkv7(flags: Partial<RadRwkv7Spec> = {}): RadRwkv7Spec {
 }
 
 /** A decoder in which no two sizes are equal, and changes to it. */
-export function smallConfig(changes: Partial<DecoderConfig> = {}): DecoderConfig {
-  return {
-    vocabSize: 50,
-    hiddenSize: 24,
-    intermediateSize: 40,
-    layers: 3,
-    attentionHeads: 4,
-    keyValueHeads: 2,
-    headDim: 8,
-    rmsNormEps: 1e-6,
-    ropeTheta: 10000,
-    ropeScaling: null,
-    tieWordEmbeddings: false,
-    attentionBias: true,
-    attentionOutputBias: false,
-    attentionQkNorm: false,
-    mlpBias: false,
-    ...changes,
-  };
-}
+export const smallConfig = (changes: Partial<DecoderConfig> = {}): DecoderConfig => ({
+  ...decoderConfig([24, 40, 3, 4, 2, 8, 50]),
+  ...changes,
+});
 
 /** A model whose mixers have something to say: every weight is random, norms near 1. */
 export function randomModel(

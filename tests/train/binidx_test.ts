@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { binidx } from "../../dsl/sources.ts";
-import { openBinidx } from "../../formats/binidx.ts";
-import { indexBytes } from "../../formats/binidx_write.ts";
+import { openBinidx } from "../../formats/binidx/token_file.ts";
+import { indexBytes } from "../../formats/binidx/write.ts";
 import type { Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
 import { batchReader, splitTokens } from "../../train/data.ts";
 import { slotWalk } from "../../train/sampling.ts";

@@ -8,7 +8,7 @@ import { constant } from "../../dsl/schedules.ts";
 import { layers } from "../../dsl/selectors.ts";
 import { text } from "../../dsl/sources.ts";
 import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
-import type { Rule } from "../../dsl/surgery.ts";
+import type { Rule } from "../../dsl/selectors.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { readJsonObject } from "../../formats/json_file.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";

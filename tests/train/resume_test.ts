@@ -4,7 +4,7 @@ import { cosineBetween } from "../../dsl/schedules.ts";
 import { binidx, samples } from "../../dsl/sources.ts";
 import { align, distill, finetune } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
-import { writeBinidx } from "../../formats/binidx_write.ts";
+import { writeBinidx } from "../../formats/binidx/write.ts";
 import { FormatError } from "../../formats/error.ts";
 import { runFolderOf } from "../../train/convert.ts";
 import {

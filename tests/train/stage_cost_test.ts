@@ -1,51 +1,14 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { BENCH_MIXERS, decoderConfig } from "../../bench/shapes.ts";
 import { costOf } from "../../devices/null.ts";
 import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
-import {
-  type DecoderConfig,
-  type MixerSpec,
-  type ModelSpec,
-  radRwkv6Ranks,
-  radRwkv7Ranks,
-} from "../../models/config.ts";
+import type { MixerSpec, ModelSpec } from "../../models/config.ts";
 import { stageSequenceCost } from "../../train/stage_cost.ts";
 import { stageGraph } from "../../train/stage_graph.ts";
+import { ATTENTION } from "../support/model.ts";
 
-const CONFIG: DecoderConfig = {
-  vocabSize: 512,
-  hiddenSize: 64,
-  intermediateSize: 160,
-  layers: 9,
-  attentionHeads: 4,
-  keyValueHeads: 2,
-  headDim: 16,
-  rmsNormEps: 1e-6,
-  ropeTheta: 10000,
-  ropeScaling: null,
-  tieWordEmbeddings: false,
-  attentionBias: true,
-  attentionOutputBias: false,
-  attentionQkNorm: false,
-  mlpBias: false,
-};
-const ATTENTION: MixerSpec = { kind: "attention" };
-const RWKV7: MixerSpec = {
-  kind: "radRwkv7",
-  rope: true,
-  balanceState: false,
-  groupNorm: true,
-  gate: 2,
-  ranks: radRwkv7Ranks(64),
-};
-const RWKV6: MixerSpec = {
-  kind: "radRwkv6",
-  rope: false,
-  tokenShift: true,
-  balanceState: true,
-  groupNorm: false,
-  gate: 1,
-  ranks: radRwkv6Ranks(64),
-};
+const CONFIG = decoderConfig([64, 160, 9, 4, 2, 16, 512]);
+const [RWKV6, RWKV7] = [BENCH_MIXERS.rwkv6(64), BENCH_MIXERS.rwkv7(64)];
 
 const of = (mixers: readonly MixerSpec[]) => ({
   config: { ...CONFIG, layers: mixers.length },

@@ -8,7 +8,7 @@ import { firstNotFinite, NotFiniteError } from "../finite.ts";
 import { layerProgress, loadLayer, openLayer, saveLayer } from "./files.ts";
 import type { LayerTrainer } from "./trainer.ts";
 import type { LayerRole } from "./layers.ts";
-import type { StreamedRun } from "./stage.ts";
+import type { StreamedRun } from "./run.ts";
 import { fillStore, type Weights } from "../weights.ts";
 import type { Streams, Window } from "./windows.ts";
 

@@ -10,7 +10,7 @@ import type { ModelSpec } from "../../models/config.ts";
 import { layerPrefix, modelParameters } from "../../models/decoder.ts";
 import { openLayer, WEIGHTS_PREFIX } from "./files.ts";
 import { evaluateLayers } from "./evaluation.ts";
-import type { Evaluators } from "../measure.ts";
+import type { Evaluators } from "../measurement.ts";
 import type { Origin } from "../origin.ts";
 import type { RunOptions } from "../run.ts";
 import type { RunFolder } from "../run_folder.ts";

@@ -9,19 +9,16 @@
  * docs/stages.md.
  */
 
-import type { Device } from "../../devices/device.ts";
 import { learningRate } from "../../dsl/schedules.ts";
-import { type Stage, stepsOf } from "../../dsl/stages.ts";
+import { stepsOf } from "../../dsl/stages.ts";
 import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
-import type { Checkpoint } from "../../infer/load.ts";
-import type { ModelSpec } from "../../models/config.ts";
-import { batchReader, type TokenStream } from "../data.ts";
+import { batchReader } from "../data.ts";
 import { type LayerProgress, layerProgress } from "./files.ts";
 import { createLayerTrainer, type LayerTrainer } from "./trainer.ts";
-import { RECENT_STEPS, type StageProgress, type StageResult, type StepEvent } from "../stage.ts";
+import { RECENT_STEPS, type StageProgress, type StageResult } from "../stage.ts";
 import { fillTrainer, trainLayer } from "./layer.ts";
 import { type StreamedLayers, streamedLayers } from "./layers.ts";
-import type { Weights } from "../weights.ts";
+import type { StreamedRun } from "./run.ts";
 import {
   notedWindow,
   noteWindow,
@@ -32,37 +29,6 @@ import {
   windowSteps,
   writeEmbeddings,
 } from "./windows.ts";
-
-/** What the walk needs. */
-export interface StreamedRun {
-  readonly device: Device;
-  readonly stage: Stage;
-  readonly student: ModelSpec;
-  readonly teacher: Checkpoint;
-  /** The student before the stage. */
-  readonly weights: Weights;
-  readonly tokens: TokenStream;
-  /** Samples that earlier stages have used, so that this one sees new text. */
-  readonly samplesBefore: number;
-  /** Where the layers and their streams are kept. */
-  readonly folder: string;
-  /** Bytes of streams at most. The result does not depend on it. Default `SCRATCH_BYTES`. */
-  readonly scratchBytes?: number;
-  /** Steps that all layers have done. */
-  readonly progress: StageProgress;
-  /** Called for every step of a window, once all layers have done it. */
-  readonly onStep: (event: StepEvent) => void;
-  /** Steps of layers that are done in the present window, of how many. */
-  readonly onLayer: (what: string, done: number, total: number) => void;
-  /** Asked before every step of a layer. */
-  readonly wantsCheckpoint: () => boolean;
-  /** Around the writing of a layer's file. */
-  readonly during: (write: () => Promise<void>) => Promise<void>;
-  /** Called after every window, before the next one begins. */
-  readonly checkpoint: (progress: StageProgress) => Promise<void>;
-  /** Asked before every step of a layer: whether to write its file and leave. */
-  readonly wantsStop: () => boolean;
-}
 
 /** The ids of a window, a part of a batch at a time. */
 function* windowIds(run: StreamedRun, { from, to }: Window): Generator<Int32Array> {

@@ -3,6 +3,8 @@
  * reaches and in the EVEX form of AVX-512 where it does not (Intel's manual, volume 2).
  */
 
+import type { VectorOpcode } from "./opcodes.ts";
+
 /** What a memory operand is: base + index·scale + disp, by register numbers. */
 export interface Address {
   readonly base: number;
@@ -21,20 +23,6 @@ export type Place = number | Address | Constant;
 
 /** Bits of a vector register that an instruction works on. */
 export type Bits = 128 | 256 | 512;
-
-/** An opcode of a vector instruction: map 0F, 0F38 or 0F3A; prefix none, 66, F3 or F2. */
-export interface VectorOpcode {
-  readonly map: 1 | 2 | 3;
-  readonly prefix: 0 | 1 | 2 | 3;
-  readonly opcode: number;
-  readonly wide?: boolean;
-  /** The bytes that its memory operand has, where those are not all of the vector. */
-  readonly memory?: number;
-  /** What part of the vector its memory operand is: it widens numbers. */
-  readonly part?: 2 | 4;
-  /** Whether there is no EVEX form, or no VEX form. */
-  readonly only?: "vex" | "evex";
-}
 
 /** How a vector instruction is used. */
 export interface VectorUse {

@@ -1,20 +1,18 @@
 /** Lowers expressions of vectors, and of f32, which are vectors of which one lane counts. */
 
-import type { BinaryOp, Expr, UnaryOp } from "../../syntax.ts";
-import { EXP2_SHIFT, HALF_ROOT_BITS, LOWEST_QUANT } from "../bits.ts";
+import type { BinaryOp, Expr } from "../../syntax.ts";
 import { memory } from "./addresses.ts";
 import { realBits } from "./constants.ts";
 import type { Bits } from "./encoding.ts";
+import { lane, shuffle } from "./lanes.ts";
 import type { Operand, Register } from "./linear.ts";
 import { dot, spread } from "./lowering_bytes.ts";
 import { comparison, integer } from "./lowering_integers.ts";
-import type { VectorName } from "./opcodes.ts";
 import { bitsOf, type Output } from "./output.ts";
+import { vectorFunction } from "./vector_functions.ts";
+import { vector, withImmediate } from "./vector_instructions.ts";
 
 const COMMUTATIVE: readonly BinaryOp[] = ["add", "mul"];
-
-/** Rounding to nearest, ties to even, without an exception. */
-const NEAREST = 8;
 
 /** A value in a register, `to` where one is given. */
 export function lowerVector(c: Output, e: Expr, to?: Register): Register {
@@ -27,27 +25,6 @@ export function lowerVector(c: Output, e: Expr, to?: Register): Register {
   const into = to ?? c.register("vector");
   lowerInto(c, e, into);
   return into;
-}
-
-function vector(
-  c: Output,
-  name: VectorName,
-  bits: Bits,
-  to: Register,
-  ...from: readonly Operand[]
-): void {
-  c.emit({ op: "vector", name, bits }, to, ...from);
-}
-
-function withImmediate(
-  c: Output,
-  name: VectorName,
-  bits: Bits,
-  immediate: number,
-  to: Register,
-  ...from: readonly Operand[]
-): void {
-  c.emit({ op: "vector", name, bits, immediate }, to, ...from);
 }
 
 /** Whether an instruction can take an expression as its memory operand. */
@@ -81,7 +58,8 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
       load(c, e, bits, to);
       return;
     case "unary":
-      unary(c, e.op, e.a, bits, to);
+      if (e.op === "to_f32") c.emit({ op: "toReal" }, to, integer(c, e.a));
+      else vectorFunction(c, e.op, lowerVector(c, e.a), bits, to);
       return;
     case "binary":
       binary(c, e, bits, to);
@@ -104,7 +82,7 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
       } else vector(c, "splat", bits, to, lowerVector(c, e.a));
       return;
     case "lane":
-      lane(c, e.a, e.lane, to);
+      lane(c, lowerVector(c, e.a), bitsOf(e.a.type), e.lane, to);
       return;
     case "half": {
       const a = lowerVector(c, e.a);
@@ -112,9 +90,11 @@ function lowerInto(c: Output, e: Expr, to: Register): void {
       else vector(c, "upperHalf", bitsOf(e.a.type), to, a);
       return;
     }
-    case "shuffle":
-      shuffle(c, e.a, e.b, e.lanes, bits, to);
+    case "shuffle": {
+      const x = lowerVector(c, e.a);
+      shuffle(c, x, e.a === e.b ? x : lowerVector(c, e.b), e.lanes, bits, to);
       return;
+    }
     case "quads":
       e.parts.slice(1).reduce((joined, part, i) => {
         const next = i === e.parts.length - 2 ? to : c.register("vector");
@@ -164,87 +144,6 @@ function load(c: Output, e: Expr & { kind: "load" }, bits: Bits, to: Register): 
     default:
       e.as satisfies never;
   }
-}
-
-/** The same 32 bits in every lane: memory where that works. */
-function word(c: Output, bits: Bits, value: number): Operand {
-  const constant = c.pool.word(value);
-  if (c.evex) return { constant, broadcast: true };
-  const held = c.register("vector");
-  vector(c, "splat", bits, held, { constant });
-  return held;
-}
-
-function unary(c: Output, op: UnaryOp, a: Expr, bits: Bits, to: Register): void {
-  const word32 = (value: number) => word(c, bits, value);
-  const temporary = () => c.register("vector");
-  if (op === "to_f32") return c.emit({ op: "toReal" }, to, integer(c, a));
-  const x = lowerVector(c, a);
-  switch (op) {
-    case "neg":
-      return vector(c, "xor", bits, to, x, word32(0x80000000));
-    case "abs":
-      return vector(c, "and", bits, to, x, word32(0x7fffffff));
-    case "sqrt":
-      return vector(c, "sqrt", bits, to, x);
-    case "nearest":
-      return withImmediate(c, "round", bits, NEAREST, to, x);
-    case "bits_to_f32": {
-      // 2ⁿ: the last bits of n + 1.5·2²³ + 127 are n + 127, which belong into the exponent.
-      const shifted = temporary();
-      vector(c, "add", bits, shifted, x, word32(realBits(EXP2_SHIFT)));
-      return withImmediate(c, "shiftLeft", bits, 23, to, shifted);
-    }
-    case "low_nibbles":
-      return vector(c, "andInteger", bits, to, x, word32(0x0f0f0f0f));
-    case "high_nibbles": {
-      const shifted = temporary();
-      withImmediate(c, "shiftRight", bits, 4, shifted, x);
-      return vector(c, "andInteger", bits, to, shifted, word32(0x0f0f0f0f));
-    }
-    case "whole_to_f32":
-      return vector(c, "convert", bits, to, x);
-    case "low4":
-    case "high4":
-      return quants(c, op, x, bits, to);
-    case "exponent": {
-      // (bits − those of √½) >> 23, which is signed.
-      const [above, shifted] = [temporary(), temporary()];
-      vector(c, "subInteger", bits, above, x, word32(HALF_ROOT_BITS));
-      withImmediate(c, "shiftRight", bits, 23, shifted, above);
-      return vector(c, "convert", bits, to, shifted);
-    }
-    case "mantissa": {
-      // ((bits − those of √½) & the fraction) + those of √½.
-      const [above, fraction] = [temporary(), temporary()];
-      vector(c, "subInteger", bits, above, x, word32(HALF_ROOT_BITS));
-      vector(c, "andInteger", bits, fraction, above, word32(0x7fffff));
-      return vector(c, "addInteger", bits, to, fraction, word32(HALF_ROOT_BITS));
-    }
-    case "bf16": {
-      const raised = temporary();
-      vector(c, "addInteger", bits, raised, x, word32(0x8000));
-      return vector(c, "andInteger", bits, to, raised, word32(0xffff0000));
-    }
-    default:
-      throw new Error(`x64: no ${op} of reals`);
-  }
-}
-
-/** Four bits of every byte less 8. */
-function quants(c: Output, op: "low4" | "high4", x: Register, bits: Bits, to: Register): void {
-  const temporary = () => c.register("vector");
-  let bare = x;
-  if (op === "high4") withImmediate(c, "shiftRight", bits, 4, bare = temporary(), x);
-  if (bits === 512) {
-    // A permutation looks at the last four bits of its numbers: it takes them from a table.
-    const table = Array.from({ length: 16 }, (_, i) => realBits(i - LOWEST_QUANT));
-    return vector(c, "permuteLanes", bits, to, bare, { constant: c.pool.words(table) });
-  }
-  if (op === "low4") vector(c, "andInteger", bits, bare = temporary(), x, word(c, bits, 15));
-  const whole = temporary();
-  vector(c, "convert", bits, whole, bare);
-  vector(c, "sub", bits, to, whole, word(c, bits, realBits(LOWEST_QUANT)));
 }
 
 function binary(
@@ -297,64 +196,4 @@ function select(
   }
   const lanes = lowerVector(c, mask);
   c.emit({ op: "laneSelect", bits }, to, lanes, lowerVector(c, a), lowerVector(c, b));
-}
-
-/** One lane as an f32. */
-function lane(c: Output, a: Expr, index: number, to: Register): void {
-  let from = lowerVector(c, a);
-  let bits = bitsOf(a.type);
-  let at = index;
-  while (bits > 128) {
-    const half = bits / 64;
-    if (at >= half) {
-      const upper = c.register("vector");
-      vector(c, "upperHalf", bits, upper, from);
-      from = upper;
-      at -= half;
-    }
-    bits = bits / 2 as Bits;
-  }
-  if (at === 0) vector(c, "move", 128, to, from);
-  else withImmediate(c, "permute", 128, at, to, from);
-}
-
-const immediateOf = (lanes: readonly number[]) =>
-  lanes.reduce((bits, lane, i) => bits | (lane & 3) << 2 * i, 0);
-
-/** Lanes of two vectors, the same in every group of four. */
-function shuffle(
-  c: Output,
-  a: Expr,
-  b: Expr,
-  lanes: readonly number[],
-  bits: Bits,
-  to: Register,
-): void {
-  const x = lowerVector(c, a);
-  const y = a === b ? x : lowerVector(c, b);
-  const ofSecond = lanes.map((lane) => lane >= 4);
-  const is = (...pattern: number[]) => pattern.every((lane, i) => lane === lanes[i]);
-  if (x === y || ofSecond.every((second) => second === ofSecond[0])) {
-    return withImmediate(c, "permute", bits, immediateOf(lanes), to, ofSecond[0] ? y : x);
-  }
-  if (is(0, 4, 1, 5)) return vector(c, "unpackLow", bits, to, x, y);
-  if (is(2, 6, 3, 7)) return vector(c, "unpackHigh", bits, to, x, y);
-  if (!ofSecond[0] && !ofSecond[1] && ofSecond[2] && ofSecond[3]) {
-    return withImmediate(c, "shuffle", bits, immediateOf(lanes), to, x, y);
-  }
-  if (c.evex) {
-    const count = bits / 32;
-    const numbers = Array.from({ length: count }, (_, i) => {
-      const lane = lanes[i % 4];
-      return (lane >= 4 ? count : 0) + i - i % 4 + lane % 4;
-    });
-    const table = c.register("vector");
-    vector(c, "load", bits, table, { constant: c.pool.words(numbers) });
-    return c.emitLate({ op: "permute", bits }, to, [table, x, y], [x, y]);
-  }
-  const [left, right] = [c.register("vector"), c.register("vector")];
-  withImmediate(c, "permute", bits, immediateOf(lanes), left, x);
-  withImmediate(c, "permute", bits, immediateOf(lanes), right, y);
-  const chosen = ofSecond.reduce((mask, second, i) => mask | (second ? 0x11 << i : 0), 0);
-  withImmediate(c, "blend", bits, bits === 128 ? chosen & 15 : chosen, to, left, right);
 }

@@ -1,6 +1,18 @@
 /** Vector instructions by name. */
 
-import type { VectorOpcode } from "./encoding.ts";
+/** An opcode of a vector instruction: map 0F, 0F38 or 0F3A; prefix none, 66, F3 or F2. */
+export interface VectorOpcode {
+  readonly map: 1 | 2 | 3;
+  readonly prefix: 0 | 1 | 2 | 3;
+  readonly opcode: number;
+  readonly wide?: boolean;
+  /** The bytes that its memory operand has, where those are not all of the vector. */
+  readonly memory?: number;
+  /** What part of the vector its memory operand is: it widens numbers. */
+  readonly part?: 2 | 4;
+  /** Whether there is no EVEX form, or no VEX form. */
+  readonly only?: "vex" | "evex";
+}
 
 const ps = (opcode: number): VectorOpcode => ({ map: 1, prefix: 0, opcode });
 const integer = (opcode: number): VectorOpcode => ({ map: 1, prefix: 1, opcode });

@@ -4,11 +4,11 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fetchRecipe } from "../../../cli/recipe/fetch.ts";
 import { lockedReader, readLock, storedPath } from "../../../cli/recipe/lock.ts";
-import { evaluateModules, readModules, RecipeModuleError } from "../../../cli/recipe_module.ts";
+import { evaluateModules, readModules, RecipeModuleError } from "../../../cli/recipe/module.ts";
 import { FormatError } from "../../../formats/error.ts";
 import { toJson } from "../../../mod.ts";
 import { conversion } from "../../dsl/example.ts";
-import { valid, withFiles } from "../recipe_support.ts";
+import { valid, withFiles } from "./support.ts";
 
 /** Answers by path: text, or a whole response. */
 type Site = Record<string, string | (() => Response)>;
@@ -233,7 +233,7 @@ Deno.test("fetch: a server that is not there", async () => {
       RecipeModuleError,
     );
     assertStringIncludes(error.message, "it cannot be fetched: ");
-    assertStringIncludes(error.message, "\nCheck the URL, then try again.");
+    assertStringIncludes(error.message, "\nCheck the URL and the network, then try again.");
   });
 });
 

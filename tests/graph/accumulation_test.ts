@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { accumulateProducts } from "../../graph/accumulate.ts";
+import { accumulateProducts } from "../../graph/accumulation.ts";
 import * as g from "../../graph/build.ts";
 import { planMemory } from "../../graph/memory.ts";
 import { schedule } from "../../graph/schedule.ts";

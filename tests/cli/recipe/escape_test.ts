@@ -1,9 +1,9 @@
 /** What recipes try that are not only recipes. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { loadRecipe, loadRecipes } from "../../cli/recipe_module.ts";
-import { typeProblems } from "../../cli/recipe/types.ts";
-import { toJson } from "../../mod.ts";
-import { MOD, refusal, valid, withFiles } from "./recipe_support.ts";
+import { loadRecipe, loadRecipes } from "../../../cli/recipe/module.ts";
+import { typeProblems } from "../../../cli/recipe/types.ts";
+import { toJson } from "../../../mod.ts";
+import { MOD, refusal, valid, withFiles } from "./support.ts";
 
 /** What became of each expression that a recipe tried: the error, or `had TYPE`. */
 async function outcomes(expressions: readonly string[]): Promise<readonly string[]> {

@@ -1,6 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import * as g from "../../graph/build.ts";
-import { decompose, decomposeBy, LOGITS_BLOCK_BYTES, logitsBlock } from "../../graph/decompose.ts";
+import {
+  decompose,
+  decomposeBy,
+  LOGITS_BLOCK_BYTES,
+  logitsBlock,
+} from "../../graph/decomposition.ts";
 import { rewrite } from "../../graph/rewrite.ts";
 import { type OpKind, type Tensor, topologicalOrder } from "../../graph/tensor.ts";
 import { evaluate } from "../../kernels/reference.ts";

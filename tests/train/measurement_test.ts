@@ -4,7 +4,7 @@ import { distill } from "../../dsl/stages.ts";
 import { evaluate } from "../../infer/evaluate.ts";
 import { measureInference, promptOf } from "../../train/inference.ts";
 import { NotFiniteError } from "../../train/finite.ts";
-import { createMeasures, heldEvaluator } from "../../train/measure.ts";
+import { createMeasures, heldEvaluator } from "../../train/measurement.ts";
 import type { TokenStream } from "../../train/data.ts";
 import type { Tokenizer } from "../../formats/tokenizer/tokenizer.ts";
 import { withCpu } from "../support/devices.ts";

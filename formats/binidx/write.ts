@@ -1,6 +1,7 @@
 /** Writing token files of Megatron and RWKV: PREFIX.bin and PREFIX.idx. */
-import { AtomicFile } from "./atomic_file.ts";
-import { HEADER_BYTES, MAGIC, TOKEN_TYPES, type TokenType } from "./binidx.ts";
+
+import { AtomicFile } from "../atomic_file.ts";
+import { HEADER_BYTES, MAGIC, TOKEN_TYPES, type TokenType } from "./header.ts";
 
 /** The longest document: its length is an i32. */
 const DOCUMENT_LIMIT = 2 ** 31 - 1;

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { loadRecipe, RecipeModuleError } from "../../cli/recipe_module.ts";
-import { FormatError } from "../../formats/error.ts";
-import { hash, RecipeError, toJson } from "../../mod.ts";
-import { conversion } from "../dsl/example.ts";
-import { MOD, refusal, ROOT, valid, withFiles } from "./recipe_support.ts";
+import { loadRecipe, RecipeModuleError } from "../../../cli/recipe/module.ts";
+import { FormatError } from "../../../formats/error.ts";
+import { hash, RecipeError, toJson } from "../../../mod.ts";
+import { conversion } from "../../dsl/example.ts";
+import { MOD, refusal, ROOT, valid, withFiles } from "./support.ts";
 
 Deno.test("loadRecipe: a module outside of the project, and others that it imports", async () => {
   await withFiles({
@@ -190,7 +190,7 @@ async function outcomeAlone(source: string, limits: string, ...flags: string[]):
   await withFiles({
     "recipe.ts": source,
     "load.ts": `
-      import { loadRecipe } from "${new URL("cli/recipe_module.ts", ROOT)}";
+      import { loadRecipe } from "${new URL("cli/recipe/module.ts", ROOT)}";
       const isWorker = ({ name }) => {
         try { return Deno.readTextFileSync(\`/proc/self/task/\${name}/comm\`).startsWith("worker-"); }
         catch { return false; }

@@ -6,15 +6,15 @@
 import { basename, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { getHeapStatistics } from "node:v8";
-import { type Problem, RecipeError } from "../dsl/problem.ts";
-import type { Recipe } from "../dsl/recipe.ts";
-import { LIST_LIMIT } from "../dsl/schema.ts";
-import { fromJson, JSON_LIMIT } from "../dsl/serialise.ts";
-import { RecipeModuleError, shown } from "./recipe/error.ts";
-import { fileReader } from "./recipe/files.ts";
-import { isPath, isWeb, readGraph, type ReadModule, type RecipeModule } from "./recipe/graph.ts";
-import { lockedReader } from "./recipe/lock.ts";
-import type { Answer, Order } from "./recipe_worker.ts";
+import { type Problem, RecipeError } from "../../dsl/problem.ts";
+import type { Recipe } from "../../dsl/recipe.ts";
+import { LIST_LIMIT } from "../../dsl/schema.ts";
+import { fromJson, JSON_LIMIT } from "../../dsl/serialise.ts";
+import { RecipeModuleError, shown } from "./error.ts";
+import { fileReader } from "./files.ts";
+import { isPath, isWeb, readGraph, type ReadModule, type RecipeModule } from "./graph.ts";
+import { lockedReader } from "./lock.ts";
+import type { Answer, Order } from "./worker.ts";
 
 export { RecipeModuleError };
 
@@ -181,7 +181,7 @@ async function evaluate(order: Order, where: string, limits: Limits): Promise<un
 }
 
 /** This repository, from which the worker loads its own code. */
-const REPOSITORY = fileURLToPath(new URL("../", import.meta.url));
+const REPOSITORY = fileURLToPath(new URL("../../", import.meta.url));
 
 /** A worker that may read its own code, which it gives up before it loads a recipe. */
 function startWorker(where: string): Worker {
@@ -196,7 +196,7 @@ function startWorker(where: string): Worker {
     import: false,
   };
   try {
-    return new Worker(new URL("./recipe_worker.ts", import.meta.url), {
+    return new Worker(new URL("./worker.ts", import.meta.url), {
       type: "module",
       name: "recipe",
       deno: { permissions },

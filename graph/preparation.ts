@@ -1,10 +1,10 @@
 /** Puts a graph into the form that scheduling expects: every value that must be stored is a node. */
 
-import { accumulateProducts } from "./accumulate.ts";
+import { accumulateProducts } from "./accumulation.ts";
 import * as g from "./build.ts";
-import { decompose } from "./decompose.ts";
+import { decompose } from "./decomposition.ts";
 import { outputsOf, rewrite, type Rule } from "./rewrite.ts";
-import { simplify } from "./simplify.ts";
+import { simplify } from "./simplification.ts";
 import { isFree, isPointwise, loopOf, rowReduction } from "./loop.ts";
 import { type Node, size, type Tensor } from "./tensor.ts";
 import { isWhole, resolve, type View } from "./view.ts";

@@ -1,10 +1,10 @@
 /** Recipe modules that tests write. */
 import { assert, assertRejects, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
-import { loadRecipe, RecipeModuleError } from "../../cli/recipe_module.ts";
-import { RecipeError } from "../../mod.ts";
+import { loadRecipe, RecipeModuleError } from "../../../cli/recipe/module.ts";
+import { RecipeError } from "../../../mod.ts";
 
-export const ROOT = new URL("../../", import.meta.url);
+export const ROOT = new URL("../../../", import.meta.url);
 export const MOD = new URL("mod.ts", ROOT).href;
 
 /** A valid recipe as source, with other code before it. */

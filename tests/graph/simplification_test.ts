@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as g from "../../graph/build.ts";
 import { gradients } from "../../graph/gradient.ts";
-import { simplify } from "../../graph/simplify.ts";
+import { simplify } from "../../graph/simplification.ts";
 import { type OpKind, type Tensor, topologicalOrder } from "../../graph/tensor.ts";
 import { evaluate } from "../../kernels/reference.ts";
 import { assertClose } from "../support/compare.ts";

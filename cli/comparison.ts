@@ -1,10 +1,10 @@
 /** What runs of several recipes found out, side by side: as data, as a table, as a drawing. */
 
 import { basename, dirname, isAbsolute, relative, resolve, sep } from "node:path";
-import type { DotPlot } from "../draw/dot_plot.ts";
-import type { Recipe } from "../../dsl/recipe.ts";
-import type { KeptAttention, Report } from "../../train/report.ts";
-import { bytesText, countText } from "../table.ts";
+import type { DotPlot } from "./draw/dot_plot.ts";
+import type { Recipe } from "../dsl/recipe.ts";
+import type { KeptAttention, Report } from "../train/report.ts";
+import { bytesText, countText } from "./table.ts";
 
 /** The student at one point of a run. */
 export interface ComparedStage {

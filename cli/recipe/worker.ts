@@ -7,12 +7,12 @@
  * The recipe shares this thread with the code below and may spoil all of it. Nobody relies on what
  * runs here: the answer is read again outside as something that a stranger wrote.
  */
-import { type Problem, RecipeError } from "../dsl/problem.ts";
-import { build, validate } from "../dsl/recipe.ts";
-import { toJson } from "../dsl/serialise.ts";
-import * as suture from "../mod.ts";
-import type { RecipeModule } from "./recipe/graph.ts";
-import { rewritten, SUTURE } from "./recipe/link.ts";
+import { type Problem, RecipeError } from "../../dsl/problem.ts";
+import { build, validate } from "../../dsl/recipe.ts";
+import { toJson } from "../../dsl/serialise.ts";
+import * as suture from "../../mod.ts";
+import type { RecipeModule } from "./graph.ts";
+import { rewritten, SUTURE } from "./link.ts";
 
 /** What the worker is told: the modules, the recipe's last, and which export is the recipe. */
 export interface Order {
