@@ -6,7 +6,7 @@ import { add, bitAnd, div, i32, lessThan, min, mul, rem } from "../language.ts";
 import { epilogueKey, productCost } from "../matmul_result.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
+import { f32, type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
 import { loopOperands, loopRow, THREADS } from "./loop.ts";
 import {
   addProduct,
@@ -16,8 +16,9 @@ import {
   stretches,
   TILE_THREADS,
 } from "./products.ts";
-import { eachElement } from "./tile_store.ts";
-import { depthOf, type Tiling, tilingOf } from "./tiling.ts";
+import { addTensorProduct, eachTensorElement, tensorRoom, tensorSums } from "./tensor_products.ts";
+import { eachElement, type TileElement } from "./tile_store.ts";
+import { depthOf, type ProductNumbers, type Tiling, tilingOf } from "./tiling.ts";
 
 /** Which sides are read by four. */
 interface Wide {
@@ -58,10 +59,12 @@ export function matmulKernels(
   step: Step,
   shape: MatmulShape,
   epilogue?: Epilogue,
-  tiling = tilingOf(shape),
+  numbers: ProductNumbers = "f32",
 ): StepKernels<GpuKernel> {
-  if (tiling.parts === 1) return oneKernel(step, productKernel(shape, tiling, epilogue));
-  const { reads, writes } = step;
+  const tiling = tilingOf(shape, numbers);
+  const { work, reads, writes } = step;
+  const inPlace = work.kind === "matmul" && work.accumulates === true;
+  if (tiling.parts === 1) return oneKernel(step, productKernel(shape, tiling, epilogue, inPlace));
   const scratch = reads.length + writes.length;
   const others = Array.from({ length: scratch - 2 }, (_, i) => i + 2);
   return {
@@ -87,18 +90,27 @@ export function matmulKernels(
  * One kernel of a whole product, whatever its length. Operands: a, b, the epilogue's other than the
  * product, and the results.
  */
-export const matmulKernel = (shape: MatmulShape, epilogue?: Epilogue): GpuKernel =>
-  productKernel(shape, tilingOf(shape, 1), epilogue);
+export const matmulKernel = (
+  shape: MatmulShape,
+  epilogue?: Epilogue,
+  numbers: ProductNumbers = "f32",
+  inPlace = false,
+): GpuKernel => productKernel(shape, tilingOf(shape, numbers, 1), epilogue, inPlace);
 
 /** The kernel of a product, or of the sums of its parts. */
-function productKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): GpuKernel {
+function productKernel(
+  shape: MatmulShape,
+  tiling: Tiling,
+  epilogue?: Epilogue,
+  inPlace = false,
+): GpuKernel {
   const { batch, m, n, k } = shape;
   const { rows, columns, parts } = tiling;
   const wide = { a: isWide(leftOf(shape), k), b: isWide(rightOf(shape), k) };
   const cost = productCost(shape, epilogue);
   const kernelOf = (wide: Wide): GpuKernel => ({
-    key: JSON.stringify(["matmul", shape, tiling, wide, epilogueKey(epilogue)]),
-    code: () => matmulCode(shape, tiling, wide, epilogue),
+    key: JSON.stringify(["matmul", shape, tiling, wide, epilogueKey(epilogue), inPlace]),
+    code: () => matmulCode(shape, tiling, wide, epilogue, inPlace),
     groups: parts * batch * Math.ceil(m / rows) * Math.ceil(n / columns),
     flops: cost.flops,
     bytes: cost.bytes + 4 * (parts - 1) * batch * m * n,
@@ -127,13 +139,18 @@ interface Element {
   readonly value: Float;
 }
 
-/** Stores elements, which may lie beyond the last, through the epilogue if there is one. */
+/**
+ * Stores elements, which may lie beyond the last, through the epilogue if there is one. Where that adds
+ * to what is there, `inPlace`, threads read nothing for elements beyond the last: the nearest that
+ * exists is written by another.
+ */
 export function storeElements(
   k: GpuBlock,
   places: Readonly<Record<string, Place>>,
   { m, n }: MatmulShape,
   epilogue: Epilogue | undefined,
   elements: readonly Element[],
+  inPlace = false,
 ): void {
   // All are computed before any is stored: what they read then arrives together.
   const stores = elements.map(({ batch, row, column, value }) => {
@@ -146,18 +163,29 @@ export function storeElements(
     const given = { operand: epilogue.product, value };
     const own = loopRow(k, epilogue, places, k.let(min(row, i32(m - 1))), given);
     const at = own.values.at({ column: inside });
-    const results = epilogue.outputs.map((i) => k.let(at.value(i)));
+    const computed = () => epilogue.outputs.map((i) => k.let(at.value(i)));
+    const results = inPlace ? epilogue.outputs.map(() => k.variable(f32(0))) : computed();
+    if (inPlace) {
+      k.if(exists, () => computed().forEach((found, o) => k.set(results[o], found)));
+    }
     return () =>
       k.if(exists, () => epilogue.outputs.forEach((i, o) => own.store(i, inside, results[o])));
   });
   stores.forEach((store) => store());
 }
 
-function matmulCode(shape: MatmulShape, tiling: Tiling, wide: Wide, epilogue?: Epilogue) {
+function matmulCode(
+  shape: MatmulShape,
+  tiling: Tiling,
+  wide: Wide,
+  epilogue: Epilogue | undefined,
+  inPlace: boolean,
+) {
   const { batch, m, n, k: length } = shape;
-  const { rows, columns } = tiling;
+  const { numbers, rows, columns } = tiling;
   const operands = { a: "f32", b: "f32", ...resultOperands(epilogue) } as const;
-  return gpuKernel("matmul", TILE_THREADS, operands, (k, all) => {
+  const name = numbers === "f32" ? "matmul" : `matmul_${numbers}`;
+  return gpuKernel(name, TILE_THREADS, operands, (k, all) => {
     const places = all as Readonly<Record<string, Place>> & typeof all;
     const across = Math.ceil(n / columns);
     const tiles = across * Math.ceil(m / rows);
@@ -192,17 +220,26 @@ function matmulCode(shape: MatmulShape, tiling: Tiling, wide: Wide, epilogue?: E
     };
     const left = sideOf(places.a, leftOf(shape), rows, firstRow, wide.a);
     const right = sideOf(places.b, rightOf(shape), columns, firstColumn, wide.b);
-    const room = stretches(k, rows + columns, depthOf(tiling), LEAST_ROWS * columns);
-    const sums = squareSums(k, rows, columns);
-    addProduct(k, room, sums, left, right, stepsOf(k, div(matrix, i32(batch)), length, tiling));
-    eachElement(k, room, sums, (elements) => {
+    const steps = stepsOf(k, div(matrix, i32(batch)), length, tiling);
+    const store = (elements: readonly TileElement[]) => {
       const own = elements.map(({ row, column, value }): Element => ({
         ...{ batch: matrix, value },
         row: k.let(add(firstRow, row)),
         column: k.let(add(firstColumn, column)),
       }));
-      storeElements(k, places, shape, epilogue, own);
-    });
+      storeElements(k, places, shape, epilogue, own, inPlace);
+    };
+    if (numbers === "tf32") {
+      const room = tensorRoom(k, left, right);
+      const sums = tensorSums(k, room, left, right);
+      addTensorProduct(k, room, sums, left, right, steps);
+      eachTensorElement(k, room, sums, store);
+      return;
+    }
+    const room = stretches(k, rows + columns, depthOf(tiling), LEAST_ROWS * columns);
+    const sums = squareSums(k, rows, columns);
+    addProduct(k, room, sums, left, right, steps);
+    eachElement(k, room, sums, store);
   });
 }
 
