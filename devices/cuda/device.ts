@@ -89,10 +89,6 @@ function findCublasLt(
 /** The oldest GPUs whose tensor cores multiply in TF32. */
 const TF32_ARCHITECTURE = 80;
 
-/** The kernels of a product where all are ours. */
-const ownProducts = (numbers: ProductNumbers): ProductKernels => (step, shape, epilogue) =>
-  matmulKernels(step, shape, epilogue, numbers);
-
 /** The kernels of a product: the library's where it can, and ours is compiled where it then cannot. */
 const libraryProducts =
   (ownFlops: number, numbers: ProductNumbers): ProductKernels => (step, shape, epilogue) => {
@@ -100,7 +96,7 @@ const libraryProducts =
     const matmul = plainProduct(step, shape);
     const isOwn = 2 * batch * m * n * k <= ownFlops && !matmul?.accumulates;
     if (matmul === undefined || isOwn) return matmulKernels(step, shape, epilogue, numbers);
-    const own = matmulKernel(shape, epilogue, numbers, matmul.accumulates);
+    const own = matmulKernel(shape, epilogue, numbers);
     return oneKernel(step, { ...own, matmul });
   };
 
@@ -132,6 +128,7 @@ export function openCuda(options: CudaOptions = {}): Device {
 
   const memory = createMemory(context);
   const products = library && createProducts(library, context, memory, precision);
+  const ofLibrary = libraryProducts(options.ownFlops ?? OWN_FLOPS, precision);
   // Programs run one after another, so they share one arena.
   let arena = piece(0n, 0);
   let layout = 0;
@@ -219,13 +216,9 @@ export function openCuda(options: CudaOptions = {}): Device {
       ...{ bind, joining: joining(Infinity) },
       // The library does no work on results, but adds to what is there.
       ...(products === undefined
-        ? {
-          kernelsOf: (step) => gpuKernelsOf(step, ownProducts(precision)),
-          scheduling: GPU_SCHEDULING,
-        }
+        ? { kernelsOf: (step) => gpuKernelsOf(step, precision), scheduling: GPU_SCHEDULING }
         : {
-          kernelsOf: (step) =>
-            gpuKernelsOf(step, libraryProducts(options.ownFlops ?? OWN_FLOPS, precision)),
+          kernelsOf: (step) => gpuKernelsOf(step, precision, ofLibrary),
           scheduling: { ...GPU_SCHEDULING, epilogues: isFused, accumulates: true },
         }),
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),

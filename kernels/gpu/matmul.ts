@@ -6,7 +6,7 @@ import { add, bitAnd, div, i32, lessThan, min, mul, rem } from "../language.ts";
 import { epilogueKey, productCost } from "../matmul_result.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
+import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
 import { loopOperands, loopRow, THREADS } from "./loop.ts";
 import {
   addProduct,
@@ -17,6 +17,7 @@ import {
   TILE_THREADS,
 } from "./products.ts";
 import { addTensorProduct, eachTensorElement, tensorRoom, tensorSums } from "./tensor_products.ts";
+import { warpsOf } from "./tensor_fragments.ts";
 import { eachElement, type TileElement } from "./tile_store.ts";
 import { depthOf, type ProductNumbers, type Tiling, tilingOf } from "./tiling.ts";
 
@@ -62,9 +63,8 @@ export function matmulKernels(
   numbers: ProductNumbers = "f32",
 ): StepKernels<GpuKernel> {
   const tiling = tilingOf(shape, numbers);
-  const { work, reads, writes } = step;
-  const inPlace = work.kind === "matmul" && work.accumulates === true;
-  if (tiling.parts === 1) return oneKernel(step, productKernel(shape, tiling, epilogue, inPlace));
+  if (tiling.parts === 1) return oneKernel(step, productKernel(shape, tiling, epilogue));
+  const { reads, writes } = step;
   const scratch = reads.length + writes.length;
   const others = Array.from({ length: scratch - 2 }, (_, i) => i + 2);
   return {
@@ -94,23 +94,17 @@ export const matmulKernel = (
   shape: MatmulShape,
   epilogue?: Epilogue,
   numbers: ProductNumbers = "f32",
-  inPlace = false,
-): GpuKernel => productKernel(shape, tilingOf(shape, numbers, 1), epilogue, inPlace);
+): GpuKernel => productKernel(shape, tilingOf(shape, numbers, 1), epilogue);
 
 /** The kernel of a product, or of the sums of its parts. */
-function productKernel(
-  shape: MatmulShape,
-  tiling: Tiling,
-  epilogue?: Epilogue,
-  inPlace = false,
-): GpuKernel {
+function productKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): GpuKernel {
   const { batch, m, n, k } = shape;
   const { rows, columns, parts } = tiling;
   const wide = { a: isWide(leftOf(shape), k), b: isWide(rightOf(shape), k) };
   const cost = productCost(shape, epilogue);
   const kernelOf = (wide: Wide): GpuKernel => ({
-    key: JSON.stringify(["matmul", shape, tiling, wide, epilogueKey(epilogue), inPlace]),
-    code: () => matmulCode(shape, tiling, wide, epilogue, inPlace),
+    key: JSON.stringify(["matmul", shape, tiling, wide, epilogueKey(epilogue)]),
+    code: () => matmulCode(shape, tiling, wide, epilogue),
     groups: parts * batch * Math.ceil(m / rows) * Math.ceil(n / columns),
     flops: cost.flops,
     bytes: cost.bytes + 4 * (parts - 1) * batch * m * n,
@@ -140,9 +134,9 @@ interface Element {
 }
 
 /**
- * Stores elements, which may lie beyond the last, through the epilogue if there is one. Where that adds
- * to what is there, `inPlace`, threads read nothing for elements beyond the last: the nearest that
- * exists is written by another.
+ * Stores elements, of which some may lie beyond the last unless there are only `whole` tiles, through
+ * the epilogue if there is one. For one beyond the last nothing is read: a program may be bound so that
+ * its results lie where the epilogue reads, and the nearest that exists is written by another thread.
  */
 export function storeElements(
   k: GpuBlock,
@@ -150,36 +144,34 @@ export function storeElements(
   { m, n }: MatmulShape,
   epilogue: Epilogue | undefined,
   elements: readonly Element[],
-  inPlace = false,
+  whole = false,
 ): void {
-  // All are computed before any is stored: what they read then arrives together.
-  const stores = elements.map(({ batch, row, column, value }) => {
-    const exists = k.let(bitAnd(lessThan(row, i32(m)), lessThan(column, i32(n))));
+  const computed = ({ batch, row, column, value }: Element): () => void => {
     if (epilogue === undefined) {
       const at = add(mul(add(mul(batch, i32(m)), row), i32(n)), column);
-      return () => k.if(exists, () => k.write(places.product as Place<"f32">, at, value));
+      return () => k.write(places.product as Place<"f32">, at, value);
     }
-    const inside = k.let(min(column, i32(n - 1)));
-    const given = { operand: epilogue.product, value };
-    const own = loopRow(k, epilogue, places, k.let(min(row, i32(m - 1))), given);
-    const at = own.values.at({ column: inside });
-    const computed = () => epilogue.outputs.map((i) => k.let(at.value(i)));
-    const results = inPlace ? epilogue.outputs.map(() => k.variable(f32(0))) : computed();
-    if (inPlace) {
-      k.if(exists, () => computed().forEach((found, o) => k.set(results[o], found)));
-    }
-    return () =>
-      k.if(exists, () => epilogue.outputs.forEach((i, o) => own.store(i, inside, results[o])));
-  });
-  stores.forEach((store) => store());
+    const own = loopRow(k, epilogue, places, row, { operand: epilogue.product, value });
+    const at = own.values.at({ column });
+    const results = epilogue.outputs.map((i) => k.let(at.value(i)));
+    return () => epilogue.outputs.forEach((i, o) => own.store(i, column, results[o]));
+  };
+  if (whole) {
+    // All are computed before any is stored: what they read then arrives together.
+    elements.map(computed).forEach((store) => store());
+    return;
+  }
+  for (const element of elements) {
+    const exists = bitAnd(lessThan(element.row, i32(m)), lessThan(element.column, i32(n)));
+    k.if(exists, () => computed(element)());
+  }
 }
 
 function matmulCode(
   shape: MatmulShape,
   tiling: Tiling,
   wide: Wide,
-  epilogue: Epilogue | undefined,
-  inPlace: boolean,
+  epilogue?: Epilogue,
 ) {
   const { batch, m, n, k: length } = shape;
   const { numbers, rows, columns } = tiling;
@@ -227,11 +219,11 @@ function matmulCode(
         row: k.let(add(firstRow, row)),
         column: k.let(add(firstColumn, column)),
       }));
-      storeElements(k, places, shape, epilogue, own, inPlace);
+      storeElements(k, places, shape, epilogue, own, m % rows === 0 && n % columns === 0);
     };
     if (numbers === "tf32") {
       const room = tensorRoom(k, left, right);
-      const sums = tensorSums(k, room, left, right);
+      const sums = tensorSums(k, room, left, right, warpsOf(rows, columns)!);
       addTensorProduct(k, room, sums, left, right, steps);
       eachTensorElement(k, room, sums, store);
       return;
@@ -279,9 +271,8 @@ function sumKernel(shape: MatmulShape, parts: number, epilogue?: Epilogue): GpuK
         const line = k.let(div(own, i32(n)));
         const [index, column] = [k.let(div(line, i32(m))), k.let(rem(own, i32(n)))];
         k.if(lessThan(element, i32(elements)), () => {
-          storeElements(k, places, shape, epilogue, [
-            { batch: index, row: k.let(rem(line, i32(m))), column, value },
-          ]);
+          const row = k.let(rem(line, i32(m)));
+          storeElements(k, places, shape, epilogue, [{ batch: index, row, column, value }], true);
         });
       }),
   };

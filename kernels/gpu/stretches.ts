@@ -108,7 +108,7 @@ export interface Staging {
 
 /** Calls a body for what a thread has of so many things, one a thread. */
 function share(k: GpuBlock, count: number, own: Index, body: () => void): void {
-  if (count >= TILE_THREADS) body();
+  if (count >= k.threads) body();
   else k.if(lessThan(own, i32(count)), body);
 }
 
@@ -129,8 +129,8 @@ export function staging(
   const whole = typeof steps === "number" ? steps % depth === 0 : steps.whole;
   const last = typeof steps === "number" ? i32(steps) : steps.end;
   const read = (line: Index, step: Index) => read4?.(line, step) ?? [side.read(line, step)];
-  const parts = Array.from({ length: Math.ceil(pieces / TILE_THREADS) }, (_, part) => {
-    const own = k.let(add(k.thread, i32(part * TILE_THREADS)));
+  const parts = Array.from({ length: Math.ceil(pieces / k.threads) }, (_, part) => {
+    const own = k.let(add(k.thread, i32(part * k.threads)));
     const [line, step] = lies === "along"
       ? [div(own, i32(along)), mul(rem(own, i32(along)), i32(width))]
       : [mul(rem(own, i32(across)), i32(width)), div(own, i32(across))];
@@ -207,4 +207,27 @@ export function eachStretch(
     });
     k.barrier();
   });
+}
+
+/** As `eachStretch`, of a whole number of stretches that are written out one after another. */
+export function eachWrittenStretch(
+  k: GpuBlock,
+  { depth }: Stretches,
+  { stage, at }: Staged,
+  size: number,
+  steps: number,
+  multiply: (from: number, buffer: Index) => void,
+): void {
+  const buffer = (from: number) => i32(from / depth % 2 * size);
+  const put = (from: number) => stage.put(add(buffer(from), i32(at)));
+  stage.fetch(i32(0));
+  put(0);
+  k.barrier();
+  for (let from = 0; from < steps; from += depth) {
+    const next = from + depth;
+    if (next < steps) stage.fetch(i32(next));
+    multiply(from, buffer(from));
+    if (next < steps) put(next);
+    k.barrier();
+  }
 }

@@ -1,18 +1,15 @@
 /**
  * Products of tiles on tensor cores, in TF32 with sums in f32. As in products.ts a group walks the
- * length in stretches that lie in shared memory; each of its eight warps has a part of the tile, whose
- * sums are tiles of `mma`.
- *
- * Which of the 16 steps of a stretch is which of the two products of 8, and which lines of a warp are
- * together in a product, is free where both sides agree: it is chosen so that threads read four numbers
- * at once, as memory is laid out, and those of a warp from banks of their own.
+ * length in stretches that lie in shared memory; each of its warps has a part of the tile, whose sums
+ * are tiles of `mma`.
  */
 
 import { add, div, i32, mul, rem } from "../language.ts";
 import { f32, type Float, type Four, type GpuBlock, type Index } from "./language.ts";
+import type { Sums } from "./products.ts";
 import {
   eachStretch,
-  type Layout,
+  eachWrittenStretch,
   type Side,
   staging,
   type Steps,
@@ -20,129 +17,26 @@ import {
   stretches,
   TILE_THREADS,
 } from "./stretches.ts";
+import {
+  APART,
+  type Fragments,
+  fragmentsAcross,
+  fragmentsAlong,
+  GROUP,
+  neighbours,
+  QUAD,
+  type SideShape,
+  TENSOR_DEPTH,
+  WARP,
+  type Warps,
+} from "./tensor_fragments.ts";
 import type { TileElement } from "./tile_store.ts";
 
-/** Steps of a stretch: two products. */
-export const TENSOR_DEPTH = 16;
-
-/** Threads that multiply together, and how many times there are of them in a group. */
-const WARP = 32;
-const WARPS = TILE_THREADS / WARP;
-/** Lines that a warp reads at once: a product has 16 rows, two times that, and 8 columns. */
-const GROUP = 8;
-/** Lines' groups that are read at once where neighbouring lines lie side by side. */
-const QUAD = 4;
-/** Elements between lines that keep banks apart. */
-const APART = 8;
-
-/** How many warps a tile has below one another and side by side. */
-export interface Warps {
-  readonly down: number;
-  readonly across: number;
-}
-
-/**
- * The warps of a tile, those of the fewest lines in all; undefined for one that is too small for
- * eight.
- */
-export function warpsOf(rows: number, columns: number): Warps | undefined {
-  const lines = ({ down, across }: Warps) => rows / down + columns / across;
-  return [8, 4, 2, 1].map((down) => ({ down, across: WARPS / down }))
-    .filter(({ down, across }) =>
-      rows % (2 * GROUP * down) === 0 && columns % (GROUP * across) === 0
-    )
-    .sort((a, b) => lines(a) - lines(b))[0];
-}
-
-/** How a side lies in shared memory, and what a thread of a warp has of it. */
-interface Fragments extends Layout {
-  /** Elements of a stretch. */
-  readonly size: number;
-  /** Groups of the warp. */
-  readonly groups: number;
-  /** The line of the tile that is an index of a group, of 8. */
-  line(group: number, index: Index): Index;
-  /** Elements that are side by side in a tile that is stored: lines of so many groups. */
-  readonly together: number;
-  /** Every group's element of each of a thread's four steps, of a stretch from an element on. */
-  read(first: Index): readonly (readonly Float[])[];
-}
-
-/**
- * Neighbouring steps lie side by side: [line][step]. A thread's steps are four neighbours; eight
- * threads read 128 neighbouring bytes.
- */
-function fragmentsAlong(k: GpuBlock, room: Stretches, lines: number, warp: WarpLines): Fragments {
-  const { base, groups, x, y } = warp;
-  const line = (group: number, index: Index) => add(base, add(index, i32(group * GROUP)));
-  const at = (line: Index, step: Index) => add(mul(line, i32(TENSOR_DEPTH)), step);
-  const own = k.let(at(line(0, x), mul(y, i32(QUAD))));
-  return {
-    ...{ at, line, groups, apart: 1, together: 1 },
-    size: lines * TENSOR_DEPTH,
-    stored: (value) => k.tf32(value),
-    read: (first) => {
-      const from = k.let(add(first, own));
-      return Array.from(
-        { length: groups },
-        (_, g) => k.read4(room.place, add(from, i32(g * GROUP * TENSOR_DEPTH))),
-      );
-    },
-  };
-}
-
-/**
- * Neighbouring lines lie side by side: [step][line], where the first of every thread's four steps come
- * first, then the second. Of 32 lines or more a thread has four neighbours, one of each group.
- */
-function fragmentsAcross(k: GpuBlock, room: Stretches, lines: number, warp: WarpLines): Fragments {
-  const { base, groups, x, y } = warp;
-  const pitch = lines + APART;
-  const together = groups % QUAD === 0 ? QUAD : 1;
-  const line = (group: number, index: Index) => {
-    const inside = group % together;
-    const first = add(mul(index, i32(together)), i32((group - inside) * GROUP + inside));
-    return add(base, first);
-  };
-  const own = k.let(add(mul(y, i32(pitch)), line(0, x)));
-  return {
-    ...{ line, groups, together, apart: 1 },
-    at: (line, step) => {
-      const slot = add(mul(rem(step, i32(QUAD)), i32(QUAD)), div(step, i32(QUAD)));
-      return add(mul(slot, i32(pitch)), line);
-    },
-    size: pitch * TENSOR_DEPTH,
-    stored: (value) => k.tf32(value),
-    read: (first) => {
-      const from = k.let(add(first, own));
-      const steps = Array.from(
-        { length: QUAD },
-        (_, step) =>
-          Array.from({ length: groups / together }, (_, g) => {
-            const at = add(from, i32(step * QUAD * pitch + g * together * GROUP));
-            return together === 1 ? [k.read(room.place, at)] : k.read4(room.place, at);
-          }).flat(),
-      );
-      return steps[0].map((_, g) => steps.map((step) => step[g]));
-    },
-  };
-}
-
-/** The lines of a warp, and a thread's place among those of a product. */
-interface WarpLines {
-  readonly base: Index;
-  readonly groups: number;
-  readonly x: Index;
-  readonly y: Index;
-}
-
 /** Sums of a tile, and how its sides are read. */
-export interface TensorSums {
-  readonly rows: number;
-  readonly columns: number;
+export interface TensorSums extends Sums {
   readonly warps: Warps;
-  /** Tiles of `mma`: [16 rows][8 columns]. */
-  readonly values: readonly (readonly Four<Float>[])[];
+  /** The same sums as tiles of `mma`: [16 rows][8 columns]. */
+  readonly tiles: readonly (readonly Four<Float>[])[];
   readonly left: Fragments;
   readonly right: Fragments;
   /** The thread's warp among those below one another, and its place in the products of its warp. */
@@ -152,41 +46,48 @@ export interface TensorSums {
 }
 
 /** Shared memory of two stretches of each side. */
-export function tensorRoom(k: GpuBlock, left: Side, right: Side): Stretches {
-  const lines = ({ lines, lies }: Side) => lines + (lies === "along" ? 0 : APART);
+export function tensorRoom(k: GpuBlock, left: SideShape, right: SideShape): Stretches {
+  const lines = ({ lines, lies }: SideShape) => lines + (lies === "along" ? 0 : APART);
   return stretches(k, lines(left) + lines(right), TENSOR_DEPTH);
 }
 
-/** Sums of a tile, zeros at first. @throws Error for one that `warpsOf` has no warps of. */
+/** Sums of a tile, zeros at first. */
 export function tensorSums(
   k: GpuBlock,
   room: Stretches,
-  left: Side,
-  right: Side,
+  left: SideShape,
+  right: SideShape,
+  warps: Warps,
+  order = neighbours,
 ): TensorSums {
-  const warps = warpsOf(left.lines, right.lines);
-  if (warps === undefined) throw new Error("gpu kernel: a tile too small for tensor cores");
   const warp = k.let(div(k.thread, i32(WARP)));
   const [x, y] = [k.let(rem(div(k.thread, i32(4)), i32(GROUP))), k.let(rem(k.thread, i32(4)))];
   const down = k.let(div(warp, i32(warps.across)));
   const across = k.let(rem(warp, i32(warps.across)));
-  const fragments = ({ lines, lies }: Side, index: Index, count: number) => {
+  const fragments = ({ lines, lies }: SideShape, index: Index, count: number) => {
     const own = {
       base: k.let(mul(index, i32(lines / count))),
       groups: lines / count / GROUP,
       x,
       y,
     };
-    return (lies === "along" ? fragmentsAlong : fragmentsAcross)(k, room, lines, own);
+    return lies === "along"
+      ? fragmentsAlong(k, room, lines, own)
+      : fragmentsAcross(k, room, lines, own, order);
   };
   const [a, b] = [fragments(left, down, warps.down), fragments(right, across, warps.across)];
   const zero = () => k.variable(f32(0));
+  const count = (length: number) => Array.from({ length }, (_, i) => i);
+  const tiles = count(a.groups / 2).map(() =>
+    count(b.groups).map(() => [zero(), zero(), zero(), zero()] as const)
+  );
   return {
-    ...{ rows: left.lines, columns: right.lines, warps, left: a, right: b, down, x, y },
-    values: Array.from(
-      { length: a.groups / 2 },
-      () => Array.from({ length: b.groups }, () => [zero(), zero(), zero(), zero()] as const),
+    ...{ warps, tiles, left: a, right: b, down, x, y },
+    values: count(a.groups).map((r) =>
+      count(2 * b.groups).map((c) => tiles[Math.floor(r / 2)][Math.floor(c / 2)][r % 2 * 2 + c % 2])
     ),
+    row: (r) => a.line(r, x),
+    column: (c) => b.line(Math.floor(c / 2), add(mul(y, i32(2)), i32(c % 2))),
   };
 }
 
@@ -194,7 +95,7 @@ export function tensorSums(
 export function addTensorProduct(
   k: GpuBlock,
   room: Stretches,
-  { values, left, right }: TensorSums,
+  { tiles, left, right }: TensorSums,
   a: Side,
   b: Side,
   steps: Steps,
@@ -207,10 +108,37 @@ export function addTensorProduct(
     const columns = right.read(k.let(add(buffer, i32(left.size))));
     const rows = left.read(buffer);
     for (const first of [0, 2]) {
-      values.forEach((line, r) => {
+      tiles.forEach((line, r) => {
         const [upper, lower] = [rows[2 * r], rows[2 * r + 1]];
         const own = [upper[first], lower[first], upper[first + 1], lower[first + 1]] as const;
         line.forEach((sums, c) => k.mma(sums, own, [columns[c][first], columns[c][first + 1]]));
+      });
+    }
+  });
+}
+
+/**
+ * Adds own·right to the sums of a tile, where `own` has a value for each of a thread's sums of another
+ * tile, [row][column], of which each warp has whole rows: the columns are the steps. So they pass
+ * through no memory. The sums are of `asSums`.
+ */
+export function addOwnProduct(
+  k: GpuBlock,
+  room: Stretches,
+  { tiles, right }: TensorSums,
+  own: readonly (readonly Float[])[],
+  b: Side,
+): void {
+  const staged = { stage: staging(k, room, b, own[0].length * QUAD, right), at: 0 };
+  const rounded = own.map((row) => row.map((value) => k.tf32(value)));
+  eachWrittenStretch(k, room, staged, right.size, own[0].length * QUAD, (from, buffer) => {
+    const columns = right.read(buffer);
+    for (const first of [0, 2]) {
+      const c = from / QUAD + first;
+      tiles.forEach((line, r) => {
+        const [upper, lower] = [rounded[2 * r], rounded[2 * r + 1]];
+        const left = [upper[c], lower[c], upper[c + 1], lower[c + 1]] as const;
+        line.forEach((sums, g) => k.mma(sums, left, [columns[g][first], columns[g][first + 1]]));
       });
     }
   });
@@ -228,9 +156,10 @@ const ROW_APART = 4;
 export function eachTensorElement(
   k: GpuBlock,
   room: Stretches,
-  { columns, warps, values, left, right, down, x, y }: TensorSums,
+  { warps, tiles, left, right, down, x, y }: TensorSums,
   visit: (elements: readonly TileElement[]) => void,
 ): void {
+  const columns = right.groups * GROUP * warps.across;
   const pitch = columns + ROW_APART;
   const own = k.let(rem(k.thread, i32(columns)));
   const ownRow = k.let(div(k.thread, i32(columns)));
@@ -238,15 +167,15 @@ export function eachTensorElement(
   const count = warps.down * 2 * GROUP / step;
   const together = Math.min(TOGETHER, count);
   // Rows of a part: [warp][half of a product][row].
-  const line = k.let(mul(add(mul(down, i32(2 * GROUP)), x), i32(pitch)));
-  values.forEach((tiles, part) => {
+  const place = k.let(mul(add(mul(down, i32(2 * GROUP)), x), i32(pitch)));
+  tiles.forEach((line, part) => {
     if (part > 0) k.barrier();
     for (const half of [0, 1]) {
       for (const column of [0, 1]) {
         const index = k.let(add(mul(y, i32(2)), i32(column)));
-        for (let c = 0; c < tiles.length; c += right.together) {
-          const sums = tiles.slice(c, c + right.together).map((four) => four[2 * half + column]);
-          const at = k.let(add(add(line, i32(half * GROUP * pitch)), right.line(c, index)));
+        for (let c = 0; c < line.length; c += right.together) {
+          const sums = line.slice(c, c + right.together).map((four) => four[2 * half + column]);
+          const at = k.let(add(add(place, i32(half * GROUP * pitch)), right.line(c, index)));
           const [v0, v1, v2, v3] = sums;
           if (sums.length === 1) k.write(room.place, at, v0);
           else k.write4(room.place, at, [v0, v1, v2, v3]);

@@ -2,7 +2,7 @@
 
 import type { MatmulShape } from "../kernel.ts";
 import { LANES } from "./stretches.ts";
-import { TENSOR_DEPTH, warpsOf } from "./tensor_products.ts";
+import { TENSOR_DEPTH, warpsOf } from "./tensor_fragments.ts";
 
 /**
  * In which numbers a kernel multiplies matrices: f32; or rounded to TF32, on tensor cores, which only
