@@ -33,6 +33,7 @@ import { createMemory, type CudaMemory, piece } from "./memory.ts";
 import { createModules, moduleKernels } from "./modules.ts";
 import { openNvrtc } from "./nvrtc.ts";
 import { createProducts } from "./products.ts";
+import type { ProductNumbers } from "../../kernels/gpu/tiling.ts";
 
 /** What is told of programs, and where things are that are otherwise searched for. */
 export interface CudaOptions extends CompileOptions {
@@ -70,34 +71,34 @@ export function describeCuda(options: CudaOptions = {}): string | undefined {
 }
 
 /**
- * The library for products; undefined where there is none and f32 will do.
- * @throws CudaError where one that was named does not open, or none does what is asked for.
+ * The library for products; undefined where there is none, and our own kernels do them.
+ * @throws CudaError where one that was named does not open.
  */
 function findCublasLt(
   installed: CudaInstallation,
   path: string | undefined,
-  precision: ProductPrecision,
 ): CublasLt | undefined {
   try {
-    if (path !== "none") return openCublasLt(installed, path);
+    return path === "none" ? undefined : openCublasLt(installed, path);
   } catch (error) {
-    if (!(error instanceof CudaError) || path !== undefined || precision !== "f32") throw error;
+    if (!(error instanceof CudaError) || path !== undefined) throw error;
+    return undefined;
   }
-  if (precision === "f32") return undefined;
-  throw new CudaError(
-    `cuda: products in ${precision}: expected cuBLASLt, which does them, found ` +
-      `${CUBLASLT_VARIABLE} none`,
-  );
 }
 
+/** The oldest GPUs whose tensor cores multiply in TF32. */
+const TF32_ARCHITECTURE = 80;
+
 /** The kernels of a product: the library's where it can, and ours is compiled where it then cannot. */
-const libraryProducts = (ownFlops: number): ProductKernels => (step, shape, epilogue) => {
-  const { batch, m, n, k } = shape;
-  const matmul = plainProduct(step, shape);
-  const isOwn = 2 * batch * m * n * k <= ownFlops && !matmul?.accumulates;
-  if (matmul === undefined || isOwn) return matmulKernels(step, shape, epilogue);
-  return oneKernel(step, { ...matmulKernel(shape, epilogue), matmul });
-};
+const libraryProducts =
+  (ownFlops: number, numbers: ProductNumbers): ProductKernels => (step, shape, epilogue) => {
+    const { batch, m, n, k } = shape;
+    const matmul = plainProduct(step, shape);
+    const isOwn = 2 * batch * m * n * k <= ownFlops && !matmul?.accumulates;
+    if (matmul === undefined || isOwn) return matmulKernels(step, shape, epilogue, numbers);
+    const own = matmulKernel(shape, epilogue, numbers);
+    return oneKernel(step, { ...own, matmul });
+  };
 
 /** Opens the first GPU. @throws CudaError without one, and for libraries that do not fit. */
 export function openCuda(options: CudaOptions = {}): Device {
@@ -115,12 +116,19 @@ export function openCuda(options: CudaOptions = {}): Device {
   }
   const precision = options.products ?? "f32";
   const named = options.cublasLt ?? variable(CUBLASLT_VARIABLE);
-  const library = findCublasLt({ major, nvrtc: nvrtc.path }, named, precision);
+  const library = findCublasLt({ major, nvrtc: nvrtc.path }, named);
   const context = openContext(driver);
+  if (precision === "tf32" && context.architecture < TF32_ARCHITECTURE) {
+    throw new CudaError(
+      `cuda: products in tf32: expected a GPU of compute capability ${TF32_ARCHITECTURE / 10} or ` +
+        `newer, found ${context.name} of ${context.architecture / 10}; --products f32 is for all`,
+    );
+  }
   const modules = createModules(context, nvrtc, openKernelCache(options.cache), driverVersion);
 
   const memory = createMemory(context);
   const products = library && createProducts(library, context, memory, precision);
+  const ofLibrary = libraryProducts(options.ownFlops ?? OWN_FLOPS, precision);
   // Programs run one after another, so they share one arena.
   let arena = piece(0n, 0);
   let layout = 0;
@@ -190,7 +198,7 @@ export function openCuda(options: CudaOptions = {}): Device {
   return {
     kind: "cuda",
     description: `cuda: ${context.name}, sm_${context.architecture}, driver ${driverVersion}, ` +
-      `NVRTC ${compiler}, ${products?.description ?? "without cuBLASLt"}`,
+      `NVRTC ${compiler}, ${products?.description ?? `without cuBLASLt (${precision})`}`,
     allocate: memory.allocate,
     free: (at) => memory.free(at as CudaMemory),
     memoryUse: memory.use,
@@ -207,10 +215,12 @@ export function openCuda(options: CudaOptions = {}): Device {
     compile: compileWith<GpuKernel>({
       ...{ bind, joining: joining(Infinity) },
       // The library does no work on results, but adds to what is there.
-      ...(products === undefined ? { kernelsOf: gpuKernelsOf, scheduling: GPU_SCHEDULING } : {
-        kernelsOf: (step) => gpuKernelsOf(step, libraryProducts(options.ownFlops ?? OWN_FLOPS)),
-        scheduling: { ...GPU_SCHEDULING, epilogues: isFused, accumulates: true },
-      }),
+      ...(products === undefined
+        ? { kernelsOf: (step) => gpuKernelsOf(step, precision), scheduling: GPU_SCHEDULING }
+        : {
+          kernelsOf: (step) => gpuKernelsOf(step, precision, ofLibrary),
+          scheduling: { ...GPU_SCHEDULING, epilogues: isFused, accumulates: true },
+        }),
       code: (launch) => renderCuda([...moduleKernels([launch]).values()]),
     }, options),
     close: () => {

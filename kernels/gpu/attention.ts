@@ -2,7 +2,8 @@
 
 import { seenPairs } from "../attention.ts";
 import { add, bitAnd, div, i32, lessThan, max, min, mul, rem, sub } from "../language.ts";
-import { flash, flashRoom } from "./flash.ts";
+import { attentionBlock, withProducts } from "./attention_products.ts";
+import { flash, type FlashBlock } from "./flash.ts";
 import {
   areWide,
   elementAt,
@@ -13,7 +14,7 @@ import {
 } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { type GpuBlock, gpuKernel, type Index } from "./language.ts";
-import { TILE_THREADS } from "./products.ts";
+import type { ProductNumbers } from "./tiling.ts";
 
 /** What an attention kernel is made for. */
 export interface GpuAttentionShape {
@@ -31,10 +32,9 @@ export interface GpuAttentionShape {
   readonly v: HeadStrides;
   /** Whether q, k and v are read four neighbours at a time. */
   readonly wide?: boolean;
+  /** In which numbers it multiplies, f32 by default. */
+  readonly numbers?: ProductNumbers;
 }
-
-/** Queries and keys of a block. */
-export const attentionBlock = (time: number): number => time <= 16 ? 16 : time <= 32 ? 32 : 64;
 
 /** Strides of a contiguous [batch, time, heads, width]. */
 export const contiguousHeads = (time: number, heads: number, width: number): HeadStrides => [
@@ -75,7 +75,7 @@ export function attention(shape: GpuAttentionShape): GpuKernel {
   return {
     key: `attention ${JSON.stringify(shape)}`,
     code: () => attentionCode(shape),
-    groups: batch * heads * Math.ceil(time / attentionBlock(time)),
+    groups: batch * heads * Math.ceil(time / attentionBlock(time).rows),
     flops: 4 * batch * heads * seenPairs(time, shape.window) * width,
     bytes: 4 * (2 * rows * (heads + kvHeads) + batch * heads * time),
   };
@@ -83,26 +83,28 @@ export function attention(shape: GpuAttentionShape): GpuKernel {
 
 function attentionCode(shape: GpuAttentionShape) {
   const { time, heads, kvHeads, width, scale, window } = shape;
-  const block = attentionBlock(time);
-  const blocks = Math.ceil(time / block);
+  const block = attentionBlock(time, shape.numbers);
+  const { rows, columns, threads } = block;
+  const blocks = Math.ceil(time / rows);
+  const name = shape.numbers === "tf32" ? "attention_tf32" : "attention";
   const operands = { q: "f32", k: "f32", v: "f32", output: "+f32", logSumExp: "+f32" } as const;
-  return gpuKernel("attention", TILE_THREADS, operands, (k, places) => {
+  return gpuKernel(name, threads, operands, (k, places) => {
     const head = k.let(div(k.group, i32(blocks)));
     const [b, h] = [k.let(div(head, i32(heads))), k.let(rem(head, i32(heads)))];
     const kv = k.let(div(h, i32(heads / kvHeads)));
-    const firstQuery = k.let(mul(rem(k.group, i32(blocks)), i32(block)));
+    const firstQuery = k.let(mul(rem(k.group, i32(blocks)), i32(rows)));
     const q = headRows(k, places.q, shape.q, b, h);
     const key = headRows(k, places.k, shape.k, b, kv);
     const v = headRows(k, places.v, shape.v, b, kv);
     const output = headRows(k, places.output, contiguousHeads(time, heads, width), b, h);
 
-    flash(k, flashRoom(k, block, width), {
-      ...{ width, scale },
-      queries: linesOfRows(k, q, firstQuery, block, shape),
-      keys: (first) => linesOfRows(k, key, first, block, shape),
+    const of: FlashBlock = {
+      ...{ width, scale, step: columns },
+      queries: linesOfRows(k, q, firstQuery, rows, shape),
+      keys: (first) => linesOfRows(k, key, first, columns, shape),
       values: (first) => linesOfColumns(k, v, first, shape),
-      begin: firstBlock(k, firstQuery, block, window),
-      end: k.let(min(add(firstQuery, i32(block)), i32(time))),
+      begin: firstBlock(k, firstQuery, columns, window),
+      end: k.let(min(add(firstQuery, i32(rows)), i32(time))),
       sees: (query, other) => sees(add(firstQuery, query), other, shape),
       exists: (query) => lessThan(add(firstQuery, query), i32(time)),
       store: (query, column, value) =>
@@ -111,6 +113,7 @@ function attentionCode(shape: GpuAttentionShape) {
         const at = add(mul(head, i32(time)), add(firstQuery, query));
         k.write(places.logSumExp, at, logSumExp);
       },
-    });
+    };
+    withProducts(k, block, width, (products) => flash(k, products, of));
   });
 }

@@ -10,13 +10,13 @@
 import { seenPairs } from "../attention.ts";
 import { add, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
 import { exp2 } from "../math.ts";
+import { contiguousHeads, firstBlock, type GpuAttentionShape, sees } from "./attention.ts";
 import {
+  type AttentionBlock,
   attentionBlock,
-  contiguousHeads,
-  firstBlock,
-  type GpuAttentionShape,
-  sees,
-} from "./attention.ts";
+  type AttentionProducts,
+  withProducts,
+} from "./attention_products.ts";
 import {
   areWide,
   elementAt,
@@ -25,7 +25,6 @@ import {
   type HeadStrides,
   linesOfColumns,
   linesOfRows,
-  padded,
 } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import {
@@ -37,20 +36,8 @@ import {
   type OperandTypes,
   type Place,
 } from "./language.ts";
-import { FLASH_DEPTH } from "./flash.ts";
 import { foldLanes } from "./loop.ts";
-import {
-  addProduct,
-  eachSum,
-  LANES,
-  productSums,
-  type SharedSide,
-  shareTile,
-  type Stretches,
-  stretches,
-  type Sums,
-  TILE_THREADS,
-} from "./products.ts";
+import { eachSum, LANES, type Sums } from "./products.ts";
 
 /** What the kernel is made for: `dOutput` tells how the output's gradient lies. */
 export interface GpuAttentionGradientShape extends GpuAttentionShape {
@@ -61,7 +48,7 @@ export interface GpuAttentionGradientShape extends GpuAttentionShape {
 export function attentionGradient(shape: GpuAttentionGradientShape): GpuKernel {
   const { batch, time, heads, kvHeads, width } = shape;
   const rows = batch * time * width;
-  const blocks = Math.ceil(time / attentionBlock(time));
+  const blocks = Math.ceil(time / attentionBlock(time).rows);
   const { q, k, v, dOutput } = shape;
   if (shape.wide === undefined && areWide(width, [q, k, v, dOutput])) {
     const otherwise = attentionGradient({ ...shape, wide: false });
@@ -85,44 +72,44 @@ const OPERANDS = {
 } as const satisfies OperandTypes;
 
 /** What both kinds of group work with. */
-interface Context {
+interface Context<S extends Sums> {
   readonly k: GpuBlock;
   readonly shape: GpuAttentionGradientShape;
-  readonly block: number;
+  readonly block: AttentionBlock;
   readonly places: Readonly<Record<keyof typeof OPERANDS, Place<"f32">>>;
-  readonly room: Stretches;
-  /** [columns of scores][rows of scores], rows of `pitch`. */
-  readonly tile: Place<"f32">;
-  readonly pitch: number;
+  readonly products: AttentionProducts<S>;
   /** Scores and their gradients, of the block's rows. */
-  readonly scores: Sums;
-  readonly dWeights: Sums;
+  readonly scores: S;
+  readonly dWeights: S;
 }
 
 function attentionGradientCode(shape: GpuAttentionGradientShape) {
   const { batch, time, heads, width } = shape;
-  const block = attentionBlock(time);
-  const blocks = Math.ceil(time / block);
-  return gpuKernel("attention_gradient", TILE_THREADS, OPERANDS, (k, places) => {
-    const pitch = block + 4;
-    const context: Context = {
-      ...{ k, shape, block, places, pitch },
-      room: stretches(k, block + Math.max(block, padded(width)), FLASH_DEPTH),
-      tile: k.shared("f32", Math.max(block * pitch, block / LANES * TILE_THREADS)),
-      scores: productSums(k, block, block),
-      dWeights: productSums(k, block, block),
-    };
+  const block = attentionBlock(time, shape.numbers);
+  const blocks = Math.ceil(time / block.rows);
+  const name = shape.numbers === "tf32" ? "attention_gradient_tf32" : "attention_gradient";
+  const run = <S extends Sums>(context: Omit<Context<S>, "scores" | "dWeights">) => {
+    const { k, products } = context;
+    const all = { ...context, scores: products.scores(), dWeights: products.scores() };
     const queryGroups = batch * heads * blocks;
     k.if(
       lessThan(k.group, i32(queryGroups)),
-      () => queryBlock(context, k.group, blocks),
-      () => keyBlock(context, k.let(sub(k.group, i32(queryGroups))), blocks),
+      () => queryBlock(all, k.group, blocks),
+      () => keyBlock(all, k.let(sub(k.group, i32(queryGroups))), blocks),
     );
+  };
+  return gpuKernel(name, block.threads, OPERANDS, (k, places) => {
+    withProducts(k, block, width, (products) => run({ k, shape, block, places, products }));
   });
 }
 
 /** The operands of a query head, and of the key/value head that it reads. */
-function headOperands({ k, shape, places }: Context, b: Index, h: Index, kv: Index) {
+function headOperands<S extends Sums>(
+  { k, shape, places }: Context<S>,
+  b: Index,
+  h: Index,
+  kv: Index,
+) {
   const { time, heads, kvHeads, width } = shape;
   const own = contiguousHeads(time, heads, width);
   const ofKeys = contiguousHeads(time, kvHeads, width);
@@ -142,11 +129,15 @@ function headOperands({ k, shape, places }: Context, b: Index, h: Index, kv: Ind
 type Operands = ReturnType<typeof headOperands>;
 
 /** D of a query of a row of threads: each of them adds some columns of do·o. */
-function dotParts({ k, shape }: Context, { output, dOutput }: Operands, query: Index): Float {
+function dotParts<S extends Sums>(
+  { k, shape, products }: Context<S>,
+  { output, dOutput }: Operands,
+  query: Index,
+): Float {
   const { time, width } = shape;
   const sum = k.variable(f32(0));
   const row = k.let(min(query, i32(time - 1)));
-  k.for(k.let(rem(k.thread, i32(LANES))), width, LANES, (column) => {
+  k.for(products.lane, width, products.lanes, (column) => {
     const [o, d] = [output, dOutput].map((of) => k.read(of.place, elementAt(of, row, column)));
     k.set(sum, fma(o, d, sum));
   });
@@ -154,13 +145,22 @@ function dotParts({ k, shape }: Context, { output, dOutput }: Operands, query: I
 }
 
 /** The log-sum-exp of a query, in powers of 2. */
-function normOf({ k, shape: { time }, places }: Context, { norms }: Operands, query: Index): Float {
+function normOf<S extends Sums>(
+  { k, shape: { time }, places }: Context<S>,
+  { norms }: Operands,
+  query: Index,
+): Float {
   const norm = k.read(places.logSumExp, add(norms, min(query, i32(time - 1))));
   return k.let(mul(norm, f32(Math.LOG2E)));
 }
 
 /** Writes what a thread has of a tile of rows. */
-function storeRows({ k, shape }: Context, sums: Sums, to: HeadRows, first: Index): void {
+function storeRows<S extends Sums>(
+  { k, shape }: Context<S>,
+  sums: S,
+  to: HeadRows,
+  first: Index,
+): void {
   const { time, width } = shape;
   sums.values.forEach((values, r) => {
     const row = k.let(add(first, sums.row(r)));
@@ -177,66 +177,58 @@ function storeRows({ k, shape }: Context, sums: Sums, to: HeadRows, first: Index
 
 const clear = (k: GpuBlock, sums: Sums) => eachSum(sums, (sum) => k.set(sum, f32(0)));
 
-/** Puts values of a thread's block of a tile where all see them: a side of a product. */
-function share(
-  { k, tile, pitch, block }: Context,
-  sums: Sums,
-  value: (sum: Float, r: number, c: number) => Float,
-): SharedSide {
-  shareTile(k, tile, pitch, sums, value);
-  return { lines: block, lies: "shared", place: tile, pitch };
-}
-
-function queryBlock(context: Context, group: Index, blocks: number): void {
-  const { k, shape, block, room, tile, scores, dWeights } = context;
+function queryBlock<S extends Sums>(context: Context<S>, group: Index, blocks: number): void {
+  const { k, shape, block, products, scores, dWeights } = context;
   const { time, heads, kvHeads, width, scale, window } = shape;
   const head = k.let(div(group, i32(blocks)));
   const [b, h] = [k.let(div(head, i32(heads))), k.let(rem(head, i32(heads)))];
   const own = headOperands(context, b, h, k.let(div(h, i32(heads / kvHeads))));
-  const first = k.let(mul(rem(group, i32(blocks)), i32(block)));
+  const first = k.let(mul(rem(group, i32(blocks)), i32(block.rows)));
   const queries = scores.values.map((_, r) => k.let(add(first, scores.row(r))));
   const norms = queries.map((query) => normOf(context, own, query));
   const parts = queries.map((query) => dotParts(context, own, query));
-  const dots = foldLanes(k, tile, LANES, parts, (a, b) => add(a, b));
-  const dq = productSums(k, block, padded(width));
-  const end = k.let(min(add(first, i32(block)), i32(time)));
-  k.for(firstBlock(k, first, block, window), end, block, (firstKey) => {
+  const { lanes, scratch } = products;
+  const dots = foldLanes(k, scratch, lanes, parts, (a, b) => add(a, b));
+  const dq = products.mixed();
+  const end = k.let(min(add(first, i32(block.rows)), i32(time)));
+  k.for(firstBlock(k, first, block.columns, window), end, block.columns, (firstKey) => {
     clear(k, scores);
     clear(k, dWeights);
-    const lines = (rows: HeadRows, from: Index) => linesOfRows(k, rows, from, block, shape);
-    addProduct(k, room, scores, lines(own.q, first), lines(own.k, firstKey), width);
-    addProduct(k, room, dWeights, lines(own.dOutput, first), lines(own.v, firstKey), width);
-    const dScores = share(context, scores, (score, r, c) => {
+    const queryLines = (rows: HeadRows) => linesOfRows(k, rows, first, block.rows, shape);
+    const keyLines = (rows: HeadRows) => linesOfRows(k, rows, firstKey, block.columns, shape);
+    products.addScores(scores, queryLines(own.q), keyLines(own.k), width);
+    products.addScores(dWeights, queryLines(own.dOutput), keyLines(own.v), width);
+    const dScore = (score: Float, r: number, c: number) => {
       const key = k.let(add(firstKey, scores.column(c)));
       const weight = exp2(k.let(fma(score, f32(scale * Math.LOG2E), mul(f32(-1), norms[r]))), k);
-      const dScore = mul(mul(weight, f32(scale)), sub(dWeights.values[r][c], dots[r]));
-      return select(sees(queries[r], key, shape), dScore, f32(0));
-    });
-    addProduct(k, room, dq, dScores, linesOfColumns(k, own.k, firstKey, shape), block);
+      const change = mul(mul(weight, f32(scale)), sub(dWeights.values[r][c], dots[r]));
+      return select(sees(queries[r], key, shape), change, f32(0));
+    };
+    products.addMixed(dq, scores, dScore, linesOfColumns(k, own.k, firstKey, shape));
   });
   storeRows(context, dq, own.dq, first);
 }
 
-function keyBlock(context: Context, group: Index, blocks: number): void {
-  const { k, shape, block, room, tile, scores, dWeights } = context;
+function keyBlock<S extends Sums>(context: Context<S>, group: Index, blocks: number): void {
+  const { k, shape, block, products, scores, dWeights } = context;
   const { time, heads, kvHeads, width, scale, window } = shape;
   const members = heads / kvHeads;
   const head = k.let(div(group, i32(blocks)));
   const [b, kv] = [k.let(div(head, i32(kvHeads))), k.let(rem(head, i32(kvHeads)))];
-  const first = k.let(mul(rem(group, i32(blocks)), i32(block)));
-  const [dk, dv] = [productSums(k, block, padded(width)), productSums(k, block, padded(width))];
-  const [dots, norms] = [k.shared("f32", block), k.shared("f32", block)];
+  const first = k.let(mul(rem(group, i32(blocks)), i32(block.rows)));
+  const [dk, dv] = [products.mixed(), products.mixed()];
+  const [dots, norms] = [k.shared("f32", block.columns), k.shared("f32", block.columns)];
   const end = window === undefined
     ? i32(time)
-    : k.let(min(add(first, i32(block - 1 + window)), i32(time)));
+    : k.let(min(add(first, i32(block.rows - 1 + window)), i32(time)));
   k.for(0, members, 1, (member) => {
     const h = k.let(add(mul(kv, i32(members)), member));
     const own = headOperands(context, b, h, kv);
-    k.for(first, end, block, (firstQuery) => {
+    k.for(first, end, block.columns, (firstQuery) => {
       // Rows of threads take a query each; the first of a row writes what it found.
       const queries = scores.values.map((_, r) => k.let(add(firstQuery, scores.row(r))));
       const parts = queries.map((query) => dotParts(context, own, query));
-      const sums = foldLanes(k, tile, LANES, parts, (a, b) => add(a, b));
+      const sums = foldLanes(k, products.scratch, products.lanes, parts, (a, b) => add(a, b));
       queries.forEach((query, r) => {
         const norm = normOf(context, own, query);
         k.if(lessThan(scores.column(0), i32(1)), () => {
@@ -246,11 +238,12 @@ function keyBlock(context: Context, group: Index, blocks: number): void {
       });
       clear(k, scores);
       clear(k, dWeights);
-      const lines = (rows: HeadRows, from: Index) => linesOfRows(k, rows, from, block, shape);
-      addProduct(k, room, scores, lines(own.k, first), lines(own.q, firstQuery), width);
-      addProduct(k, room, dWeights, lines(own.v, first), lines(own.dOutput, firstQuery), width);
+      const keyLines = (rows: HeadRows) => linesOfRows(k, rows, first, block.rows, shape);
+      const queryLines = (rows: HeadRows) => linesOfRows(k, rows, firstQuery, block.columns, shape);
+      products.addScores(scores, keyLines(own.k), queryLines(own.q), width);
+      products.addScores(dWeights, keyLines(own.v), queryLines(own.dOutput), width);
       const columns = scores.values[0].map((_, c) => k.let(scores.column(c)));
-      const weights = share(context, scores, (score, r, c) => {
+      const weightOf = (score: Float, r: number, c: number) => {
         const query = k.let(add(firstQuery, columns[c]));
         const seen = k.let(sees(query, k.let(add(first, scores.row(r))), shape));
         const exists = k.let(select(lessThan(query, i32(time)), seen, i32(0)));
@@ -259,13 +252,13 @@ function keyBlock(context: Context, group: Index, blocks: number): void {
         const weight = k.let(select(exists, exp2(bits, k), f32(0)));
         k.set(score, weight);
         return weight;
-      });
-      addProduct(k, room, dv, weights, linesOfColumns(k, own.dOutput, firstQuery, shape), block);
-      const dScores = share(context, scores, (weight, r, c) => {
+      };
+      products.addMixed(dv, scores, weightOf, linesOfColumns(k, own.dOutput, firstQuery, shape));
+      const dScore = (weight: Float, r: number, c: number) => {
         const dot = k.read(dots, columns[c]);
         return mul(mul(weight, f32(scale)), sub(dWeights.values[r][c], dot));
-      });
-      addProduct(k, room, dk, dScores, linesOfColumns(k, own.q, firstQuery, shape), block);
+      };
+      products.addMixed(dk, scores, dScore, linesOfColumns(k, own.q, firstQuery, shape));
     });
   });
   const own = headOperands(context, b, k.let(mul(kv, i32(members))), kv);

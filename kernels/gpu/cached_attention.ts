@@ -8,8 +8,9 @@
 
 import { type CachedAttentionShape, checkCached } from "../cached_attention.ts";
 import { add, bitAnd, div, equal, i32, lessThan, max, min, mul, rem, sub } from "../language.ts";
-import { attentionBlock, contiguousHeads, type GpuAttentionShape } from "./attention.ts";
-import { flash, flashRoom } from "./flash.ts";
+import { contiguousHeads, type GpuAttentionShape } from "./attention.ts";
+import { attentionBlock, vectorProducts } from "./attention_products.ts";
+import { flash } from "./flash.ts";
 import { elementAt, type HeadRows, headRows, linesOfRows, padded } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import {
@@ -41,7 +42,7 @@ export function cachedAttention(shape: GpuCachedAttentionShape): GpuKernel {
   const { batch, time, heads, kvHeads, width, capacity } = shape;
   checkCached(shape);
   const together = isRing(shape) && time > 1;
-  const blocks = Math.ceil(time / attentionBlock(time));
+  const blocks = Math.ceil(time / attentionBlock(time).rows);
   return {
     key: `cached_attention ${JSON.stringify(shape)}`,
     code: () => cachedAttentionCode(shape, together),
@@ -85,7 +86,8 @@ function readPosition(
 function cachedAttentionCode(shape: GpuCachedAttentionShape, together: boolean) {
   const { time, heads, kvHeads, width, capacity, scale } = shape;
   const ring = isRing(shape);
-  const block = attentionBlock(time);
+  const ofBlock = attentionBlock(time);
+  const block = ofBlock.rows;
   const blocks = Math.ceil(time / block);
   const members = heads / kvHeads;
   const operands = {
@@ -107,7 +109,7 @@ function cachedAttentionCode(shape: GpuCachedAttentionShape, together: boolean) 
       { fresh: headRows(k, places.k, shape.k, b, kv), cache: cache(places.keys) },
       { fresh: headRows(k, places.v, shape.v, b, kv), cache: cache(places.values) },
     ] as const;
-    const room = flashRoom(k, block, width);
+    const products = vectorProducts(k, ofBlock, width);
     const attend = (h: Index, firstQuery: Index) => {
       const q = headRows(k, places.q, shape.q, b, h);
       const output = headRows(k, places.output, contiguousHeads(time, heads, width), b, h);
@@ -122,8 +124,8 @@ function cachedAttentionCode(shape: GpuCachedAttentionShape, together: boolean) 
           return readPosition(k, of.fresh, of.cache, position, rows ? step : line, positions);
         },
       });
-      flash(k, room, {
-        ...{ width, scale, end },
+      flash(k, products, {
+        ...{ width, scale, end, step: block },
         queries: linesOfRows(k, q, firstQuery, block, shape),
         keys: (from) => side(sides[0], from, block, true),
         values: (from) => side(sides[1], from, padded(width), false),

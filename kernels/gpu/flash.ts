@@ -17,45 +17,13 @@ import {
   sub,
 } from "../language.ts";
 import { exp2, log } from "../math.ts";
-import { padded } from "./heads.ts";
-import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
+import type { AttentionProducts } from "./attention_products.ts";
+import { f32, type Float, type GpuBlock, type Index } from "./language.ts";
 import { foldLanes } from "./loop.ts";
-import {
-  addProduct,
-  eachSum,
-  LANES,
-  productSums,
-  shareTile,
-  type Side,
-  type Stretches,
-  stretches,
-  TILE_THREADS,
-} from "./products.ts";
+import { eachSum, LANES, type Side, type Sums } from "./products.ts";
 
 /** Less than any score, and still a number. */
 const HIDDEN = -1e30;
-
-/** Steps of a stretch: all shared memory stays within 32 KiB up to a width of 128. */
-export const FLASH_DEPTH = 8;
-
-/** Shared memory of blocks of so many queries and keys. */
-export interface FlashRoom {
-  readonly block: number;
-  readonly products: Stretches;
-  /** [keys][queries], rows of `pitch`. */
-  readonly weights: Place<"f32">;
-  readonly pitch: number;
-}
-
-/** Shared memory for blocks of queries and keys of a width. */
-export function flashRoom(k: GpuBlock, block: number, width: number): FlashRoom {
-  const pitch = block + 4;
-  return {
-    ...{ block, pitch },
-    products: stretches(k, block + Math.max(block, padded(width)), FLASH_DEPTH),
-    weights: k.shared("f32", Math.max(block * pitch, block / LANES * TILE_THREADS)),
-  };
-}
 
 /** What a block of queries reads and writes. */
 export interface FlashBlock {
@@ -66,9 +34,10 @@ export interface FlashBlock {
   /** Keys from one on, as lines; values from one on, as columns. */
   readonly keys: (first: Index) => Side;
   readonly values: (first: Index) => Side;
-  /** The first block of keys and the end of the last. */
+  /** The first block of keys and the end of the last, and the keys of a block. */
   readonly begin: Index;
   readonly end: Index;
+  readonly step: number;
   /** Whether a query of the block sees a key. */
   readonly sees: (query: Index, key: Index) => Index;
   /** Whether a query of the block is there. */
@@ -78,20 +47,23 @@ export interface FlashBlock {
 }
 
 /** Attends with one block of queries. All threads of the group take part. */
-export function flash(k: GpuBlock, room: FlashRoom, of: FlashBlock): void {
-  const { block, weights, pitch } = room;
+export function flash<S extends Sums>(
+  k: GpuBlock,
+  products: AttentionProducts<S>,
+  of: FlashBlock,
+): void {
+  const { lanes, scratch } = products;
   const { width, scale } = of;
-  const scores = productSums(k, block, block);
-  const out = productSums(k, block, padded(width));
+  const [scores, out] = [products.scores(), products.mixed()];
   const each = scores.values.map((_, r) => r);
   const tops = each.map(() => k.variable(f32(HIDDEN)));
   const sums = each.map(() => k.variable(f32(0)));
   const fold = (values: readonly Float[], combine: (a: Float, b: Float) => Float) =>
-    foldLanes(k, weights, LANES, values, combine);
+    foldLanes(k, scratch, lanes, values, combine);
 
-  k.for(of.begin, of.end, block, (firstKey) => {
+  k.for(of.begin, of.end, of.step, (firstKey) => {
     eachSum(scores, (sum) => k.set(sum, f32(0)));
-    addProduct(k, room.products, scores, of.queries, of.keys(firstKey), width);
+    products.addScores(scores, of.queries, of.keys(firstKey), width);
     const seen = scores.values.map((row, r) =>
       row.map((_, c) => k.let(of.sees(scores.row(r), add(firstKey, scores.column(c)))))
     );
@@ -106,14 +78,13 @@ export function flash(k: GpuBlock, room: FlashRoom, of: FlashBlock): void {
       k.set(sums[r], mul(sums[r], shrink));
       out.values[r].forEach((sum) => k.set(sum, mul(sum, shrink)));
     });
-    shareTile(k, weights, pitch, scores, (sum, r, c) => {
-      const weight = exp2(k.let(sub(sum, tops[r])), k);
+    const weightOf = (score: Float, r: number, c: number) => {
+      const weight = exp2(k.let(sub(score, tops[r])), k);
       const value = k.let(select(seen[r][c], weight, f32(0)));
       k.set(sums[r], add(sums[r], value));
       return value;
-    });
-    const mixed = { lines: block, lies: "shared", place: weights, pitch } as const;
-    addProduct(k, room.products, out, mixed, of.values(firstKey), block);
+    };
+    products.addMixed(out, scores, weightOf, of.values(firstKey));
   });
 
   const totals = fold(sums, add);

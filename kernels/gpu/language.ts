@@ -57,6 +57,15 @@ export type GpuStatement =
     readonly at: Index;
     readonly values: Four<Float>;
   }
+  /** A new local with the TF32 that is nearest to a value: 11 bits, of two the one farther from 0. */
+  | { readonly kind: "tf32"; readonly local: Local; readonly value: Float }
+  /** sums ← a·b + sums, as `GpuBlock.mma` says. */
+  | {
+    readonly kind: "mma";
+    readonly sums: Four<Local>;
+    readonly a: Four<Float>;
+    readonly b: readonly [Float, Float];
+  }
   /**
    * Waits for all threads of the group; what they wrote before to shared arrays, or to operands as
    * well, the others then see.
@@ -122,6 +131,16 @@ export interface GpuBlock extends Pick<Block, "let" | "set" | "if"> {
   read4(from: Place<"f32">, at: Index): Four<Float>;
   /** Writes four neighbouring elements, which lie as `read4` says. */
   write4(to: Place<"f32">, at: Index, values: Four<Float>): void;
+  /** The nearest TF32, which is what `mma` multiplies. Of CUDA alone, as `mma` is. */
+  tf32(value: Float): Float;
+  /**
+   * sums ← a·b + sums of a tile 16×8 along 8 steps, in TF32 with sums in f32, on a GPU's tensor cores.
+   * The 32 threads side by side from a multiple of 32 on do it together: all of them must reach it.
+   * With x = thread / 4 % 8 and y = thread % 4 a thread has, as the PTX manual lays out m16n8k8,
+   * of a [row, step] (x, y), (x + 8, y), (x, y + 4), (x + 8, y + 4), of b [step, column] (y, x),
+   * (y + 4, x), and of the sums (x, 2y), (x, 2y + 1), (x + 8, 2y), (x + 8, 2y + 1).
+   */
+  mma(sums: Four<Float>, a: Four<Float>, b: readonly [Float, Float]): void;
   /** Runs the body for every step of a range; `unroll` rounds are written out where that helps. */
   for(
     begin: Index | number,
@@ -200,6 +219,17 @@ export function gpuKernel<O extends OperandTypes>(
     },
     write4: (to, at, values) => {
       statements.push({ kind: "write4", to, at, values });
+    },
+    tf32: (value) => {
+      const to = local("f32");
+      statements.push({ kind: "tf32", local: to, value });
+      return to;
+    },
+    mma: (sums, a, b) => {
+      if (sums.some(({ kind }) => kind !== "local")) {
+        throw new Error("gpu language: mma of sums that are not locals");
+      }
+      statements.push({ kind: "mma", sums: sums as Four<Expr> as Four<Local>, a, b });
     },
     barrier: (of = "shared") => {
       statements.push({ kind: "barrier", of });

@@ -16,8 +16,10 @@ import {
   stretches,
   TILE_THREADS,
 } from "./products.ts";
-import { eachElement } from "./tile_store.ts";
-import { depthOf, type Tiling, tilingOf } from "./tiling.ts";
+import { addTensorProduct, eachTensorElement, tensorRoom, tensorSums } from "./tensor_products.ts";
+import { warpsOf } from "./tensor_fragments.ts";
+import { eachElement, type TileElement } from "./tile_store.ts";
+import { depthOf, type ProductNumbers, type Tiling, tilingOf } from "./tiling.ts";
 
 /** Which sides are read by four. */
 interface Wide {
@@ -58,8 +60,9 @@ export function matmulKernels(
   step: Step,
   shape: MatmulShape,
   epilogue?: Epilogue,
-  tiling = tilingOf(shape),
+  numbers: ProductNumbers = "f32",
 ): StepKernels<GpuKernel> {
+  const tiling = tilingOf(shape, numbers);
   if (tiling.parts === 1) return oneKernel(step, productKernel(shape, tiling, epilogue));
   const { reads, writes } = step;
   const scratch = reads.length + writes.length;
@@ -87,8 +90,11 @@ export function matmulKernels(
  * One kernel of a whole product, whatever its length. Operands: a, b, the epilogue's other than the
  * product, and the results.
  */
-export const matmulKernel = (shape: MatmulShape, epilogue?: Epilogue): GpuKernel =>
-  productKernel(shape, tilingOf(shape, 1), epilogue);
+export const matmulKernel = (
+  shape: MatmulShape,
+  epilogue?: Epilogue,
+  numbers: ProductNumbers = "f32",
+): GpuKernel => productKernel(shape, tilingOf(shape, numbers, 1), epilogue);
 
 /** The kernel of a product, or of the sums of its parts. */
 function productKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): GpuKernel {
@@ -127,37 +133,51 @@ interface Element {
   readonly value: Float;
 }
 
-/** Stores elements, which may lie beyond the last, through the epilogue if there is one. */
+/**
+ * Stores elements, of which some may lie beyond the last unless there are only `whole` tiles, through
+ * the epilogue if there is one. For one beyond the last nothing is read: a program may be bound so that
+ * its results lie where the epilogue reads, and the nearest that exists is written by another thread.
+ */
 export function storeElements(
   k: GpuBlock,
   places: Readonly<Record<string, Place>>,
   { m, n }: MatmulShape,
   epilogue: Epilogue | undefined,
   elements: readonly Element[],
+  whole = false,
 ): void {
-  // All are computed before any is stored: what they read then arrives together.
-  const stores = elements.map(({ batch, row, column, value }) => {
-    const exists = k.let(bitAnd(lessThan(row, i32(m)), lessThan(column, i32(n))));
+  const computed = ({ batch, row, column, value }: Element): () => void => {
     if (epilogue === undefined) {
       const at = add(mul(add(mul(batch, i32(m)), row), i32(n)), column);
-      return () => k.if(exists, () => k.write(places.product as Place<"f32">, at, value));
+      return () => k.write(places.product as Place<"f32">, at, value);
     }
-    const inside = k.let(min(column, i32(n - 1)));
-    const given = { operand: epilogue.product, value };
-    const own = loopRow(k, epilogue, places, k.let(min(row, i32(m - 1))), given);
-    const at = own.values.at({ column: inside });
+    const own = loopRow(k, epilogue, places, row, { operand: epilogue.product, value });
+    const at = own.values.at({ column });
     const results = epilogue.outputs.map((i) => k.let(at.value(i)));
-    return () =>
-      k.if(exists, () => epilogue.outputs.forEach((i, o) => own.store(i, inside, results[o])));
-  });
-  stores.forEach((store) => store());
+    return () => epilogue.outputs.forEach((i, o) => own.store(i, column, results[o]));
+  };
+  if (whole) {
+    // All are computed before any is stored: what they read then arrives together.
+    elements.map(computed).forEach((store) => store());
+    return;
+  }
+  for (const element of elements) {
+    const exists = bitAnd(lessThan(element.row, i32(m)), lessThan(element.column, i32(n)));
+    k.if(exists, () => computed(element)());
+  }
 }
 
-function matmulCode(shape: MatmulShape, tiling: Tiling, wide: Wide, epilogue?: Epilogue) {
+function matmulCode(
+  shape: MatmulShape,
+  tiling: Tiling,
+  wide: Wide,
+  epilogue?: Epilogue,
+) {
   const { batch, m, n, k: length } = shape;
-  const { rows, columns } = tiling;
+  const { numbers, rows, columns } = tiling;
   const operands = { a: "f32", b: "f32", ...resultOperands(epilogue) } as const;
-  return gpuKernel("matmul", TILE_THREADS, operands, (k, all) => {
+  const name = numbers === "f32" ? "matmul" : `matmul_${numbers}`;
+  return gpuKernel(name, TILE_THREADS, operands, (k, all) => {
     const places = all as Readonly<Record<string, Place>> & typeof all;
     const across = Math.ceil(n / columns);
     const tiles = across * Math.ceil(m / rows);
@@ -192,17 +212,26 @@ function matmulCode(shape: MatmulShape, tiling: Tiling, wide: Wide, epilogue?: E
     };
     const left = sideOf(places.a, leftOf(shape), rows, firstRow, wide.a);
     const right = sideOf(places.b, rightOf(shape), columns, firstColumn, wide.b);
-    const room = stretches(k, rows + columns, depthOf(tiling), LEAST_ROWS * columns);
-    const sums = squareSums(k, rows, columns);
-    addProduct(k, room, sums, left, right, stepsOf(k, div(matrix, i32(batch)), length, tiling));
-    eachElement(k, room, sums, (elements) => {
+    const steps = stepsOf(k, div(matrix, i32(batch)), length, tiling);
+    const store = (elements: readonly TileElement[]) => {
       const own = elements.map(({ row, column, value }): Element => ({
         ...{ batch: matrix, value },
         row: k.let(add(firstRow, row)),
         column: k.let(add(firstColumn, column)),
       }));
-      storeElements(k, places, shape, epilogue, own);
-    });
+      storeElements(k, places, shape, epilogue, own, m % rows === 0 && n % columns === 0);
+    };
+    if (numbers === "tf32") {
+      const room = tensorRoom(k, left, right);
+      const sums = tensorSums(k, room, left, right, warpsOf(rows, columns)!);
+      addTensorProduct(k, room, sums, left, right, steps);
+      eachTensorElement(k, room, sums, store);
+      return;
+    }
+    const room = stretches(k, rows + columns, depthOf(tiling), LEAST_ROWS * columns);
+    const sums = squareSums(k, rows, columns);
+    addProduct(k, room, sums, left, right, steps);
+    eachElement(k, room, sums, store);
   });
 }
 
@@ -242,9 +271,8 @@ function sumKernel(shape: MatmulShape, parts: number, epilogue?: Epilogue): GpuK
         const line = k.let(div(own, i32(n)));
         const [index, column] = [k.let(div(line, i32(m))), k.let(rem(own, i32(n)))];
         k.if(lessThan(element, i32(elements)), () => {
-          storeElements(k, places, shape, epilogue, [
-            { batch: index, row: k.let(rem(line, i32(m))), column, value },
-          ]);
+          const row = k.let(rem(line, i32(m)));
+          storeElements(k, places, shape, epilogue, [{ batch: index, row, column, value }], true);
         });
       }),
   };

@@ -4,13 +4,14 @@
  * registers, of 8×8 in the largest tile: 16 numbers from shared memory for 64 products.
  */
 
-import { add, div, fma, i32, lessThan, mul, rem, sub } from "../language.ts";
+import { add, div, fma, i32, mul, rem } from "../language.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
 import {
+  eachStretch,
   LANES,
   type SharedSide,
   type Side,
-  type Staging,
+  type Staged,
   staging,
   type Steps,
   type Stretches,
@@ -171,26 +172,16 @@ export function addProduct(
   right: Side,
   steps: Steps,
 ): void {
-  const { begin, end } = typeof steps === "number" ? { begin: i32(0), end: i32(steps) } : steps;
   const { depth } = room;
   const turn = turnOf(room);
   const leftRoom = left.lies === "shared" ? 0 : depth * left.lines;
   const size = leftRoom + depth * right.lines;
-  const stages = [left, right].flatMap((side, i): { stage: Staging; at: number }[] =>
+  const staged = [left, right].flatMap((side, i): Staged[] =>
     side.lies === "shared"
       ? []
       : [{ stage: staging(k, room, side, steps), at: i === 0 ? 0 : leftRoom }]
   );
-  const fetch = (from: Index) => stages.forEach(({ stage }) => stage.fetch(from));
-  const put = (first: Index) => stages.forEach(({ stage, at }) => stage.put(add(first, i32(at))));
-  const buffer = k.variable(i32(0));
-  fetch(begin);
-  put(buffer);
-  k.barrier();
-  k.for(begin, end, depth, (from) => {
-    const next = k.let(add(from, i32(depth)));
-    const more = k.let(lessThan(next, end));
-    k.if(more, () => fetch(next));
+  eachStretch(k, room, staged, size, steps, (from, buffer) => {
     const multiply = (first: Index) => {
       const lines = (side: Side | SharedSide, line: (i: number) => Index, at: number) =>
         side.lies === "shared"
@@ -217,10 +208,5 @@ export function addProduct(
     };
     if (turn === depth) multiply(i32(0));
     else k.for(0, depth, turn, multiply, depth / turn);
-    k.if(more, () => {
-      k.set(buffer, sub(i32(size), buffer));
-      put(buffer);
-    });
-    k.barrier();
   });
 }

@@ -14,6 +14,7 @@ import { loopKernel } from "./loop.ts";
 import { matmulKernels } from "./matmul.ts";
 import { isMatvec, matvecKernel } from "./matvec.ts";
 import { cachedShape, structuredKernel } from "./structured.ts";
+import type { ProductNumbers } from "./tiling.ts";
 import { type StoredMatrix, wideningKernel } from "./weights.ts";
 
 /** What the GPU's kernels can do: neither sums over blocks of rows nor products that add. */
@@ -30,13 +31,17 @@ export type ProductKernels = (
   epilogue?: Epilogue,
 ) => StepKernels<GpuKernel>;
 
+const ownProducts = (numbers: ProductNumbers): ProductKernels => (step, shape, epilogue) =>
+  matmulKernels(step, shape, epilogue, numbers);
+
 /**
- * The GPU's kernels of a step, where `products` does those of many rows. Throws, naming it, for an
- * operation that has none.
+ * The GPU's kernels of a step, where `products` does those of many rows, and those within attention are
+ * of numbers. Throws, naming it, for an operation that has none.
  */
 export function gpuKernelsOf(
   step: Step,
-  products: ProductKernels = matmulKernels,
+  numbers: ProductNumbers = "f32",
+  products: ProductKernels = ownProducts(numbers),
 ): StepKernels<GpuKernel> {
   const { work, writes } = step;
   switch (work.kind) {
@@ -48,7 +53,7 @@ export function gpuKernelsOf(
       return productKernels(step, work, products);
     case "structured": {
       if (isDecoding(work.node)) return decodeAttentionKernels(work.node, work.views);
-      const made = structuredKernel(work.node, work.views, writes.length);
+      const made = structuredKernel(work.node, work.views, writes.length, numbers);
       return "kernels" in made ? made : oneKernel(step, made);
     }
     default:
@@ -80,7 +85,7 @@ function productKernels(
 ): StepKernels<GpuKernel> {
   const { a, b, transposeA, transposeB, epilogue } = work;
   const shape = matmulShape(a, b, transposeA, transposeB, step.reads[1].dtype);
-  // In place, threads beyond the last element would read what others write: a library's work.
+  // Sums in place are a library's work, whatever their rows.
   if (isMatvec(shape) && !work.accumulates) return oneKernel(step, matvecKernel(shape, epilogue));
   const { weight, ...plain } = shape;
   const kernels = products(step, plain, epilogue);

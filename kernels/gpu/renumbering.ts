@@ -46,6 +46,12 @@ export function renumbered(body: readonly GpuStatement[], numbers: Numbers): Gpu
       case "variable":
       case "set":
         return { ...s, local: named(s.local), value: own(s.value) };
+      case "tf32":
+        return { ...s, local: named(s.local), value: own(s.value) };
+      case "mma": {
+        const [b0, b1] = s.b;
+        return { ...s, sums: four(s.sums, named), a: four(s.a, own), b: [own(b0), own(b1)] };
+      }
       case "uniform":
         return { ...s, local: named(s.local), value: own(s.value) };
       case "read":
@@ -87,6 +93,7 @@ export function localsOf(body: readonly GpuStatement[]): number {
       case "variable":
       case "uniform":
       case "read":
+      case "tf32":
         return Math.max(most, s.local.index + 1);
       case "read4":
         return Math.max(most, ...s.locals.map(({ index }) => index + 1));
@@ -97,6 +104,7 @@ export function localsOf(body: readonly GpuStatement[]): number {
       case "set":
       case "write":
       case "write4":
+      case "mma":
       case "barrier":
         return most;
       default:

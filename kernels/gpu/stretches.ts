@@ -81,6 +81,23 @@ export function turned(
   return add(sub(line, own), rem(add(own, mul(div(step, i32(4)), i32(8))), i32(within)));
 }
 
+/** How the elements of a side lie in a stretch in shared memory. */
+export interface Layout {
+  /** Where an element lies. */
+  at(line: Index, step: Index): Index;
+  /** Elements from one to the next of four that are neighbours in memory; 1 lets them be written at once. */
+  readonly apart: number;
+  /** What is kept of an element. */
+  stored(value: Float): Float;
+}
+
+/** As `addProduct` reads them: [step][line], turned. */
+export const turnedLayout = (k: GpuBlock, room: Stretches, side: Side): Layout => ({
+  at: (line, step) => add(mul(step, i32(side.lines)), turned(k, room, side, line, step)),
+  apart: side.lies === "across" ? 1 : side.lines,
+  stored: (value) => value,
+});
+
 /** Part of a side on its way to shared memory: in the registers of a thread. */
 export interface Staging {
   /** Reads a stretch from a step on. */
@@ -91,7 +108,7 @@ export interface Staging {
 
 /** Calls a body for what a thread has of so many things, one a thread. */
 function share(k: GpuBlock, count: number, own: Index, body: () => void): void {
-  if (count >= TILE_THREADS) body();
+  if (count >= k.threads) body();
   else k.if(lessThan(own, i32(count)), body);
 }
 
@@ -101,6 +118,7 @@ export function staging(
   room: Stretches,
   side: Side,
   steps: Steps,
+  layout = turnedLayout(k, room, side),
 ): Staging {
   const { lines, lies, read4 } = side;
   const { depth } = room;
@@ -111,15 +129,15 @@ export function staging(
   const whole = typeof steps === "number" ? steps % depth === 0 : steps.whole;
   const last = typeof steps === "number" ? i32(steps) : steps.end;
   const read = (line: Index, step: Index) => read4?.(line, step) ?? [side.read(line, step)];
-  const parts = Array.from({ length: Math.ceil(pieces / TILE_THREADS) }, (_, part) => {
-    const own = k.let(add(k.thread, i32(part * TILE_THREADS)));
+  const parts = Array.from({ length: Math.ceil(pieces / k.threads) }, (_, part) => {
+    const own = k.let(add(k.thread, i32(part * k.threads)));
     const [line, step] = lies === "along"
       ? [div(own, i32(along)), mul(rem(own, i32(along)), i32(width))]
       : [mul(rem(own, i32(across)), i32(width)), div(own, i32(across))];
     const at = { line: k.let(line), step: k.let(step) };
     return {
       ...{ own, ...at },
-      to: k.let(add(mul(at.step, i32(lines)), turned(k, room, side, at.line, at.step))),
+      to: k.let(layout.at(at.line, at.step)),
       values: Array.from({ length: width }, () => k.variable(f32(0))),
     };
   });
@@ -140,13 +158,76 @@ export function staging(
       parts.forEach(({ own, to, values }) =>
         share(k, pieces, own, () => {
           const at = k.let(add(first, to));
-          if (values.length === 4 && lies === "across") {
-            const [a, b, c, d] = values;
+          const kept = values.map((value) => layout.stored(value));
+          if (kept.length === 4 && layout.apart === 1) {
+            const [a, b, c, d] = kept;
             k.write4(room.place, at, [a, b, c, d]);
           } else {
-            values.forEach((value, i) => k.write(room.place, add(at, i32(i * lines)), value));
+            kept.forEach((value, i) => k.write(room.place, add(at, i32(i * layout.apart)), value));
           }
         })
       ),
   };
+}
+
+/** A side on its way to shared memory, and where in a stretch its elements begin. */
+export interface Staged {
+  readonly stage: Staging;
+  readonly at: number;
+}
+
+/**
+ * Walks some steps stretch by stretch: `multiply` gets the first step of one that lies in shared memory
+ * from an element on, while the next, `size` elements further or back, is on its way. All threads of
+ * the group take part; what is shared already must be there for all of them.
+ */
+export function eachStretch(
+  k: GpuBlock,
+  { depth }: Stretches,
+  staged: readonly Staged[],
+  size: number,
+  steps: Steps,
+  multiply: (from: Index, buffer: Index) => void,
+): void {
+  const { begin, end } = typeof steps === "number" ? { begin: i32(0), end: i32(steps) } : steps;
+  const fetch = (from: Index) => staged.forEach(({ stage }) => stage.fetch(from));
+  const put = (first: Index) => staged.forEach(({ stage, at }) => stage.put(add(first, i32(at))));
+  const buffer = k.variable(i32(0));
+  fetch(begin);
+  put(buffer);
+  k.barrier();
+  k.for(begin, end, depth, (from) => {
+    const next = k.let(add(from, i32(depth)));
+    const more = k.let(lessThan(next, end));
+    k.if(more, () => fetch(next));
+    multiply(from, buffer);
+    k.if(more, () => {
+      k.set(buffer, sub(i32(size), buffer));
+      put(buffer);
+    });
+    k.barrier();
+  });
+}
+
+/** As `eachStretch`, of a whole number of stretches that are written out one after another. */
+export function eachWrittenStretch(
+  k: GpuBlock,
+  { depth }: Stretches,
+  { stage, at }: Staged,
+  size: number,
+  steps: number,
+  multiply: (from: number, buffer: Index) => void,
+): void {
+  const buffer = (from: number) => i32(from / depth % 2 * size);
+  const put = (from: number) => stage.put(add(buffer(from), i32(at)));
+  stage.fetch(i32(0));
+  put(0);
+  k.barrier();
+  for (let from = 0; from < steps; from += depth) {
+    const next = from + depth;
+    if (next < steps) stage.fetch(i32(next));
+    multiply(from, buffer(from));
+    if (next < steps) put(next);
+    k.barrier();
+  }
 }

@@ -9,6 +9,7 @@ import { cachedAttention, type GpuCachedAttentionShape } from "./cached_attentio
 import { embedding, embeddingGradient } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
+import type { ProductNumbers } from "./tiling.ts";
 import { wkvForward, wkvGradient } from "./wkv.ts";
 
 /**
@@ -19,13 +20,14 @@ export function structuredKernel(
   node: Node,
   views: readonly View[],
   writes: number,
+  numbers: ProductNumbers = "f32",
 ): GpuKernel | StepKernels<GpuKernel> {
   const [batch, time, heads, width] = node.inputs[0].shape;
   switch (node.op.kind) {
     case "attention":
     case "attention_gradient":
     case "cached_attention": {
-      const shape = attentionShape(node, views);
+      const shape = { ...attentionShape(node, views), numbers };
       if (node.op.kind === "attention") return attention(shape);
       if (node.op.kind === "attention_gradient") {
         return attentionGradient({ ...shape, dOutput: headStrides(views[5]) });

@@ -2,9 +2,17 @@
 
 import type { MatmulShape } from "../kernel.ts";
 import { LANES } from "./stretches.ts";
+import { TENSOR_DEPTH, warpsOf } from "./tensor_fragments.ts";
+
+/**
+ * In which numbers a kernel multiplies matrices: f32; or rounded to TF32, on tensor cores, which only
+ * CUDA's kernels can.
+ */
+export type ProductNumbers = "f32" | "tf32";
 
 /** A cut of a product. */
 export interface Tiling {
+  readonly numbers: ProductNumbers;
   /** Rows and columns of a group's tile. */
   readonly rows: number;
   readonly columns: number;
@@ -14,12 +22,16 @@ export interface Tiling {
   readonly partLength: number;
 }
 
+type Tile = Pick<Tiling, "numbers" | "rows" | "columns">;
+
 /** Lines of both sides of which 16 steps twice are the 16 KiB of shared memory that WebGPU promises. */
 const FEW_LINES = 128;
 
 /** Steps of a tile's stretch: each has a barrier, and hides the time that the next takes to arrive. */
-export const depthOf = ({ rows, columns }: Pick<Tiling, "rows" | "columns">): number =>
-  rows + columns <= FEW_LINES ? 16 : 8;
+export function depthOf({ numbers, rows, columns }: Tile): number {
+  if (numbers === "tf32") return TENSOR_DEPTH;
+  return rows + columns <= FEW_LINES ? 16 : 8;
+}
 
 /** Multiprocessors of a large GPU: too many groups for a small one cost it little. */
 const MULTIPROCESSORS = 128;
@@ -41,8 +53,23 @@ const MOST_PARTS = 64;
 /** Products that take as long as a read of shared memory; measured on an H100, by tiles. */
 const READ = 3;
 
+/**
+ * Products in TF32 and bytes of shared memory of a multiprocessor in a clock: an A100's, by its data
+ * sheet. An H100's `mma` does somewhat more, which was not measured here.
+ */
+const TENSOR_CLOCK = { products: 512, bytes: 128 };
+
+/** Clocks of a multiprocessor for a step of a tile on tensor cores, which compute as it reads. */
+function tensorClocks(rows: number, columns: number): number {
+  const { down, across } = warpsOf(rows, columns)!;
+  const read = down * across * (rows / down + columns / across);
+  const bytes = 4 * (read + rows + columns);
+  return Math.max(rows * columns / TENSOR_CLOCK.products, bytes / TENSOR_CLOCK.bytes);
+}
+
 /** Clocks of a multiprocessor for a step of a tile. */
-function stepClocks(rows: number, columns: number): number {
+function stepClocks({ numbers, rows, columns }: Tile): number {
+  if (numbers === "tf32") return tensorClocks(rows, columns);
   const [r, c] = [rows / LANES, columns / LANES];
   const reads = (lines: number) => lines < 4 ? lines : lines / 4;
   return WARPS * (r * c + READ * (reads(r) + reads(c))) / UNITS;
@@ -51,33 +78,43 @@ function stepClocks(rows: number, columns: number): number {
 /** Estimated clocks of a product by tiles and parts. */
 function clocks(
   { batch, m, n, k }: MatmulShape,
-  { rows, columns, parts, partLength }: Tiling,
+  tiling: Tiling,
 ): number {
+  const { rows, columns, parts, partLength } = tiling;
   const groups = batch * parts * Math.ceil(m / rows) * Math.ceil(n / columns);
   const each = Math.ceil(groups / MULTIPROCESSORS);
-  const depth = depthOf({ rows, columns });
+  const depth = depthOf(tiling);
   const stretches = Math.ceil(Math.min(partLength, k) / depth);
   const waits = Math.ceil(each / RESIDENT) * (CLOCKS.group + stretches * CLOCKS.stretch);
-  const work = each * stretches * depth * stepClocks(rows, columns);
+  const work = each * stretches * depth * stepClocks(tiling);
   const sum = parts === 1 ? 0 : CLOCKS.kernel + 2 * 4 * parts * batch * m * n / BYTES_PER_CLOCK;
   return waits + work + sum;
 }
 
 const SIZES = [16, 32, 64, 128];
 
-/** The cut that is likely to be fastest, of a length in so many parts at most. */
-export function tilingOf(shape: MatmulShape, mostParts = MOST_PARTS): Tiling {
+/**
+ * The cut that is likely to be fastest, of a length in so many parts at most. The smallest tiles are
+ * not for tensor cores.
+ */
+export function tilingOf(
+  shape: MatmulShape,
+  numbers: ProductNumbers = "f32",
+  mostParts = MOST_PARTS,
+): Tiling {
   const { m, n, k } = shape;
-  const sizes = (size: number) => SIZES.filter((tile) => tile === 16 || tile / 2 < size);
+  const fits = (tile: number, size: number) => tile === 16 || tile / 2 < size;
+  const tiles = SIZES.flatMap((rows) => SIZES.map((columns): Tile => ({ numbers, rows, columns })))
+    .filter(({ rows, columns }) =>
+      numbers === "f32" ? fits(rows, m) && fits(columns, n) : warpsOf(rows, columns) !== undefined
+    );
   const lengths = Array.from({ length: mostParts }, (_, i) => Math.ceil(k / (i + 1) / PART) * PART)
     .filter((length, i) => i === 0 || length >= LEAST_PART);
-  const cuts = sizes(m).flatMap((rows) =>
-    sizes(n).flatMap((columns) =>
-      [...new Set(lengths)].map((partLength): Tiling => ({
-        ...{ rows, columns, partLength },
-        parts: Math.max(1, Math.ceil(k / partLength)),
-      }))
-    )
+  const cuts = tiles.flatMap((tile) =>
+    [...new Set(lengths)].map((partLength): Tiling => ({
+      ...{ ...tile, partLength },
+      parts: Math.max(1, Math.ceil(k / partLength)),
+    }))
   );
   return cuts.map((cut) => ({ cut, clocks: clocks(shape, cut) }))
     .reduce((best, next) => next.clocks < best.clocks ? next : best).cut;

@@ -31,6 +31,20 @@ static __device__ __forceinline__ float from_f16(int bits) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"((unsigned short)bits));
   return value;
 }
+static __device__ __forceinline__ float to_tf32(float a) {
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(a));
+  return __uint_as_float(bits);
+}
+static __device__ __forceinline__ void mma(float& s0, float& s1, float& s2, float& s3, float a0,
+                                           float a1, float a2, float a3, float b0, float b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(s0), "+f"(s1), "+f"(s2), "+f"(s3)
+      : "r"(__float_as_uint(a0)), "r"(__float_as_uint(a1)), "r"(__float_as_uint(a2)),
+        "r"(__float_as_uint(a3)), "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
+}
 #endif
 static __device__ __forceinline__ unsigned from_root(float a) {
   return (unsigned)__float_as_int(a) - 0x3f3504f3u;
@@ -129,6 +143,8 @@ function dialectOf({ operands }: GpuCode): Dialect {
       return `const float4 ${four} = read4(${array(from)}, ${at}); const float ${each.join(", ")};`;
     },
     write4: (to, at, values) => `write4(${array(to)}, ${at}, float4{${values.join(", ")}});`,
+    tf32: (name, value) => `const float ${name} = to_tf32(${value});`,
+    mma: (sums, a, b) => `mma(${[...sums, ...a, ...b].join(", ")});`,
     // Loops are written out where that helps: where NVRTC does so as well, it runs out of registers.
     unroll: (rounds) => [`#pragma unroll ${rounds}`],
     loopEnd: (end) => end,

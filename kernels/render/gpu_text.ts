@@ -25,6 +25,12 @@ export interface Dialect {
   /** Four neighbours as new locals, and from values. */
   read4(names: Four<string>, from: Place, at: string): string;
   write4(to: Place, at: string, values: Four<string>): string;
+  /**
+   * A new local with the nearest TF32, and a product of tiles by 32 threads; missing where a language
+   * has none.
+   */
+  tf32?(name: string, value: string): string;
+  mma?(sums: Four<string>, a: Four<string>, b: readonly [string, string]): string;
   /** What stands before a loop of which so many rounds are to be written out, and its end. */
   unroll(rounds: number): readonly string[];
   loopEnd(end: string, rounds: number): string;
@@ -43,6 +49,7 @@ const scalar = ({ type }: Expr): Scalar => {
   return type;
 };
 
+const ofCuda = (what: string) => new Error(`gpu kernel: ${what} is of CUDA's kernels`);
 const ofCpu = (what: string) => new Error(`gpu kernel: ${what} is of the CPU's kernels`);
 
 /** A local's name. */
@@ -164,6 +171,15 @@ export function bodyLines(
       case "write4": {
         const [a, b, c, d] = s.values.map(text);
         return line(dialect.write4(s.to, text(s.at), [a, b, c, d]));
+      }
+      case "tf32":
+        if (dialect.tf32 === undefined) throw ofCuda(s.kind);
+        return line(dialect.tf32(localName(s.local.index), text(s.value)));
+      case "mma": {
+        if (dialect.mma === undefined) throw ofCuda(s.kind);
+        const [s0, s1, s2, s3] = s.sums.map(({ index }) => localName(index));
+        const [a0, a1, a2, a3] = s.a.map(text);
+        return line(dialect.mma([s0, s1, s2, s3], [a0, a1, a2, a3], [text(s.b[0]), text(s.b[1])]));
       }
       case "barrier":
         return line(dialect.barrier(s.of));

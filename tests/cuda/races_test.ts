@@ -1,13 +1,9 @@
 /** What the emulated driver finds in rendered kernels: races, accesses out of bounds, barriers. */
 
-import { assertEquals, assertThrows } from "@std/assert";
-import { openContext } from "../../devices/cuda/context.ts";
-import { DriverError, openDriver } from "../../devices/cuda/driver.ts";
-import { openNvrtc } from "../../devices/cuda/nvrtc.ts";
+import { assertEquals } from "@std/assert";
 import { type GpuBlock, gpuKernel, type Index, type Place } from "../../kernels/gpu/language.ts";
 import { add, i32, lessThan, mul, sub, toF32 } from "../../kernels/language.ts";
-import { renderCuda } from "../../kernels/render/cuda.ts";
-import { cudaEmulator } from "../support/cuda.ts";
+import { failureOf, runCuda } from "../support/cuda_kernel.ts";
 
 const THREADS = 32;
 const BLOCKS = 2;
@@ -23,32 +19,13 @@ function runKernel(write: (k: GpuBlock, places: Places, own: Index) => void): nu
   const code = gpuKernel("planted", THREADS, { x: "f32", y: "+f32" }, (k, places) => {
     write(k, places, k.let(add(mul(k.group, i32(THREADS)), k.thread)));
   });
-  const paths = cudaEmulator();
-  const driver = openDriver(paths.driver);
-  const nvrtc = openNvrtc(paths.nvrtc);
-  const context = openContext(driver);
-  try {
-    const source = renderCuda([{ name: "planted", code, elements: [SIZE, SIZE], label: "a test" }]);
-    const { code: image } = nvrtc.compile(source, "test", { kind: "cubin", architecture: 90 });
-    const [loaded] = context.load(image, ["planted"]);
-    const operands = [0, 1].map(() => context.allocate(4 * SIZE));
-    const data = Float32Array.from({ length: SIZE }, (_, i) => i);
-    context.write(operands[0], new Uint8Array(data.buffer));
-    context.launch({ function: loaded, grid: [BLOCKS, 1, 1], block: [THREADS, 1, 1], operands });
-    context.read(operands[1], new Uint8Array(data.buffer));
-    return [...data];
-  } finally {
-    context.close();
-    nvrtc.close();
-    driver.close();
-  }
+  const data = Float32Array.from({ length: SIZE }, (_, i) => i);
+  return [...runCuda(code, [data], SIZE, BLOCKS)];
 }
 
 /** The message of a kernel that fails, from what the driver says of the kernel. */
-function failure(write: Parameters<typeof runKernel>[0]): string {
-  const { message } = assertThrows(() => runKernel(write), DriverError);
-  return message.replace(/^cuda: cuLaunchKernel: CUDA_ERROR_LAUNCH_FAILED: [^:]*: /, "");
-}
+const failure = (write: Parameters<typeof runKernel>[0]): string =>
+  failureOf(() => runKernel(write));
 
 Deno.test("emulated CUDA: threads of a block exchange what they wrote before a barrier", () => {
   const found = runKernel((k, { x, y }, own) => {

@@ -10,7 +10,7 @@ import { CudaError } from "../../devices/cuda/error.ts";
 import { gemmOf, OWN_FLOPS } from "../../devices/cuda/gemm.ts";
 import { createMemory } from "../../devices/cuda/memory.ts";
 import { createProducts } from "../../devices/cuda/products.ts";
-import { PRODUCT_PRECISIONS, type ProductPrecision } from "../../devices/device.ts";
+import { PRODUCT_PRECISIONS } from "../../devices/device.ts";
 import * as g from "../../graph/build.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
@@ -20,6 +20,7 @@ import { withCuda } from "../support/devices.ts";
 import { gradientCases } from "../support/op_cases.ts";
 import { matmulCases } from "../support/op_cases/matmul.ts";
 import { random } from "../support/random.ts";
+import { rounded } from "../support/tf32.ts";
 
 /** A product of [5, 7] and [7, 3], row-major. */
 const PLAIN: MatmulShape = {
@@ -86,17 +87,6 @@ function numbers(length: number): Float32Array<ArrayBuffer> {
 // More rows than those of products that are ours in any case.
 const [M, N, K] = [80, 20, 70];
 const product = g.matmul(g.input("a", [M, K]), g.input("b", [K, N]));
-
-/** Mantissa bits that a format has not. */
-const DROPPED: Readonly<Record<ProductPrecision, number>> = { f32: 0, tf32: 13 };
-
-/** The nearest number of a format. */
-function rounded(x: number, precision: ProductPrecision): number {
-  const bits = new Uint32Array(new Float32Array([x]).buffer);
-  const unit = 2 ** DROPPED[precision];
-  bits[0] = Math.round(bits[0] / unit) * unit;
-  return new Float32Array(bits.buffer)[0];
-}
 
 for (const precision of PRODUCT_PRECISIONS) {
   Deno.test(`cuda products: ${precision} rounds what is multiplied and sums in f32`, async () => {
@@ -206,14 +196,9 @@ Deno.test("cuda products: the emulated library refuses what does not fit its mem
   driver.close();
 });
 
-Deno.test("cuda products: a library that is named must open, and tf32 needs one", () => {
+Deno.test("cuda products: a library that is named must open", () => {
   const paths = cudaEmulator();
   const missing = assertThrows(() => openCuda({ ...paths, cublasLt: "/no/lt.so" }), CudaError);
   assertStringIncludes(missing.message, "cuda: no cuBLASLt: tried /no/lt.so (");
   assertStringIncludes(missing.message, "or set SUTURE_CUDA_CUBLASLT to its path");
-  const none = { ...paths, cublasLt: "none", products: "tf32" } as const;
-  assertEquals(
-    assertThrows(() => openCuda(none), CudaError).message,
-    "cuda: products in tf32: expected cuBLASLt, which does them, found SUTURE_CUDA_CUBLASLT none",
-  );
 });

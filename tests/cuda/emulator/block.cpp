@@ -47,6 +47,7 @@ thread_local Grid* current = nullptr;
 Grid::Grid() {
   runtime.tick = 1;
   runtime.barrier = onBarrier;
+  runtime.mma = onMma;
   runtime.outOfBounds = onOutOfBounds;
   runtime.race = onRace;
   runtime.unset = onUnset;
@@ -87,7 +88,7 @@ void Grid::begin() {
   Grid& grid = *current;
   grid.entry->run(grid.bound);
   Fiber& fiber = grid.fibers[grid.runtime.thread];
-  fiber.done = true;
+  fiber.state = State::DONE;
   sutureSwitch(&fiber.stack, grid.scheduler);
   abort();
 }
@@ -111,47 +112,113 @@ void Grid::resume(u32 thread) {
   sutureSwitch(&scheduler, fibers[thread].stack);
 }
 
+// Runs the threads of a warp until each waits at a barrier or has ended.
+bool Grid::runWarp(u32 first, u32 end, bool begins) {
+  for (;; begins = false) {
+    bool multiplies = false;
+    for (u32 thread = first; thread < end; thread++) {
+      Fiber& fiber = fibers[thread];
+      if (begins) place(thread);
+      if (fiber.state != State::READY) continue;
+      resume(thread);
+      if (failed) return false;
+      if (fiber.state == State::DONE) freeSlots[freeCount++] = fiber.slot;
+      multiplies |= fiber.state == State::PRODUCT;
+    }
+    if (!multiplies) return true;
+    if (!multiply(first, end)) return false;
+  }
+}
+
 bool Grid::runBlock() {
   const u32 count = runtime.blockDim.x * runtime.blockDim.y * runtime.blockDim.z;
   runtime.blockTick = ++runtime.tick;
   freeCount = MAX_THREADS;
   for (u32 i = 0; i < MAX_THREADS; i++) freeSlots[i] = MAX_THREADS - 1 - i;
-  for (bool first = true;; first = false) {
-    u32 waiting = 0;
-    for (u32 thread = 0; thread < count; thread++) {
-      if (first) place(thread);
-      if (fibers[thread].done) continue;
-      resume(thread);
-      if (failed) return false;
-      if (fibers[thread].done) freeSlots[freeCount++] = fibers[thread].slot;
-      else waiting++;
+  for (bool begins = true;; begins = false) {
+    for (u32 first = 0; first < count; first += WARP) {
+      const u32 end = first + WARP < count ? first + WARP : count;
+      if (!runWarp(first, end, begins)) return false;
     }
-    if (waiting == 0) return true;
+    bool waits = false;
+    for (u32 i = 0; i < count; i++) waits |= fibers[i].state == State::BARRIER;
+    if (!waits) return true;
     if (!checkBarrier()) return false;
+    for (u32 i = 0; i < count; i++) fibers[i].state = State::READY;
     runtime.tick++;
   }
+}
+
+// What a thread does that has stopped.
+std::string Grid::doing(u32 thread) const {
+  const Fiber& fiber = fibers[thread];
+  const std::string line = " in line " + std::to_string(fiber.line);
+  switch (fiber.state) {
+    case State::BARRIER: return "waits" + line;
+    case State::PRODUCT: return "multiplies" + line;
+    case State::DONE: return "has ended";
+    default: return "runs";
+  }
+}
+
+std::string Grid::inBlock() const {
+  return " (block " + std::to_string(runtime.blockIdx.x) + ")";
 }
 
 // All threads of the block must wait, and at one barrier.
 bool Grid::checkBarrier() {
   const u32 count = runtime.blockDim.x * runtime.blockDim.y * runtime.blockDim.z;
-  int line = 0;
   u32 waits = 0;
+  while (fibers[waits].state != State::BARRIER) waits++;
   for (u32 i = 0; i < count; i++) {
-    if (fibers[i].done) continue;
-    line = fibers[i].line;
-    waits = i;
-    break;
-  }
-  for (u32 i = 0; i < count; i++) {
-    if (!fibers[i].done && fibers[i].line == line) continue;
-    const std::string other = fibers[i].done
-                                  ? "has ended"
-                                  : "waits in line " + std::to_string(fibers[i].line);
+    const Fiber& fiber = fibers[i];
+    if (fiber.state == State::BARRIER && fiber.line == fibers[waits].line) continue;
     text = std::string("kernel ") + kernel + ": a barrier that not all threads reach: thread " +
-           std::to_string(waits) + " waits in line " + std::to_string(line) + ", thread " +
-           std::to_string(i) + " " + other + " (block " + std::to_string(runtime.blockIdx.x) + ")";
+           std::to_string(waits) + " " + doing(waits) + ", thread " + std::to_string(i) + " " +
+           doing(i) + inBlock();
     return false;
+  }
+  return true;
+}
+
+// A product of tiles by all 32 threads of a warp: mma.m16n8k8 in TF32, as the PTX manual lays it out.
+bool Grid::multiply(u32 first, u32 end) {
+  u32 multiplies = first;
+  while (fibers[multiplies].state != State::PRODUCT) multiplies++;
+  const std::string what = std::string("kernel ") + kernel + ": ";
+  for (u32 i = first; i < first + WARP; i++) {
+    const bool exists = i < end;
+    if (exists && fibers[i].state == State::PRODUCT && fibers[i].line == fibers[multiplies].line) {
+      continue;
+    }
+    text = what + "an mma that not all threads of a warp reach: thread " +
+           std::to_string(multiplies) + " " + doing(multiplies) + ", thread " + std::to_string(i) +
+           " " + (exists ? doing(i) : "is not in the block") + inBlock();
+    return false;
+  }
+  float a[16][8], b[8][8];
+  for (u32 lane = 0; lane < WARP; lane++) {
+    const Fiber& fiber = fibers[first + lane];
+    const u32 x = lane / 4, y = lane % 4;
+    for (u32 i = 0; i < 4; i++) a[x + i % 2 * 8][y + i / 2 * 4] = fiber.a[i];
+    for (u32 i = 0; i < 2; i++) b[y + i * 4][x] = fiber.b[i];
+    for (u32 i = 0; i < 6; i++) {
+      const float number = i < 4 ? fiber.a[i] : fiber.b[i - 4];
+      const u32 bits = __builtin_bit_cast(u32, number);
+      if (number != number || (bits & 0x1fff) == 0) continue;
+      text = what + "an mma of numbers that are not TF32: thread " + std::to_string(first + lane) +
+             " has " + std::to_string(number) + " in line " + std::to_string(fiber.line) +
+             inBlock();
+      return false;
+    }
+  }
+  for (u32 lane = 0; lane < WARP; lane++) {
+    Fiber& fiber = fibers[first + lane];
+    for (u32 i = 0; i < 4; i++) {
+      const u32 row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      for (u32 step = 0; step < 8; step++) fiber.sums[i] += a[row][step] * b[step][column];
+    }
+    fiber.state = State::READY;
   }
   return true;
 }
@@ -167,6 +234,16 @@ void Grid::onBarrier(Runtime*, int line) {
   Grid& grid = *current;
   Fiber& fiber = grid.fibers[grid.runtime.thread];
   fiber.line = line;
+  fiber.state = State::BARRIER;
+  sutureSwitch(&fiber.stack, grid.scheduler);
+}
+
+void Grid::onMma(Runtime*, int line, float* sums, const float* a, const float* b) {
+  Grid& grid = *current;
+  Fiber& fiber = grid.fibers[grid.runtime.thread];
+  fiber.line = line;
+  fiber.sums = sums, fiber.a = a, fiber.b = b;
+  fiber.state = State::PRODUCT;
   sutureSwitch(&fiber.stack, grid.scheduler);
 }
 

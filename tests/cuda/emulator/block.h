@@ -7,6 +7,7 @@
 namespace suture {
 
 constexpr u32 MAX_THREADS = 1024;
+constexpr u32 WARP = 32;
 
 // Runs blocks one after another. Not for several threads of the host at once.
 class Grid {
@@ -20,11 +21,17 @@ class Grid {
   const std::string& failure() const { return text; }
 
  private:
+  enum class State { READY, BARRIER, PRODUCT, DONE };
+
   struct Fiber {
     void* stack = nullptr;  // where it stopped
-    int line = 0;           // of the barrier at which it waits
-    u32 slot = 0;           // its piece of the stacks
-    bool done = false;
+    State state = State::READY;
+    int line = 0;  // of the barrier or the product at which it waits
+    u32 slot = 0;  // its piece of the stacks
+    // Of the product.
+    float* sums = nullptr;
+    const float* a = nullptr;
+    const float* b = nullptr;
   };
 
   Runtime runtime = {};
@@ -40,6 +47,10 @@ class Grid {
   bool failed = false;
 
   bool runBlock();
+  bool runWarp(u32 first, u32 end, bool begins);
+  bool multiply(u32 first, u32 end);
+  std::string doing(u32 thread) const;
+  std::string inBlock() const;
   void resume(u32 thread);
   void place(u32 thread);
   bool checkBarrier();
@@ -48,6 +59,7 @@ class Grid {
 
   static void begin();
   static void onBarrier(Runtime*, int line);
+  static void onMma(Runtime*, int line, float* sums, const float* a, const float* b);
   static void onOutOfBounds(Runtime*, Access, u64 elements, bool writes);
   static void onRace(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
   static void onUnset(Runtime*, Access);

@@ -36,6 +36,8 @@ struct Runtime {
   // Now, when this block began, and when this launch began.
   u64 tick, blockTick, launchTick;
   void (*barrier)(Runtime*, int line);
+  // sums += a·b by the 32 threads of a warp, of which each has 4, 4 and 2 numbers.
+  void (*mma)(Runtime*, int line, float* sums, const float* a, const float* b);
   // These do not return: the launch ends with an error.
   void (*outOfBounds)(Runtime*, Access, u64 elements, bool writes);
   void (*race)(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);

@@ -163,6 +163,14 @@ inline void write4(A& array, long long at, Float4 values) {
   array.set(at + 3, values.w);
 }
 
+inline void multiply(int line, float& s0, float& s1, float& s2, float& s3, float a0, float a1,
+                     float a2, float a3, float b0, float b1) {
+  float sums[4] = {s0, s1, s2, s3};
+  const float a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+  runtime->mma(runtime, line, sums, a, b);
+  s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+}
+
 template <u32... I>
 struct Numbers {};
 
@@ -216,6 +224,15 @@ static inline float from_f16(int bits) {
                                         : __int_as_float((magnitude << 13) + (112 << 23));
   return bits & 0x8000 ? -value : value;
 }
+// As cvt.rna.tf32.f32: to the nearest of 11 bits, of two the one farther from 0.
+static inline float to_tf32(float a) {
+  if (a != a) return a;
+  const int bits = __float_as_int(a);
+  const int magnitude = bits & 0x7fffffff;
+  if (magnitude == 0x7f800000) return a;
+  return __int_as_float((bits & (int)0x80000000) | ((magnitude + 0x1000) & ~0x1fff));
+}
+#define mma(...) suture::multiply(__LINE__, __VA_ARGS__)
 #define fmaf __builtin_fmaf
 #define sqrtf __builtin_sqrtf
 #define fabsf __builtin_fabsf

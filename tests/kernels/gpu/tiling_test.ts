@@ -13,12 +13,12 @@ Deno.test("gpu tiling: parts cover the length, and stretches fit what WebGPU pro
   for (const m of sizes) {
     for (const n of sizes) {
       for (const k of sizes) {
-        const { rows, columns, parts, partLength } = tilingOf(shapeOf(m, n, k));
+        const { numbers, rows, columns, parts, partLength } = tilingOf(shapeOf(m, n, k));
         const name = `${m}×${n}×${k}`;
         assert(parts * partLength >= k && (parts - 1) * partLength < k, name);
         assert(rows / 2 < m || rows === 16, name);
         assert(columns / 2 < n || columns === 16, name);
-        const depth = depthOf({ rows, columns });
+        const depth = depthOf({ numbers, rows, columns });
         assert(parts === 1 || partLength % depth === 0, name);
         assert(4 * 2 * depth * (rows + columns) <= 16384, name);
       }
