@@ -19,7 +19,7 @@ import {
 import { exp2, log } from "../math.ts";
 import { padded } from "./heads.ts";
 import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
-import { foldLanes } from "./loop.ts";
+import { foldLanes } from "./fold.ts";
 import {
   addProduct,
   eachSum,
@@ -87,7 +87,7 @@ export function flash(k: GpuBlock, room: FlashRoom, of: FlashBlock): void {
   const tops = each.map(() => k.variable(f32(HIDDEN)));
   const sums = each.map(() => k.variable(f32(0)));
   const fold = (values: readonly Float[], combine: (a: Float, b: Float) => Float) =>
-    foldLanes(k, weights, LANES, values, combine);
+    foldLanes(k, weights, { lanes: LANES, apart: 1 }, values, combine);
 
   k.for(of.begin, of.end, block, (firstKey) => {
     eachSum(scores, (sum) => k.set(sum, f32(0)));

@@ -61,6 +61,7 @@ function variables(body: readonly GpuStatement[]): number {
   return body.reduce((sum, s) => {
     if (s.kind === "variable") return sum + 1;
     if (s.kind === "for") return sum + variables(s.body);
+    if (s.kind === "bySubgroups") return sum + variables(s.then);
     return s.kind === "if" ? sum + Math.max(variables(s.then), variables(s.otherwise)) : sum;
   }, 0);
 }
@@ -135,6 +136,10 @@ function dialectOf({ operands }: GpuCode): Dialect {
     // For all memory that threads of a block share.
     barrier: () => "__syncthreads();",
     uniform: (name, value) => `const int ${name} = ${value};`,
+    subgroups: {
+      size: "32",
+      shuffle: (value, mask) => `__shfl_xor_sync(0xffffffffu, ${value}, ${mask})`,
+    },
   };
 }
 

@@ -13,7 +13,12 @@ export interface WgslLayout {
   readonly grid: readonly [number, number];
   /** Groups that work. */
   readonly groups: number;
+  /** How to ask for subgroups, where there are any. */
+  readonly subgroups?: WgslSubgroups;
 }
+
+/** How a module is given subgroups: by WGSL's directive, or without one, as naga has it. */
+export type WgslSubgroups = "enabled" | "undeclared";
 
 // Constants of WGSL may be neither infinite nor NaN, and literals are constants. The smallest f16 are
 // made of whole numbers, as a GPU may take the smallest f32 for zeros.
@@ -36,6 +41,9 @@ function real(value: number): string {
 const HIDDEN_ROUNDS = 8;
 const HIDDEN = " + hidden";
 const HIDDEN_ZERO = "  let hidden = i32(group_id.x >> 31u);";
+
+/** What the names of all that is of subgroups begin with. */
+const SUBGROUP = "subgroup";
 
 function unary(op: ScalarOp, a: string): string {
   switch (op) {
@@ -71,7 +79,7 @@ interface Access {
   readonly wide: boolean;
 }
 
-function accesses(body: readonly GpuStatement[]): Access[] {
+function accesses(body: readonly GpuStatement[], bySubgroups: boolean): Access[] {
   return body.flatMap((s): Access[] => {
     switch (s.kind) {
       case "read":
@@ -81,9 +89,11 @@ function accesses(body: readonly GpuStatement[]): Access[] {
       case "write4":
         return [{ place: s.to, wide: s.kind === "write4" }];
       case "for":
-        return accesses(s.body);
+        return accesses(s.body, bySubgroups);
       case "if":
-        return [...accesses(s.then), ...accesses(s.otherwise)];
+        return [s.then, s.otherwise].flatMap((body) => accesses(body, bySubgroups));
+      case "bySubgroups":
+        return accesses(bySubgroups ? s.then : s.otherwise, bySubgroups);
       default:
         return [];
     }
@@ -99,7 +109,7 @@ interface Memories {
 }
 
 function memoriesOf({ operands, shared, body }: GpuCode, layout: WgslLayout): Memories {
-  const all = accesses(body);
+  const all = accesses(body, layout.subgroups !== undefined);
   const byFour = (kind: Place["kind"], index: number) => {
     const own = all.filter(({ place }) => place.kind === kind && place.index === index);
     return own.length > 0 && own.every(({ wide }) => wide);
@@ -114,7 +124,7 @@ function memoriesOf({ operands, shared, body }: GpuCode, layout: WgslLayout): Me
   return { bindings, quads };
 }
 
-function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
+function dialectOf({ bindings, subgroups }: WgslLayout, memories: Memories): Dialect {
   const element = ({ kind, index }: Place, at: string): string =>
     kind === "shared" ? `shared${index}[${at}]` : `memory${bindings[index]}[first${index} + ${at}]`;
   const typeOf = ({ kind, index }: Place) =>
@@ -166,6 +176,12 @@ function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
     uniform: (name, value) =>
       `if (${localName(1)} == 0i) { agreed = ${value}; } ` +
       `let ${name}: i32 = workgroupUniformLoad(&agreed);`,
+    ...(subgroups !== undefined && {
+      subgroups: {
+        size: `i32(${SUBGROUP}_threads)`,
+        shuffle: (value, mask) => `${SUBGROUP}ShuffleXor(${value}, ${mask}u)`,
+      },
+    }),
   };
 }
 
@@ -189,10 +205,12 @@ export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
     `  let first${i} = i32(firsts[${Math.floor(i / 4)}][${i % 4}]);`
   );
   const body = bodyLines(code.body, dialectOf(layout, memories));
+  const shuffles = body.some((line) => line.includes(SUBGROUP));
   const whole = grid[0] * grid[1] === groups;
   const group = grid[1] === 1 ? "group_id.x" : `group_id.x + group_id.y * ${grid[0]}u`;
   return [
     `// ${code.name}`,
+    ...(layout.subgroups === "enabled" && shuffles ? ["enable subgroups;"] : []),
     PRELUDE,
     `@group(0) @binding(0) var<uniform> firsts: array<vec4<u32>, ${
       Math.ceil(code.operands.length / 4)
@@ -204,6 +222,7 @@ export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
     "fn main(",
     "  @builtin(workgroup_id) group_id: vec3<u32>,",
     "  @builtin(local_invocation_index) thread_id: u32,",
+    ...(shuffles ? [`  @builtin(subgroup_size) ${SUBGROUP}_threads: u32,`] : []),
     ") {",
     `  let ${localName(0)} = i32(${group});`,
     `  let ${localName(1)} = i32(thread_id);`,

@@ -47,6 +47,7 @@ thread_local Grid* current = nullptr;
 Grid::Grid() {
   runtime.tick = 1;
   runtime.barrier = onBarrier;
+  runtime.shuffle = onShuffle;
   runtime.outOfBounds = onOutOfBounds;
   runtime.race = onRace;
   runtime.unset = onUnset;
@@ -87,7 +88,7 @@ void Grid::begin() {
   Grid& grid = *current;
   grid.entry->run(grid.bound);
   Fiber& fiber = grid.fibers[grid.runtime.thread];
-  fiber.done = true;
+  fiber.state = State::DONE;
   sutureSwitch(&fiber.stack, grid.scheduler);
   abort();
 }
@@ -111,46 +112,70 @@ void Grid::resume(u32 thread) {
   sutureSwitch(&scheduler, fibers[thread].stack);
 }
 
+// Runs the threads of a warp until each waits at a barrier or has ended.
+bool Grid::runWarp(u32 first, u32 end, bool begins) {
+  for (;; begins = false) {
+    bool exchanges = false;
+    for (u32 thread = first; thread < end; thread++) {
+      Fiber& fiber = fibers[thread];
+      if (begins) place(thread);
+      if (fiber.state != State::READY) continue;
+      resume(thread);
+      if (failed) return false;
+      if (fiber.state == State::DONE) freeSlots[freeCount++] = fiber.slot;
+      exchanges |= fiber.state == State::SHUFFLE;
+    }
+    if (!exchanges) return true;
+    if (!exchange(first, end)) return false;
+  }
+}
+
 bool Grid::runBlock() {
   const u32 count = runtime.blockDim.x * runtime.blockDim.y * runtime.blockDim.z;
   runtime.blockTick = ++runtime.tick;
   freeCount = MAX_THREADS;
   for (u32 i = 0; i < MAX_THREADS; i++) freeSlots[i] = MAX_THREADS - 1 - i;
-  for (bool first = true;; first = false) {
-    u32 waiting = 0;
-    for (u32 thread = 0; thread < count; thread++) {
-      if (first) place(thread);
-      if (fibers[thread].done) continue;
-      resume(thread);
-      if (failed) return false;
-      if (fibers[thread].done) freeSlots[freeCount++] = fibers[thread].slot;
-      else waiting++;
+  for (bool begins = true;; begins = false) {
+    for (u32 first = 0; first < count; first += WARP) {
+      const u32 end = first + WARP < count ? first + WARP : count;
+      if (!runWarp(first, end, begins)) return false;
     }
-    if (waiting == 0) return true;
+    bool waits = false;
+    for (u32 i = 0; i < count; i++) waits |= fibers[i].state == State::BARRIER;
+    if (!waits) return true;
     if (!checkBarrier()) return false;
+    for (u32 i = 0; i < count; i++) fibers[i].state = State::READY;
     runtime.tick++;
   }
+}
+
+// What a thread does that has stopped.
+std::string Grid::doing(u32 thread) const {
+  const Fiber& fiber = fibers[thread];
+  const std::string line = " in line " + std::to_string(fiber.line);
+  switch (fiber.state) {
+    case State::BARRIER: return "waits" + line;
+    case State::SHUFFLE: return "shuffles" + line;
+    case State::DONE: return "has ended";
+    default: return "runs";
+  }
+}
+
+std::string Grid::inBlock() const {
+  return " (block " + std::to_string(runtime.blockIdx.x) + ")";
 }
 
 // All threads of the block must wait, and at one barrier.
 bool Grid::checkBarrier() {
   const u32 count = runtime.blockDim.x * runtime.blockDim.y * runtime.blockDim.z;
-  int line = 0;
   u32 waits = 0;
+  while (fibers[waits].state != State::BARRIER) waits++;
   for (u32 i = 0; i < count; i++) {
-    if (fibers[i].done) continue;
-    line = fibers[i].line;
-    waits = i;
-    break;
-  }
-  for (u32 i = 0; i < count; i++) {
-    if (!fibers[i].done && fibers[i].line == line) continue;
-    const std::string other = fibers[i].done
-                                  ? "has ended"
-                                  : "waits in line " + std::to_string(fibers[i].line);
+    const Fiber& fiber = fibers[i];
+    if (fiber.state == State::BARRIER && fiber.line == fibers[waits].line) continue;
     text = std::string("kernel ") + kernel + ": a barrier that not all threads reach: thread " +
-           std::to_string(waits) + " waits in line " + std::to_string(line) + ", thread " +
-           std::to_string(i) + " " + other + " (block " + std::to_string(runtime.blockIdx.x) + ")";
+           std::to_string(waits) + " " + doing(waits) + ", thread " + std::to_string(i) + " " +
+           doing(i) + inBlock();
     return false;
   }
   return true;
@@ -167,6 +192,16 @@ void Grid::onBarrier(Runtime*, int line) {
   Grid& grid = *current;
   Fiber& fiber = grid.fibers[grid.runtime.thread];
   fiber.line = line;
+  fiber.state = State::BARRIER;
+  sutureSwitch(&fiber.stack, grid.scheduler);
+}
+
+void Grid::onShuffle(Runtime*, int line, float* value, u32 mask) {
+  Grid& grid = *current;
+  Fiber& fiber = grid.fibers[grid.runtime.thread];
+  fiber.line = line;
+  fiber.shuffled = value, fiber.mask = mask;
+  fiber.state = State::SHUFFLE;
   sutureSwitch(&fiber.stack, grid.scheduler);
 }
 

@@ -7,6 +7,7 @@
 namespace suture {
 
 constexpr u32 MAX_THREADS = 1024;
+constexpr u32 WARP = 32;
 
 // Runs blocks one after another. Not for several threads of the host at once.
 class Grid {
@@ -20,11 +21,16 @@ class Grid {
   const std::string& failure() const { return text; }
 
  private:
+  enum class State { READY, BARRIER, SHUFFLE, DONE };
+
   struct Fiber {
     void* stack = nullptr;  // where it stopped
-    int line = 0;           // of the barrier at which it waits
-    u32 slot = 0;           // its piece of the stacks
-    bool done = false;
+    State state = State::READY;
+    int line = 0;  // of the barrier or the shuffle at which it waits
+    u32 slot = 0;  // its piece of the stacks
+    // Of the shuffle: what it gives, then what it gets.
+    float* shuffled = nullptr;
+    u32 mask = 0;
   };
 
   Runtime runtime = {};
@@ -40,6 +46,10 @@ class Grid {
   bool failed = false;
 
   bool runBlock();
+  bool runWarp(u32 first, u32 end, bool begins);
+  bool exchange(u32 first, u32 end);
+  std::string doing(u32 thread) const;
+  std::string inBlock() const;
   void resume(u32 thread);
   void place(u32 thread);
   bool checkBarrier();
@@ -48,6 +58,7 @@ class Grid {
 
   static void begin();
   static void onBarrier(Runtime*, int line);
+  static void onShuffle(Runtime*, int line, float* value, u32 mask);
   static void onOutOfBounds(Runtime*, Access, u64 elements, bool writes);
   static void onRace(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
   static void onUnset(Runtime*, Access);

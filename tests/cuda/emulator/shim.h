@@ -163,6 +163,12 @@ inline void write4(A& array, long long at, Float4 values) {
   array.set(at + 3, values.w);
 }
 
+inline float shuffleXor(int line, u32 threads, float value, u32 mask) {
+  if (threads != 0xffffffffu) __builtin_trap();
+  runtime->shuffle(runtime, line, &value, mask);
+  return value;
+}
+
 template <u32... I>
 struct Numbers {};
 
@@ -191,6 +197,8 @@ using suture::write4;
 #define blockDim (suture::runtime->blockDim)
 #define gridDim (suture::runtime->gridDim)
 #define __syncthreads() suture::runtime->barrier(suture::runtime, __LINE__)
+
+#define __shfl_xor_sync(...) suture::shuffleXor(__LINE__, __VA_ARGS__)
 
 #define SUTURE_GLOBAL(T, name) suture::Global<T> name
 #define SUTURE_SHARED(T, name, elements)      \
