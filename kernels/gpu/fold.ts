@@ -25,28 +25,29 @@ type Combine = (a: Float, b: Float, value: number) => Float;
 export function foldLanes(
   k: GpuBlock,
   scratch: Place<"f32">,
-  { lanes, apart }: Lanes,
+  of: Lanes,
   values: readonly Float[],
   combine: Combine,
 ): Float[] {
   const results = values.map((value) => k.variable(value));
-  const fold = { k, scratch, lanes, apart, results, combine };
-  k.bySubgroups((subgroup) => foldBySubgroups(fold, subgroup), () => foldAsTree(fold));
+  k.bySubgroups(
+    (subgroup) => foldSubgroups(k, subgroup, scratch, of, results, combine),
+    () => foldAsTree(k, scratch, of, results, combine),
+  );
   return results;
 }
 
-/** What is folded, in variables. */
-interface Fold extends Lanes {
-  readonly k: GpuBlock;
-  readonly scratch: Place<"f32">;
-  readonly results: readonly Float[];
-  readonly combine: Combine;
-}
-
-/** Subgroups by shuffles, then what is left of a row, one of each subgroup, through shared memory. */
-function foldBySubgroups(
-  { k, scratch, lanes, apart, results, combine }: Fold,
+/**
+ * Folds variables where there are subgroups: those of each by shuffles, then what is left of a row,
+ * one of each subgroup, through shared memory.
+ */
+export function foldSubgroups(
+  k: GpuBlock,
   { size, shuffle }: Subgroup,
+  scratch: Place<"f32">,
+  { lanes, apart }: Lanes,
+  results: readonly Float[],
+  combine: Combine,
 ): void {
   const { least, most } = SUBGROUP_SIZES;
   const end = lanes * apart;
@@ -80,7 +81,13 @@ function foldBySubgroups(
 }
 
 /** A tree in shared memory. */
-function foldAsTree({ k, scratch, lanes, apart, results, combine }: Fold): void {
+function foldAsTree(
+  k: GpuBlock,
+  scratch: Place<"f32">,
+  { lanes, apart }: Lanes,
+  results: readonly Float[],
+  combine: Combine,
+): void {
   const end = lanes * apart;
   const at = (thread: typeof k.thread, value: number) => add(thread, i32(value * k.threads));
   const inRow = k.let(rem(k.thread, i32(end)));

@@ -48,7 +48,7 @@ export type GpuStatement =
   | {
     readonly kind: "read4";
     readonly locals: Four<Local>;
-    readonly from: Place<"f32">;
+    readonly from: Place;
     readonly at: Index;
   }
   | {
@@ -150,7 +150,7 @@ export interface GpuBlock extends Pick<Block, "let" | "set" | "if"> {
    * Four neighbouring elements, read now. The index is a multiple of 4, and an operand begins at a
    * multiple of 16 bytes (GpuKernel.aligned).
    */
-  read4(from: Place<"f32">, at: Index): Four<Float>;
+  read4<T extends Scalar>(from: Place<T>, at: Index): Four<Expr<T>>;
   /** Writes four neighbouring elements, which lie as `read4` says. */
   write4(to: Place<"f32">, at: Index, values: Four<Float>): void;
   /** Runs the body for every step of a range; `unroll` rounds are written out where that helps. */
@@ -227,7 +227,8 @@ export function gpuKernel<O extends OperandTypes>(
       statements.push({ kind: "write", to, at, value });
     },
     read4: (from, at) => {
-      const locals = [local("f32"), local("f32"), local("f32"), local("f32")] as const;
+      const own = () => local(from.type);
+      const locals = [own(), own(), own(), own()] as const;
       statements.push({ kind: "read4", locals, from, at });
       return locals;
     },

@@ -23,6 +23,9 @@ const PRELUDE = `#ifndef SUTURE_EMULATED
 static __device__ __forceinline__ float4 read4(const float* from, int at) {
   return *reinterpret_cast<const float4*>(from + at);
 }
+static __device__ __forceinline__ int4 read4(const int* from, int at) {
+  return *reinterpret_cast<const int4*>(from + at);
+}
 static __device__ __forceinline__ void write4(float* to, int at, float4 values) {
   *reinterpret_cast<float4*>(to + at) = values;
 }
@@ -127,7 +130,10 @@ function dialectOf({ operands }: GpuCode): Dialect {
     read4: (names, from, at) => {
       const four = `${names[0]}_4`;
       const each = names.map((name, i) => `${name} = ${four}.${"xyzw"[i]}`);
-      return `const float4 ${four} = read4(${array(from)}, ${at}); const float ${each.join(", ")};`;
+      const type = TYPES[from.type];
+      return `const ${type}4 ${four} = read4(${array(from)}, ${at}); const ${type} ${
+        each.join(", ")
+      };`;
     },
     write4: (to, at, values) => `write4(${array(to)}, ${at}, float4{${values.join(", ")}});`,
     // Loops are written out where that helps: where NVRTC does so as well, it runs out of registers.

@@ -140,9 +140,14 @@ struct Shared {
   }
 };
 
-struct Float4 {
-  float x, y, z, w;
+template <class T>
+struct Four {
+  T x, y, z, w;
 };
+template <class T>
+inline Four<T> four(T x, T y, T z, T w) {
+  return {x, y, z, w};
+}
 
 // Four neighbours: each is checked, and that the first lies at a multiple of 16 bytes.
 template <class A>
@@ -150,12 +155,12 @@ inline void checkAligned(A& array, long long at) {
   if ((reinterpret_cast<u64>(array.data) + 4 * u64(at)) % 16 != 0) array.misaligned(u64(at));
 }
 template <class A>
-inline Float4 read4(A& array, long long at) {
+inline auto read4(A& array, long long at) {
   checkAligned(array, at);
-  return {array.get(at), array.get(at + 1), array.get(at + 2), array.get(at + 3)};
+  return four(array.get(at), array.get(at + 1), array.get(at + 2), array.get(at + 3));
 }
 template <class A>
-inline void write4(A& array, long long at, Float4 values) {
+inline void write4(A& array, long long at, Four<float> values) {
   checkAligned(array, at);
   array.set(at, values.x);
   array.set(at + 1, values.y);
@@ -184,7 +189,8 @@ inline void run(void (*kernel)(P...), const Bound* bound, const Declared* arrays
 
 }  // namespace suture
 
-using float4 = suture::Float4;
+using float4 = suture::Four<float>;
+using int4 = suture::Four<int>;
 using suture::read4;
 using suture::write4;
 
