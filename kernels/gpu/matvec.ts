@@ -26,8 +26,9 @@ import { blockWords } from "./weights.ts";
 const THREADS = 256;
 /** Rows of a product at most: with more, tiles that lie in shared memory read less. */
 const MOST_ROWS = 64;
-/** Rows that a thread has sums of. */
+/** Rows that a thread has sums of, and those beside 16 bytes of weights at a time. */
 const ROWS = 8;
+const WIDE_ROWS = 4;
 /** Sums of a thread at most. */
 const SUMS = 32;
 /** Words that a thread reads before it needs the first, at most: one by one, or four at once. */
@@ -63,12 +64,14 @@ function wordsOf({ k, weight }: MatmulShape): number {
   return weight === "bf16" ? k / 2 : k / WEIGHT_BLOCK * blockWords(weight);
 }
 
-/** Whether the words of columns come in fours, and numbers of the rows too. */
-function isInFours(shape: MatmulShape): boolean {
-  const { a, b, k, m } = shape;
-  return b.kStride === 1 && wordsOf(shape) % 4 === 0 && k % 4 === 0 &&
-    (m === 1 || a.mStride % 4 === 0);
-}
+/** A product with weights in blocks, which are multiples of 16 bytes. */
+type BlockedShape = MatmulShape & { readonly weight: "q8_0" | "q4_0" };
+
+const isOfBlocks = (shape: MatmulShape): shape is BlockedShape =>
+  shape.weight !== undefined && isBlocked(shape.weight);
+
+/** Whether numbers of the rows lie in fours beside the blocks. */
+const rowsInFours = ({ a, m }: BlockedShape) => m === 1 || a.mStride % 4 === 0;
 
 function planOf(shape: MatmulShape): Plan {
   const { m, n, k } = shape;
@@ -76,8 +79,11 @@ function planOf(shape: MatmulShape): Plan {
   const rowBlocks = Math.ceil(m / ROWS);
   const rows = Math.ceil(m / rowBlocks);
   const fit = Math.floor(SUMS / rows);
-  // Smaller matrices are read a word at a time, so that there is work for more threads.
-  if (isInFours(shape) && n * words / 4 >= GROUPS * THREADS) {
+  // Blocks of large matrices are read 16 bytes at a time; smaller ones have more work for threads, and
+  // more rows take more registers than there are.
+  const isWide = isOfBlocks(shape) && rowsInFours(shape) && rows <= WIDE_ROWS &&
+    n * words / 4 >= GROUPS * THREADS;
+  if (isWide) {
     const lanes = wideLanes(words / 4);
     const unrolled = Math.floor(UNROLLED / (rows * 4 * k / words));
     const strips = { least: GROUPS_WIDE, most: Math.min(fit, unrolled) };
@@ -122,9 +128,8 @@ export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): GpuKernel
     joins: plan.rowBlocks * plan.columnBlocks <= SMALL,
     ...productCost(shape, epilogue),
   });
-  // Rows are read by four beside runs of four numbers; the matrix, where pieces are of four words.
-  const runs = plan.words === 4 || shape.weight !== undefined && isBlocked(shape.weight);
-  if (!runs || !isInFours(shape)) return kernelOf(false);
+  // Beside a word of a block, a row is read by four; the matrix is where pieces are of four words.
+  if (!isOfBlocks(shape) || !rowsInFours(shape)) return kernelOf(false);
   const operands = plan.words === 4 ? [0, 1] : [0];
   return { ...kernelOf(true), aligned: { operands, otherwise: kernelOf(false) } };
 }
@@ -145,16 +150,16 @@ function matvecCode(shape: MatmulShape, plan: Plan, aligned: boolean, epilogue?:
     const first = (strip: number) => add(firstColumn, i32(strip * columns));
     const read = wordReader(k, aligned);
     const matrix = { rows: n, columns: length };
-    const column = weight !== undefined && isBlocked(weight)
+    const column = isOfBlocks(shape)
       ? blockedColumn(
         k,
-        { dtype: weight, ...matrix },
+        { dtype: shape.weight, ...matrix },
         places.b as Place<"i32">,
         read,
         plan,
         first,
       )
-      : plainColumn(k, shape, places.b, read, plan, first);
+      : plainColumn(k, shape, places.b, plan, first);
     const each = Array.from({ length: strips }, (_, strip) => strip);
     const starts = Array.from({ length: rows }, (_, row) => {
       const wanted = add(firstRow, i32(row));

@@ -79,8 +79,7 @@ export function plainColumn(
   k: GpuBlock,
   { n, b, k: length, weight }: MatmulShape,
   place: Place,
-  read: ReadWords,
-  { words, lanes, columns, strips }: ColumnPlan,
+  { lanes, columns, strips }: ColumnPlan,
   first: (strip: number) => Index,
 ): Column {
   const across = b.kStride !== 1;
@@ -88,33 +87,29 @@ export function plainColumn(
     ? [div(k.thread, i32(columns)), rem(k.thread, i32(columns))]
     : [rem(k.thread, i32(lanes)), div(k.thread, i32(lanes))];
   const own = { lane: k.let(lane), column: k.let(column) };
-  // Numbers of a word.
-  const each = weight === undefined ? 1 : 2;
   const [toColumn, toWord] = weight === undefined ? [b.nStride, b.kStride] : [length / 2, 1];
   const starts = Array.from({ length: strips }, (_, strip) => {
     const wanted = min(add(first(strip), own.column), i32(n - 1));
     return k.let(mul(wanted, i32(toColumn)));
   });
-  const last = i32(length / each / words - 1);
+  const last = i32((weight === undefined ? length : length / 2) - 1);
   return {
     ...own,
     threads: [{ lanes, apart: across ? columns : 1 }],
     walk: (from, inside) => (strip, u) => {
       const wanted = add(from, i32(u * lanes));
-      const piece = k.let(inside ? wanted : min(wanted, last));
-      const at = add(starts[strip], mul(piece, i32(words * toWord)));
-      const firstOf = mul(piece, i32(words * each));
+      const word = inside ? wanted : k.let(min(wanted, last));
+      const at = add(starts[strip], mul(word, i32(toWord)));
       if (weight === undefined) {
-        const factors = read(place as Place<"f32">, at, words).map(exact);
-        return () => ({ first: firstOf, runs: [() => ({ offset: 0, factors })] });
+        const value = k.read(place as Place<"f32">, at);
+        return () => ({ first: word, runs: [() => ({ offset: 0, factors: [exact(value)] })] });
       }
-      const bits = read(place as Place<"i32">, at, words);
-      const pairs = Math.min(2, words);
-      const runs = Array.from({ length: words / pairs }, (_, r) => () => ({
-        offset: r * pairs * each,
-        factors: bits.slice(r * pairs, (r + 1) * pairs).flatMap(bf16Pair).map(exact),
-      }));
-      return () => ({ first: firstOf, runs });
+      const bits = k.read(place as Place<"i32">, at);
+      const factors = () => bf16Pair(bits).map(exact);
+      return () => ({
+        first: mul(word, i32(2)),
+        runs: [() => ({ offset: 0, factors: factors() })],
+      });
     },
   };
 }
