@@ -170,8 +170,8 @@ export interface Joining<K> {
     schedule: Schedule,
     work: readonly StepKernels<K>[],
   ): readonly (readonly number[])[];
-  /** One kernel for several: its operands are all their reads, then all their writes. */
-  kernel(kernels: readonly K[]): K;
+  /** One kernel for those of several steps: its operands are all their reads, then all their writes. */
+  kernel(parts: readonly StepKernel<K>[]): K;
 }
 
 /** Steps that are done together. */
@@ -196,7 +196,7 @@ function stagesOf<K>(
     );
     const stage = { steps: together, reads, writes };
     if (own.length === 1) return { ...stage, work: work[own[0]] };
-    const kernel = joining!.kernel(own.map((i) => work[i].kernels[0].kernel));
+    const kernel = joining!.kernel(own.map((i) => work[i].kernels[0]));
     return { ...stage, work: oneKernel(stage, kernel) };
   });
 }

@@ -1,5 +1,8 @@
 /** Finding a GPU, and asking it for all that it has. */
 
+import type { WgslSubgroups } from "../../kernels/render/wgsl.ts";
+import { findSubgroups } from "./subgroups.ts";
+
 /** Limits that kernels and memory live within; the adapter's own are asked for. */
 const LIMITS = [
   "maxBufferSize",
@@ -11,8 +14,12 @@ const LIMITS = [
   "maxComputeWorkgroupsPerDimension",
 ] as const;
 
-/** What is asked for where there is it: time by launch. */
-const FEATURES = ["timestamp-query"] as const;
+/** What is asked for where there is it: time by launch, and threads that exchange values. */
+const FEATURES = ["timestamp-query", "subgroups"] as const;
+
+/** Whether an adapter has a feature. Deno's do not list subgroups, of which they say the size. */
+const offers = ({ features, info }: GPUAdapter, feature: typeof FEATURES[number]): boolean =>
+  features.has(feature) || feature === "subgroups" && (info.subgroupMaxSize ?? 0) > 0;
 
 /** A GPU that is ready, and its name. */
 export interface Gpu {
@@ -20,6 +27,8 @@ export interface Gpu {
   readonly name: string;
   /** Whether the driver computes on the CPU. */
   readonly software: boolean;
+  /** How kernels ask for subgroups, where there are such as they count on. */
+  readonly subgroups?: WgslSubgroups;
 }
 
 const NOTHING = "webgpu: found no adapter, expected a GPU with a driver for Vulkan, Metal or " +
@@ -45,12 +54,26 @@ export async function describeGpu(): Promise<{ name: string; software: boolean }
   return adapter && { name: nameOf(adapter), software: isSoftware(adapter) };
 }
 
+/** The device of an adapter, with some of the features; the others are not asked for. */
+function requestDevice(
+  adapter: GPUAdapter,
+  features: readonly typeof FEATURES[number][],
+): Promise<GPUDevice> {
+  const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
+  const requiredFeatures = features.filter((feature) => offers(adapter, feature));
+  return adapter.requestDevice({ requiredLimits, requiredFeatures });
+}
+
 /** Opens the GPU; throws where there is none. */
 export async function openGpu(): Promise<Gpu> {
   const adapter = await findAdapter();
   if (adapter === undefined) throw new Error(NOTHING);
-  const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
-  const requiredFeatures = FEATURES.filter((feature) => adapter.features.has(feature));
-  const device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
-  return { device, name: nameOf(adapter), software: isSoftware(adapter) };
+  const device = await requestDevice(adapter, FEATURES).catch(async () => {
+    // An adapter may tell a size, and yet have no subgroups for programs.
+    const again = await findAdapter() ?? adapter;
+    return await requestDevice(again, FEATURES.filter((feature) => feature !== "subgroups"));
+  });
+  const subgroups = await findSubgroups(device);
+  const found = { device, name: nameOf(adapter), software: isSoftware(adapter) };
+  return { ...found, ...(subgroups !== undefined && { subgroups }) };
 }

@@ -8,6 +8,9 @@ import { piece, type WebgpuMemory } from "./memory.ts";
 /** Free buffers that are kept, in bytes. */
 const KEPT_BYTES = 64 * 1024 * 1024;
 
+/** Bytes that kernels read at once: buffers have so many, or a multiple of them. */
+const UNIT = 16;
+
 /** Gives out buffers. */
 export interface Buffers {
   allocate(bytes: number): WebgpuMemory;
@@ -24,7 +27,7 @@ export function createBuffers(device: GPUDevice): Buffers {
   let keptBytes = 0;
   return {
     allocate: (bytes) => {
-      const size = Math.max(4, Math.ceil(bytes / 4) * 4);
+      const size = Math.max(UNIT, Math.ceil(bytes / UNIT) * UNIT);
       const most = device.limits.maxBufferSize;
       if (size > most) {
         throw new RangeError(

@@ -31,9 +31,17 @@ interface Ready {
   readonly grid: readonly [number, number];
 }
 
+/** What is told of programs, and what kernels use of the GPU. */
+export interface WebgpuOptions extends CompileOptions {
+  /** Whether threads exchange values by subgroups where the GPU has them; they do by default. */
+  readonly subgroups?: boolean;
+}
+
 /** Opens the WebGPU device; throws where there is no GPU. */
-export async function openWebgpu(options: CompileOptions = {}): Promise<Device> {
-  const { device, name, software } = await openGpu();
+export async function openWebgpu(options: WebgpuOptions = {}): Promise<Device> {
+  const { device, name, software, subgroups: found } = await openGpu();
+  const subgroups = options.subgroups === false ? undefined : found;
+  const features = { ...(subgroups !== undefined && { subgroups }) };
   const { queue, limits } = device;
 
   // Errors arrive later than the calls they are about; the first is thrown by the next call.
@@ -73,7 +81,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
   };
 
   const buffers = createBuffers(device);
-  const pipelines = createPipelines(device, watch);
+  const pipelines = createPipelines(device, features, watch);
   const allocate = (bytes: number) => watch(`${bytes} bytes wanted`, () => buffers.allocate(bytes));
 
   // Programs run one after another, so they share one arena.
@@ -170,7 +178,8 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
     new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
   return {
     kind: "webgpu",
-    description: `webgpu: ${name}${software ? ", which computes on the CPU" : ""}`,
+    description: `webgpu: ${name}${software ? ", which computes on the CPU" : ""}` +
+      (subgroups === undefined ? ", without subgroups" : ""),
     allocate,
     memoryUse: buffers.memoryUse,
     free: (memory) => buffers.free(memory as WebgpuMemory),
@@ -224,6 +233,7 @@ export async function openWebgpu(options: CompileOptions = {}): Promise<Device> 
       // As if every operand lay in a buffer of its own.
       code: ({ kernel, operands, firstWritten }) =>
         renderWgsl(kernel.code(), {
+          ...features,
           bindings: operands.map((_, i) => i),
           written: operands.map((_, i) => i >= firstWritten || !!kernel.inPlace?.includes(i)),
           grid: gridOf(kernel.groups, limits.maxComputeWorkgroupsPerDimension),

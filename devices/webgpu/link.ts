@@ -42,7 +42,8 @@ function rangesOf(
   const { maxStorageBufferBindingSize: most, minStorageBufferOffsetAlignment: step } = limits;
   const aligned = touched.map(({ begin, end }) => ({
     begin: Math.floor(begin / step) * step,
-    end: Math.ceil(end / 4) * 4,
+    // Kernels that read 16 bytes at once read what is left of them at the end.
+    end: Math.ceil(end / 16) * 16,
   }));
   const ranges: Range[] = [];
   for (const next of aligned.sort((a, b) => a.begin - b.begin)) {

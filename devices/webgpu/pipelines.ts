@@ -1,7 +1,7 @@
 /** Kernels as compute pipelines, each made once. */
 
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
-import { renderWgsl } from "../../kernels/render/wgsl.ts";
+import { renderWgsl, type WgslLayout } from "../../kernels/render/wgsl.ts";
 import type { LinkedLaunch } from "./link.ts";
 
 /** A pipeline, what it binds and how many groups it starts. */
@@ -22,9 +22,10 @@ export function gridOf(groups: number, most: number): [number, number] {
   return [Math.ceil(groups / rows), rows];
 }
 
-/** Pipelines of a device; `watch` is called around the making of each with its name. */
+/** Pipelines of a device with some features; `watch` is called around the making of each with its name. */
 export function createPipelines(
   device: GPUDevice,
+  features: Pick<WgslLayout, "subgroups">,
   watch: <T>(what: string, make: () => T) => T,
 ): Pipelines {
   const layouts = new Map<string, GPUBindGroupLayout>();
@@ -55,6 +56,7 @@ export function createPipelines(
       if (known !== undefined) return known;
       const grid = gridOf(kernel.groups, device.limits.maxComputeWorkgroupsPerDimension);
       const code = renderWgsl(kernel.code(), {
+        ...features,
         ...{ bindings: of, written, grid, groups: kernel.groups },
       });
       const layout = layoutOf(written);

@@ -36,7 +36,7 @@ import {
   type OperandTypes,
   type Place,
 } from "./language.ts";
-import { foldLanes } from "./loop.ts";
+import { foldLanes } from "./fold.ts";
 import { eachSum, LANES, type Sums } from "./products.ts";
 
 /** What the kernel is made for: `dOutput` tells how the output's gradient lies. */
@@ -188,7 +188,7 @@ function queryBlock<S extends Sums>(context: Context<S>, group: Index, blocks: n
   const norms = queries.map((query) => normOf(context, own, query));
   const parts = queries.map((query) => dotParts(context, own, query));
   const { lanes, scratch } = products;
-  const dots = foldLanes(k, scratch, lanes, parts, (a, b) => add(a, b));
+  const dots = foldLanes(k, scratch, { lanes, apart: 1 }, parts, (a, b) => add(a, b));
   const dq = products.mixed();
   const end = k.let(min(add(first, i32(block.rows)), i32(time)));
   k.for(firstBlock(k, first, block.columns, window), end, block.columns, (firstKey) => {
@@ -228,7 +228,13 @@ function keyBlock<S extends Sums>(context: Context<S>, group: Index, blocks: num
       // Rows of threads take a query each; the first of a row writes what it found.
       const queries = scores.values.map((_, r) => k.let(add(firstQuery, scores.row(r))));
       const parts = queries.map((query) => dotParts(context, own, query));
-      const sums = foldLanes(k, products.scratch, products.lanes, parts, (a, b) => add(a, b));
+      const sums = foldLanes(
+        k,
+        products.scratch,
+        { lanes: products.lanes, apart: 1 },
+        parts,
+        (a, b) => add(a, b),
+      );
       queries.forEach((query, r) => {
         const norm = normOf(context, own, query);
         k.if(lessThan(scores.column(0), i32(1)), () => {

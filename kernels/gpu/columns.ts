@@ -5,6 +5,7 @@ import type { Step } from "../../graph/step.ts";
 import { add, bitAnd, div, equal, i32, lessThan, max, min, mul, rem } from "../language.ts";
 import { loopCost, loopKey } from "../loop.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
+import { foldLanes } from "./fold.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { f32, type Float, gpuKernel, type Index } from "./language.ts";
 import { loopOperands, loopRow, THREADS } from "./loop.ts";
@@ -119,7 +120,7 @@ function elementsKernel(reduction: ColumnReduction): GpuKernel {
   };
 }
 
-/** A group folds some columns of a block of rows: its threads rows each, then theirs in a tree. */
+/** A group folds some columns of a block of rows: its threads rows each, then what they have. */
 function blocksKernel(reduction: ColumnReduction, { blocks, rows }: Blocks): GpuKernel {
   const { fn, outer, reduced, loop } = reduction;
   const stored = { loop, outputs: [] };
@@ -147,20 +148,13 @@ function blocksKernel(reduction: ColumnReduction, { blocks, rows }: Blocks): Gpu
         const row = loopRow(k, stored, places, index);
         k.set(sum, combineOf(fn)(sum, row.values.at({ column }).value(loop.values.length - 1)));
       }, UNROLL);
-      k.write(scratch, k.thread, sum);
-      k.barrier();
-      for (let half = down / 2; half >= 1; half /= 2) {
-        k.if(lessThan(side, i32(half)), () => {
-          const other = k.read(scratch, add(k.thread, i32(half * across)));
-          k.write(scratch, k.thread, combineOf(fn)(k.read(scratch, k.thread), other));
-        });
-        k.barrier();
-      }
+      const lanes = { lanes: down, apart: across };
+      const [total] = foldLanes(k, scratch, lanes, [sum], combineOf(fn));
       k.if(bitAnd(exists, equal(side, i32(0))), () => {
         k.write(
           places.result,
           add(mul(block, i32(loop.columns)), column),
-          k.read(scratch, k.thread),
+          total,
         );
       });
     });

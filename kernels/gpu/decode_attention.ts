@@ -34,7 +34,7 @@ import {
   type OperandTypes,
   type Place,
 } from "./language.ts";
-import { foldLanes } from "./loop.ts";
+import { foldLanes } from "./fold.ts";
 
 /** Threads of a group, and those that share a key. */
 const THREADS = 256;
@@ -301,10 +301,22 @@ function wholeCode(shape: GpuCachedAttentionShape, { count: parts, keys }: Parts
     const isUsed = k.let(lessThan(k.thread, used));
     const own = k.let(add(begin, mul(k.let(min(k.thread, i32(parts - 1))), i32(size))));
     const top = k.let(select(isUsed, k.read(places.found, own), f32(HIDDEN)));
-    const [highest] = foldLanes(k, scratch, THREADS, [top], (x, y) => max(x, y));
+    const [highest] = foldLanes(
+      k,
+      scratch,
+      { lanes: THREADS, apart: 1 },
+      [top],
+      (x, y) => max(x, y),
+    );
     const weight = k.let(select(isUsed, exp2(k.let(sub(top, highest)), k), f32(0)));
     const sum = select(isUsed, k.read(places.found, add(own, i32(1))), f32(0));
-    const [total] = foldLanes(k, scratch, THREADS, [k.let(mul(weight, sum))], (x, y) => add(x, y));
+    const [total] = foldLanes(
+      k,
+      scratch,
+      { lanes: THREADS, apart: 1 },
+      [k.let(mul(weight, sum))],
+      (x, y) => add(x, y),
+    );
     k.if(lessThan(k.thread, i32(PARTS)), () => k.write(weights, k.thread, weight));
     k.barrier();
     const shares = 2 ** Math.floor(Math.log2(Math.max(1, THREADS / width)));

@@ -19,7 +19,7 @@ import {
 import { exp2, log } from "../math.ts";
 import type { AttentionProducts } from "./attention_products.ts";
 import { f32, type Float, type GpuBlock, type Index } from "./language.ts";
-import { foldLanes } from "./loop.ts";
+import { foldLanes } from "./fold.ts";
 import { eachSum, LANES, type Side, type Sums } from "./products.ts";
 
 /** Less than any score, and still a number. */
@@ -59,7 +59,7 @@ export function flash<S extends Sums>(
   const tops = each.map(() => k.variable(f32(HIDDEN)));
   const sums = each.map(() => k.variable(f32(0)));
   const fold = (values: readonly Float[], combine: (a: Float, b: Float) => Float) =>
-    foldLanes(k, scratch, lanes, values, combine);
+    foldLanes(k, scratch, { lanes, apart: 1 }, values, combine);
 
   k.for(of.begin, of.end, of.step, (firstKey) => {
     eachSum(scores, (sum) => k.set(sum, f32(0)));

@@ -5,13 +5,33 @@
 
 import type { Node } from "../../graph/tensor.ts";
 import { i32, lessThan, sub } from "../language.ts";
-import type { Joining, StepKernels } from "../program.ts";
+import type { Joining, StepKernel, StepKernels } from "../program.ts";
 import type { GpuKernel } from "./kernel.ts";
 import type { GpuCode, GpuOperand, GpuStatement, Index, Local, Scalar } from "./language.ts";
 import { localsOf, renumbered } from "./renumbering.ts";
 
-/** The kernels as one. Its operands are what all read, one after another, then what all write. */
-function joinedKernel(kernels: readonly GpuKernel[]): GpuKernel {
+/** Parts of a kernel: what they read comes before what they write. */
+type Parts = readonly Pick<StepKernel<GpuKernel>, "kernel" | "firstWritten">[];
+
+/**
+ * The parts as one kernel. Its operands are what all read, one after another, then what all write.
+ * Where operands that are read begin at multiples of 16 bytes, it is made of parts that make use of
+ * it.
+ */
+function joinedKernel(parts: Parts): GpuKernel {
+  let first = 0;
+  const aligned = parts.flatMap(({ kernel, firstWritten }) => {
+    const own = kernel.aligned?.operands.map((i) => i + first) ?? [];
+    first += firstWritten;
+    return own;
+  });
+  const joined = joinedParts(parts.map(({ kernel }) => kernel));
+  if (aligned.length === 0) return joined;
+  const otherwise = joinedParts(parts.map(({ kernel }) => kernel.aligned?.otherwise ?? kernel));
+  return { ...joined, aligned: { operands: aligned, otherwise } };
+}
+
+function joinedParts(kernels: readonly GpuKernel[]): GpuKernel {
   const sum = (of: (kernel: GpuKernel) => number) => kernels.reduce((n, k) => n + of(k), 0);
   return {
     key: `joined ${JSON.stringify(kernels.map(({ key }) => key))}`,
@@ -127,4 +147,4 @@ export const joining = (mostOutside: number): Joining<GpuKernel> => ({
 
 /** Whether a step is one kernel that may be joined. */
 const isSmall = ({ kernels: [{ kernel }, ...more] }: StepKernels<GpuKernel>): boolean =>
-  more.length === 0 && kernel.joins === true && kernel.aligned === undefined;
+  more.length === 0 && kernel.joins === true;

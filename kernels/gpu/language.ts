@@ -3,8 +3,8 @@
  *
  * Arithmetic is that of kernels/language.ts on scalars (`f32`, and `i32` for indices and, as 0 or 1,
  * for conditions). A GPU adds statements: reads and writes of operands by element index, arrays
- * that the threads of a group share, and barriers. A barrier must be reached by all threads of a
- * group: it stands only where bounds and conditions around it are the same for all of them, which
+ * that the threads of a group share, barriers, and shuffles within subgroups, where there are any. A barrier must be reached by all threads of a
+ * group, a shuffle too: they stand only where bounds and conditions around it are the same for all of them, which
  * `group`, constants, `uniform` and loop counters over such bounds are. A renderer turns the tree
  * into WGSL or CUDA C++.
  */
@@ -48,7 +48,7 @@ export type GpuStatement =
   | {
     readonly kind: "read4";
     readonly locals: Four<Local>;
-    readonly from: Place<"f32">;
+    readonly from: Place;
     readonly at: Index;
   }
   | {
@@ -71,6 +71,24 @@ export type GpuStatement =
    * well, the others then see.
    */
   | { readonly kind: "barrier"; readonly of: "shared" | "operands" }
+  /**
+   * A new local with what another thread of the subgroup has: the one whose number differs in the one
+   * bit of `mask`, which is less than the size of a subgroup. All threads of a subgroup reach it.
+   */
+  | {
+    readonly kind: "shuffle";
+    readonly local: Local;
+    readonly value: Float;
+    readonly mask: number;
+  }
+  /** A new local: threads of a subgroup. */
+  | { readonly kind: "subgroupSize"; readonly local: Local }
+  /** What a device does that has subgroups, and what another one does. */
+  | {
+    readonly kind: "bySubgroups";
+    readonly then: readonly GpuStatement[];
+    readonly otherwise: readonly GpuStatement[];
+  }
   /** A new local, the same for all threads of the group, whose values must agree. */
   | { readonly kind: "uniform"; readonly local: Local; readonly value: Expr<"i32"> }
   | {
@@ -108,6 +126,19 @@ export interface GpuCode {
   readonly body: readonly GpuStatement[];
 }
 
+/** Threads of a subgroup: a power of 2 from here to here, which only the device knows. */
+export const SUBGROUP_SIZES = { least: 4, most: 128 } as const;
+
+/**
+ * The subgroup of a thread: so many threads of a group, side by side from a multiple of their number
+ * on, which exchange values without shared memory.
+ */
+export interface Subgroup {
+  readonly size: Index;
+  /** What the thread has whose number differs in the bit of a mask, a power of 2 below the size. */
+  shuffle(value: Float, mask: number): Float;
+}
+
 /** A kernel under construction. It binds as a CPU's block does, so that arithmetic is shared. */
 export interface GpuBlock extends Pick<Block, "let" | "set" | "if"> {
   /** The group's number, the same for all its threads. */
@@ -128,7 +159,7 @@ export interface GpuBlock extends Pick<Block, "let" | "set" | "if"> {
    * Four neighbouring elements, read now. The index is a multiple of 4, and an operand begins at a
    * multiple of 16 bytes (GpuKernel.aligned).
    */
-  read4(from: Place<"f32">, at: Index): Four<Float>;
+  read4<T extends Scalar>(from: Place<T>, at: Index): Four<Expr<T>>;
   /** Writes four neighbouring elements, which lie as `read4` says. */
   write4(to: Place<"f32">, at: Index, values: Four<Float>): void;
   /** The nearest TF32, which is what `mma` multiplies. Of CUDA alone, as `mma` is. */
@@ -151,6 +182,8 @@ export interface GpuBlock extends Pick<Block, "let" | "set" | "if"> {
   ): void;
   /** Waits for the group; `operands` makes what it wrote to operands visible too. */
   barrier(of?: "shared" | "operands"): void;
+  /** What is done where there are subgroups, and where there are none. */
+  bySubgroups(then: (subgroup: Subgroup) => void, otherwise: () => void): void;
   /** Promises that a value is the same for all threads, so that barriers may depend on it. */
   uniform(value: Index): Index;
 }
@@ -213,7 +246,8 @@ export function gpuKernel<O extends OperandTypes>(
       statements.push({ kind: "write", to, at, value });
     },
     read4: (from, at) => {
-      const locals = [local("f32"), local("f32"), local("f32"), local("f32")] as const;
+      const own = () => local(from.type);
+      const locals = [own(), own(), own(), own()] as const;
       statements.push({ kind: "read4", locals, from, at });
       return locals;
     },
@@ -233,6 +267,21 @@ export function gpuKernel<O extends OperandTypes>(
     },
     barrier: (of = "shared") => {
       statements.push({ kind: "barrier", of });
+    },
+    bySubgroups: (then, otherwise) => {
+      const inner = nested(() => {
+        const size = local("i32");
+        statements.push({ kind: "subgroupSize", local: size });
+        then({
+          size,
+          shuffle: (value, mask) => {
+            const to = local("f32");
+            statements.push({ kind: "shuffle", local: to, value, mask });
+            return to;
+          },
+        });
+      });
+      statements.push({ kind: "bySubgroups", then: inner, otherwise: nested(otherwise) });
     },
     uniform: (value) => {
       const to = local("i32");

@@ -18,12 +18,12 @@ import {
   mul,
   rem,
   select,
-  sub,
   toF32,
   toI32,
 } from "../language.ts";
 import { isReduce, loopCost, loopKey, type Passes, passesOf, reloads } from "../loop.ts";
 import { type Given, loopValues, type Row, rowOffsets } from "../loop_values.ts";
+import { foldLanes } from "./fold.ts";
 import type { GpuKernel } from "./kernel.ts";
 import {
   f32,
@@ -165,36 +165,6 @@ function lanesOf(columns: number): number {
   return lanes;
 }
 
-/**
- * Combines values of the threads of a row, `lanes` of them side by side, each value on its own; every
- * one of the threads gets the results. Scratch memory has room for the values of all threads.
- */
-export function foldLanes(
-  k: GpuBlock,
-  scratch: Place<"f32">,
-  lanes: number,
-  values: readonly Float[],
-  combine: (a: Float, b: Float, value: number) => Float,
-): Float[] {
-  const lane = k.let(rem(k.thread, i32(lanes)));
-  const at = (thread: Index, value: number) => add(thread, i32(value * k.threads));
-  values.forEach((value, i) => k.write(scratch, at(k.thread, i), value));
-  k.barrier();
-  for (let half = lanes / 2; half >= 1; half /= 2) {
-    k.if(lessThan(lane, i32(half)), () => {
-      values.forEach((_, i) => {
-        const other = k.read(scratch, at(add(k.thread, i32(half)), i));
-        k.write(scratch, at(k.thread, i), combine(k.read(scratch, at(k.thread, i)), other, i));
-      });
-    });
-    k.barrier();
-  }
-  const first = k.let(sub(k.thread, lane));
-  const results = values.map((_, i) => k.read(scratch, at(first, i)));
-  k.barrier();
-  return results;
-}
-
 function rowCode(stored: StoredLoop, rows: number, lanes: number) {
   const { loop: { columns, values }, outputs } = stored;
   const passes: Passes = passesOf(stored);
@@ -236,7 +206,13 @@ function rowCode(stored: StoredLoop, rows: number, lanes: number) {
           k.set(sums[s], combine(i)(sums[s], at.source(values[i].sources[0])));
         });
       });
-      const results = foldLanes(k, scratch, lanes, sums, (a, b, s) => combine(folded[s])(a, b));
+      const results = foldLanes(
+        k,
+        scratch,
+        { lanes, apart: 1 },
+        sums,
+        (a, b, s) => combine(folded[s])(a, b),
+      );
       folded.forEach((i, s) => row.values.know(i, results[s]));
     }
   });

@@ -1,55 +1,46 @@
 /**
  * GPU kernels of products of few rows with a matrix, as decoding makes them: memory is read once, as
- * it lies, by threads side by side. Those of a column share its length; their sums meet in a tree of
- * one order.
+ * it lies, by threads side by side. Those of a column share its length; their sums are folded in one
+ * order.
  */
 
 import type { Epilogue } from "../../graph/step.ts";
 import { isBlocked, WEIGHT_BLOCK } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../kernel.ts";
-import {
-  add,
-  div,
-  fma,
-  i32,
-  lessThan,
-  min,
-  mul,
-  rem,
-  select,
-  shiftRight,
-  sub,
-} from "../language.ts";
+import { add, div, fma, i32, lessThan, min, mul, rem, select } from "../language.ts";
 import { epilogueKey, productCost } from "../matmul_result.ts";
-import { TILE_ROWS } from "../weights.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
+import { f32, type Float, gpuKernel, type Index, type Place } from "./language.ts";
 import { resultOperands, storeElements } from "./matmul.ts";
 import {
-  bf16Pair,
-  blockWords,
-  quant4,
-  scaleAt,
-  signedBytes,
-  type StoredMatrix,
-  tileRows,
-} from "./weights.ts";
+  blockedColumn,
+  type ColumnPlan,
+  type Piece,
+  plainColumn,
+  wordReader,
+} from "./matvec_columns.ts";
+import { foldColumns } from "./matvec_fold.ts";
+import { blockWords } from "./weights.ts";
 
 /** Threads of a group. */
 const THREADS = 256;
 /** Rows of a product at most: with more, tiles that lie in shared memory read less. */
 const MOST_ROWS = 64;
-/** Rows that a thread has sums of. */
+/** Rows that a thread has sums of, and those beside 16 bytes of weights at a time. */
 const ROWS = 8;
+const WIDE_ROWS = 4;
 /** Sums of a thread at most. */
 const SUMS = 32;
-/** Words that a thread reads before it needs the first, at most. */
+/** Words that a thread reads before it needs the first, at most: one by one, or four at once. */
 const IN_FLIGHT = 12;
+const IN_FLIGHT_WIDE = 32;
 /** Products of a thread that are written out one after another: more take drivers long to compile. */
 const UNROLLED = 256;
-/** Groups that make all of a large GPU busy. */
+/** Groups that make all of a large GPU busy: with a word at a time, and with four. */
 const GROUPS = 1024;
-
+const GROUPS_WIDE = 256;
+/** Threads that wait in vain, of those of a column, at most. */
+const MOST_WASTE = 0.2;
 /** Groups of a product beyond which it is no small one. */
 const SMALL = 2048;
 
@@ -60,12 +51,7 @@ export function isMatvec({ batch, m, k, a, b, weight }: MatmulShape): boolean {
 }
 
 /** How a product is shared among threads. */
-interface Plan {
-  /** Threads of a column, and columns of a group side by side. */
-  readonly lanes: number;
-  readonly columns: number;
-  /** Such stretches of columns of a group. */
-  readonly strips: number;
+interface Plan extends ColumnPlan {
   /** Rows of a group. */
   readonly rows: number;
   readonly rowBlocks: number;
@@ -78,146 +64,80 @@ function wordsOf({ k, weight }: MatmulShape): number {
   return weight === "bf16" ? k / 2 : k / WEIGHT_BLOCK * blockWords(weight);
 }
 
+/** A product with weights in blocks, which are multiples of 16 bytes. */
+type BlockedShape = MatmulShape & { readonly weight: "q8_0" | "q4_0" };
+
+const isOfBlocks = (shape: MatmulShape): shape is BlockedShape =>
+  shape.weight !== undefined && isBlocked(shape.weight);
+
+/** Whether numbers of the rows lie in fours beside the blocks. */
+const rowsInFours = ({ a, m }: BlockedShape) => m === 1 || a.mStride % 4 === 0;
+
 function planOf(shape: MatmulShape): Plan {
-  const { m, n, b } = shape;
+  const { m, n, k } = shape;
   const words = wordsOf(shape);
-  // Where columns are neighbours, eight of them fill a sector of memory.
-  const most = b.kStride === 1 ? 64 : 32;
-  let lanes = 16;
-  while (lanes < most && 2 * lanes <= words) lanes *= 2;
-  const columns = THREADS / lanes;
   const rowBlocks = Math.ceil(m / ROWS);
   const rows = Math.ceil(m / rowBlocks);
+  const fit = Math.floor(SUMS / rows);
+  // Blocks of large matrices are read 16 bytes at a time; smaller ones have more work for threads, and
+  // more rows take more registers than there are.
+  const isWide = isOfBlocks(shape) && rowsInFours(shape) && rows <= WIDE_ROWS &&
+    n * words / 4 >= GROUPS * THREADS;
+  if (isWide) {
+    const lanes = wideLanes(words / 4);
+    const unrolled = Math.floor(UNROLLED / (rows * 4 * k / words));
+    const strips = { least: GROUPS_WIDE, most: Math.min(fit, unrolled) };
+    return { words: 4, rows, rowBlocks, ...columnsOf(n, lanes, rowBlocks, strips) };
+  }
+  // Where columns are neighbours, eight of them fill a sector of memory.
+  const most = shape.b.kStride === 1 ? 64 : 32;
+  let lanes = 16;
+  while (lanes < most && 2 * lanes <= words) lanes *= 2;
+  const strips = { least: GROUPS, most: fit };
+  return { words: 1, rows, rowBlocks, ...columnsOf(n, lanes, rowBlocks, strips) };
+}
+
+/** Threads that share so many pieces of a column: few of them without any in the last round. */
+function wideLanes(pieces: number): number {
+  const waste = (lanes: number) => Math.ceil(pieces / lanes) * lanes / pieces - 1;
+  const all = [64, 32, 16, 8, 4];
+  return all.find((lanes) => waste(lanes) <= MOST_WASTE) ?? all[all.length - 1];
+}
+
+/** How so many columns are shared among groups: several strips a thread, where that leaves enough. */
+function columnsOf(
+  n: number,
+  lanes: number,
+  rowBlocks: number,
+  { least, most }: { readonly least: number; readonly most: number },
+) {
+  const columns = THREADS / lanes;
   const whole = Math.ceil(n / columns);
-  const fit = Math.max(1, Math.floor(SUMS / rows));
   let strips = 1;
-  while (strips < Math.min(4, fit) && whole * rowBlocks >= 2 * strips * GROUPS) strips *= 2;
-  return { lanes, columns, strips, rows, rowBlocks, columnBlocks: Math.ceil(whole / strips) };
+  while (strips < Math.min(4, most) && whole * rowBlocks >= 2 * strips * least) strips *= 2;
+  return { lanes, columns, strips, columnBlocks: Math.ceil(whole / strips) };
 }
 
 /** The kernel; operands as those of `matmulKernel`. */
 export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): GpuKernel {
   const plan = planOf(shape);
-  return {
-    key: JSON.stringify(["matvec", shape, epilogueKey(epilogue)]),
-    code: () => matvecCode(shape, plan, epilogue),
+  const kernelOf = (aligned: boolean): GpuKernel => ({
+    key: JSON.stringify(["matvec", aligned, shape, epilogueKey(epilogue)]),
+    code: () => matvecCode(shape, plan, aligned, epilogue),
     groups: plan.rowBlocks * plan.columnBlocks,
     joins: plan.rowBlocks * plan.columnBlocks <= SMALL,
     ...productCost(shape, epilogue),
-  };
-}
-
-/** What a word of the matrix is: its factors, the scale of all, and where in k they belong. */
-interface Word {
-  readonly values: readonly Float[];
-  readonly scale?: Float;
-  readonly at: readonly Index[];
-}
-
-/** A column as one thread walks it. */
-interface Column {
-  /** The first word of the thread. */
-  readonly lane: Index;
-  /** The column's number among those of a strip. */
-  readonly column: Index;
-  /**
-   * Starts to read the words of a stretch, from the thread's first on and then `lanes` apart. What is
-   * returned starts to read word `u` of a strip's column, and what that returns makes numbers of it.
-   * Words beyond the last are the last, unless all are inside.
-   */
-  walk(from: Index, inside: boolean): (strip: number, u: number) => () => Word;
-}
-
-/** Columns without blocks: whole rows of the matrix, or neighbours in each of its rows. */
-function plainColumn(
-  k: GpuBlock,
-  shape: MatmulShape,
-  place: Place,
-  { lanes, columns, strips }: Plan,
-  first: (strip: number) => Index,
-): Column {
-  const { n, b, k: length, weight } = shape;
-  const across = b.kStride !== 1;
-  const [lane, column] = across
-    ? [div(k.thread, i32(columns)), rem(k.thread, i32(columns))]
-    : [rem(k.thread, i32(lanes)), div(k.thread, i32(lanes))];
-  const own = { lane: k.let(lane), column: k.let(column) };
-  const [toColumn, toWord] = weight === undefined ? [b.nStride, b.kStride] : [length / 2, 1];
-  const starts = Array.from({ length: strips }, (_, strip) => {
-    const wanted = min(add(first(strip), own.column), i32(n - 1));
-    return k.let(mul(wanted, i32(toColumn)));
   });
-  const last = i32(wordsOf(shape) - 1);
-  return {
-    ...own,
-    walk: (from, inside) => (strip, u) => {
-      const wanted = add(from, i32(u * lanes));
-      const word = inside ? wanted : k.let(min(wanted, last));
-      const at = add(starts[strip], mul(word, i32(toWord)));
-      if (weight === undefined) {
-        const value = k.read(place as Place<"f32">, at);
-        return () => ({ values: [value], at: [word] });
-      }
-      const pair = k.read(place as Place<"i32">, at);
-      const even = mul(word, i32(2));
-      return () => ({ values: bf16Pair(pair), at: [even, add(even, i32(1))] });
-    },
-  };
+  // Beside a word of a block, a row is read by four; the matrix is where pieces are of four words.
+  if (!isOfBlocks(shape) || !rowsInFours(shape)) return kernelOf(false);
+  const operands = plan.words === 4 ? [0, 1] : [0];
+  return { ...kernelOf(true), aligned: { operands, otherwise: kernelOf(false) } };
 }
 
-/** Columns in blocks, of which four lie side by side: a thread has one word of each of its blocks. */
-function blockedColumn(
-  k: GpuBlock,
-  matrix: StoredMatrix & { readonly dtype: "q8_0" | "q4_0" },
-  place: Place<"i32">,
-  { lanes, strips }: Plan,
-  first: (strip: number) => Index,
-): Column {
-  const { dtype, rows, columns } = matrix;
-  const size = blockWords(dtype);
-  const ofTile = TILE_ROWS * lanes;
-  const tile = k.let(div(k.thread, i32(ofTile)));
-  const inTile = k.let(rem(k.thread, i32(ofTile)));
-  const row = k.let(rem(div(inTile, i32(size)), i32(TILE_ROWS)));
-  const inBlock = k.let(rem(k.thread, i32(size)));
-  const lane = k.let(add(mul(div(inTile, i32(TILE_ROWS * size)), i32(size)), inBlock));
-  const blocks = columns / WEIGHT_BLOCK;
-  const last = rows - 1 - (rows - 1) % TILE_ROWS;
-  const tiles = Array.from({ length: strips }, (_, strip) => {
-    const wanted = k.let(min(add(first(strip), mul(tile, i32(TILE_ROWS))), i32(last)));
-    const count = k.let(tileRows(rows, wanted));
-    const own = min(row, sub(count, i32(1)));
-    return { begin: k.let(add(mul(wanted, i32(blocks)), own)), count };
-  });
-  const four = [0, 1, 2, 3];
-  return {
-    lane,
-    column: k.let(add(mul(tile, i32(TILE_ROWS)), row)),
-    walk: (from, inside) => {
-      const firstBlock = k.let(shiftRight(from, i32(Math.log2(size))));
-      return (strip, u) => {
-        const { begin, count } = tiles[strip];
-        const wanted = add(firstBlock, i32(u * lanes / size));
-        const block = k.let(inside ? wanted : min(wanted, i32(blocks - 1)));
-        const at = k.let(add(begin, mul(block, count)));
-        const bits = k.read(place, add(mul(at, i32(size)), inBlock));
-        const scale = scaleAt(k, matrix, place, at);
-        return () => {
-          const start = k.let(add(mul(block, i32(WEIGHT_BLOCK)), mul(inBlock, i32(4))));
-          const at = four.map((i) => add(start, i32(i)));
-          if (dtype === "q8_0") return { scale, values: signedBytes(k, bits), at };
-          const values = [0, 4].flatMap((bit) => four.map((i) => quant4(bits, 8 * i + bit)));
-          return { scale, values, at: [...at, ...at.map((x) => add(x, i32(WEIGHT_BLOCK / 2)))] };
-        };
-      };
-    },
-  };
-}
-
-function matvecCode(shape: MatmulShape, plan: Plan, epilogue?: Epilogue) {
+function matvecCode(shape: MatmulShape, plan: Plan, aligned: boolean, epilogue?: Epilogue) {
   const { m, n, k: length, weight } = shape;
-  const { lanes, columns, strips, rows, rowBlocks } = plan;
-  const words = wordsOf(shape);
+  const { words, lanes, columns, strips, rows, rowBlocks } = plan;
+  const pieces = wordsOf(shape) / words;
   const operands = {
     a: "f32" as const,
     b: weight === undefined ? "f32" as const : "i32" as const,
@@ -228,11 +148,14 @@ function matvecCode(shape: MatmulShape, plan: Plan, epilogue?: Epilogue) {
     const firstRow = k.let(mul(rem(k.group, i32(rowBlocks)), i32(rows)));
     const firstColumn = k.let(mul(div(k.group, i32(rowBlocks)), i32(strips * columns)));
     const first = (strip: number) => add(firstColumn, i32(strip * columns));
-    const column = weight !== undefined && isBlocked(weight)
+    const read = wordReader(k, aligned);
+    const matrix = { rows: n, columns: length };
+    const column = isOfBlocks(shape)
       ? blockedColumn(
         k,
-        { dtype: weight, rows: n, columns: length },
+        { dtype: shape.weight, ...matrix },
         places.b as Place<"i32">,
+        read,
         plan,
         first,
       )
@@ -245,38 +168,66 @@ function matvecCode(shape: MatmulShape, plan: Plan, epilogue?: Epilogue) {
     });
     const sums = each.map(() => starts.map(() => k.variable(f32(0))));
     const step = (from: Index, count: number, inside: boolean) => {
-      const read = column.walk(from, inside);
-      const pending = Array.from({ length: count }, (_, u) => each.map((strip) => read(strip, u)));
+      const start = column.walk(from, inside);
+      const pending = Array.from({ length: count }, (_, u) => each.map((strip) => start(strip, u)));
       pending.forEach((own, u) => {
-        const exists = inside ? undefined : k.let(lessThan(add(from, i32(u * lanes)), i32(words)));
-        const parts = own.map((finish) => finish());
-        const activations = starts.map((start) =>
-          parts[0].at.map((x) => k.read(all.a, add(start, x)))
-        );
-        parts.forEach(({ values, scale }, strip) => {
-          const factors = values.map((value) =>
-            k.let(exists === undefined ? value : select(exists, value, f32(0)))
-          );
-          activations.forEach((own, row) => {
-            const sum = sums[strip][row];
-            const total = (from: Float) => factors.reduce((s, w, i) => fma(w, own[i], s), from);
-            k.set(sum, scale === undefined ? total(sum) : fma(total(f32(0)), scale, sum));
+        const exists = inside ? undefined : k.let(lessThan(add(from, i32(u * lanes)), i32(pieces)));
+        addPieces(own.map((finish) => finish()), exists);
+      });
+    };
+    /** Adds the products of the rows with a piece of each strip. */
+    const addPieces = (parts: readonly Piece[], exists: Index | undefined) => {
+      const begins = starts.map((start) => k.let(add(start, parts[0].first)));
+      // By strip, row and power.
+      const totals = each.map(() => starts.map(() => new Map<number, Float>()));
+      parts[0].runs.forEach((_, r) => {
+        const runs = parts.map(({ runs }) => runs[r]());
+        const { offset, factors: { length: count } } = runs[0];
+        const numbers = begins.map((begin) => read(all.a, add(begin, i32(offset)), count));
+        runs.forEach(({ factors }, strip) => {
+          const values = factors.map(({ value }) => k.let(value));
+          numbers.forEach((own, row) => {
+            const total = totals[strip][row];
+            factors.forEach(({ power }, i) => {
+              const known = total.get(power);
+              const product = known === undefined
+                ? mul(values[i], own[i])
+                : fma(values[i], own[i], known);
+              total.set(power, product);
+            });
+            total.forEach((value, power) => total.set(power, k.let(value)));
           });
         });
       });
+      parts.forEach(({ scale }, strip) =>
+        totals[strip].forEach((total, row) => {
+          const sum = sums[strip][row];
+          const [[, exact], ...scaled] = [...total].sort(([a], [b]) => a - b);
+          const whole = scaled.reduce(
+            (sum, [power, value]) => fma(value, f32(2 ** -power), sum),
+            exact,
+          );
+          const next = scale === undefined ? add(sum, whole) : fma(whole, scale, sum);
+          k.set(sum, exists === undefined ? next : select(exists, next, sum));
+        })
+      );
     };
+    const perPiece = length / pieces;
     const most = Math.max(
       1,
-      Math.min(IN_FLIGHT / strips, Math.floor(UNROLLED / (strips * rows * length / words))),
+      Math.min(
+        Math.floor((words === 1 ? IN_FLIGHT : IN_FLIGHT_WIDE / words) / strips),
+        Math.floor(UNROLLED / (strips * rows * perPiece)),
+      ),
     );
-    const own = Math.ceil(words / lanes);
+    const own = Math.ceil(pieces / lanes);
     const unrolled = Math.ceil(own / Math.ceil(own / most));
-    const whole = words - words % (lanes * unrolled);
+    const whole = pieces - pieces % (lanes * unrolled);
     if (whole > 0) {
       k.for(column.lane, whole, lanes * unrolled, (from) => step(from, unrolled, true));
     }
-    const left = Math.ceil((words - whole) / lanes);
-    if (left > 0) step(k.let(add(column.lane, i32(whole))), left, words % lanes === 0);
+    const left = Math.ceil((pieces - whole) / lanes);
+    if (left > 0) step(k.let(add(column.lane, i32(whole))), left, pieces % lanes === 0);
     foldColumns(k, plan, sums.flat(), column, (index, ofStrip, value) => {
       const row = k.let(add(firstRow, rem(index, i32(rows))));
       const strip = mul(div(index, i32(rows)), i32(columns));
@@ -284,47 +235,4 @@ function matvecCode(shape: MatmulShape, plan: Plan, epilogue?: Epilogue) {
       storeElements(k, places, shape, epilogue, [{ batch: i32(0), row, column: at, value }]);
     });
   });
-}
-
-/**
- * Adds up what the threads of every column have, each value on its own, and calls `store` in one
- * thread a sum with the value's number, the column's, and the sum.
- */
-function foldColumns(
-  k: GpuBlock,
-  { lanes, columns }: Plan,
-  values: readonly Float[],
-  { lane, column }: Column,
-  store: (value: Index, column: Index, sum: Float) => void,
-): void {
-  // Each sum is made of parts by threads of their own, of as many terms as there are parts.
-  const parts = 2 ** Math.floor(Math.log2(lanes) / 2);
-  const terms = lanes / parts;
-  const together = Math.min(values.length, terms);
-  const scratch = k.shared("f32", together * k.threads);
-  const own = k.let(add(mul(column, i32(lanes)), lane));
-  const sumOf = (count: number, at: (i: number) => Index) =>
-    Array.from({ length: count }, (_, i) => k.read(scratch, at(i))).reduce((a, b) => add(a, b));
-  for (let from = 0; from < values.length; from += together) {
-    const some = values.slice(from, from + together);
-    const sums = some.length * columns;
-    if (from > 0) k.barrier();
-    some.forEach((value, i) => k.write(scratch, add(own, i32(i * k.threads)), value));
-    k.barrier();
-    const part = k.variable(f32(0));
-    k.if(lessThan(k.thread, i32(sums * parts)), () => {
-      const of = mul(div(k.thread, i32(parts)), i32(lanes));
-      const begin = k.let(add(of, rem(k.thread, i32(parts))));
-      k.set(part, sumOf(terms, (i) => add(begin, i32(i * parts))));
-    });
-    k.barrier();
-    k.write(scratch, k.thread, part);
-    k.barrier();
-    k.if(lessThan(k.thread, i32(sums)), () => {
-      const begin = k.let(mul(k.thread, i32(parts)));
-      const sum = k.let(sumOf(parts, (i) => add(begin, i32(i))));
-      const value = add(div(k.thread, i32(columns)), i32(from));
-      store(k.let(value), k.let(rem(k.thread, i32(columns))), sum);
-    });
-  }
 }

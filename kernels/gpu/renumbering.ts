@@ -64,6 +64,16 @@ export function renumbered(body: readonly GpuStatement[], numbers: Numbers): Gpu
         return { ...s, to: placed(s.to), at: own(s.at), values: four(s.values, own) };
       case "barrier":
         return s;
+      case "shuffle":
+        return { ...s, local: named(s.local), value: own(s.value) };
+      case "subgroupSize":
+        return { ...s, local: named(s.local) };
+      case "bySubgroups":
+        return {
+          ...s,
+          then: renumbered(s.then, numbers),
+          otherwise: renumbered(s.otherwise, numbers),
+        };
       case "for":
         return {
           ...s,
@@ -94,12 +104,15 @@ export function localsOf(body: readonly GpuStatement[]): number {
       case "uniform":
       case "read":
       case "tf32":
+      case "shuffle":
+      case "subgroupSize":
         return Math.max(most, s.local.index + 1);
       case "read4":
         return Math.max(most, ...s.locals.map(({ index }) => index + 1));
       case "for":
         return Math.max(most, s.counter.index + 1, localsOf(s.body));
       case "if":
+      case "bySubgroups":
         return Math.max(most, localsOf(s.then), localsOf(s.otherwise));
       case "set":
       case "write":

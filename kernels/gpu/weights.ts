@@ -34,6 +34,12 @@ export interface StoredMatrix {
   readonly columns: number;
 }
 
+/** A number of a matrix, times 2 to a power with which it costs fewer operations to make. */
+export interface Factor {
+  readonly value: Float;
+  readonly power: number;
+}
+
 /** Words of a block. */
 export const blockWords = (dtype: "q8_0" | "q4_0"): number =>
   weightRowBytes(dtype, WEIGHT_BLOCK) / 4;
@@ -48,17 +54,38 @@ export const bf16Pair = (word: Index): [Float, Float] => [
 // the arithmetic, while conversions are not on every GPU.
 const WHOLE = 0x4b000000;
 const wholeLess = (bits: Index, less: number): Float =>
-  sub(asF32(add(bits, i32(WHOLE))), f32(2 ** 23 + less));
-
-/** The four signed bytes of a word. */
-export function signedBytes(k: GpuBlock, word: Index): Float[] {
-  const raised = k.let(bitXor(word, i32(0x80808080 | 0)));
-  return [0, 1, 2, 3].map((i) => wholeLess(bitAnd(shiftRight(raised, i32(8 * i)), i32(255)), 128));
-}
+  sub(asF32(bitXor(bits, i32(WHOLE))), f32(2 ** 23 + less));
 
 /** Four bits of a word from bit `first` on, less 8. */
-export const quant4 = (word: Index, first: Index | number): Float =>
-  wholeLess(bitAnd(shiftRight(word, typeof first === "number" ? i32(first) : first), i32(15)), 8);
+const quant4 = (word: Index, first: Index): Float =>
+  wholeLess(bitAnd(shiftRight(word, first), i32(15)), 8);
+
+/**
+ * Bits of a word where they are, from bit `power` on, less half of what they hold: the quant times 2
+ * to the power, exactly.
+ */
+const quantInPlace = (word: Index, bits: number, power: number): Factor => {
+  const mask = (1 << bits) - 1 << power;
+  return { value: wholeLess(bitAnd(word, i32(mask)), 1 << bits - 1 + power), power };
+};
+
+/** The four quants of a word of q8_0, in one run. */
+export function q8Factors(k: GpuBlock, word: Index): (() => Factor[])[] {
+  return [() => {
+    const raised = k.let(bitXor(word, i32(0x80808080 | 0)));
+    return [raised, k.let(shiftRight(raised, i32(16)))].flatMap((half) =>
+      [0, 8].map((power) => quantInPlace(half, 8, power))
+    );
+  }];
+}
+
+/** The eight quants of a word of q4_0, in two runs: those of its bytes' lower and upper halves. */
+export function q4Factors(k: GpuBlock, word: Index): (() => Factor[])[] {
+  const halves = [word, k.let(shiftRight(word, i32(16)))];
+  return [0, 4].map((first) => () =>
+    halves.flatMap((half) => [0, 8].map((power) => quantInPlace(half, 4, first + power)))
+  );
+}
 
 /** The f16 in the lower half (0) or in the upper one (1) of a word; a finite one. */
 const half = (word: Index, which: Index): Float =>

@@ -23,6 +23,9 @@ const PRELUDE = `#ifndef SUTURE_EMULATED
 static __device__ __forceinline__ float4 read4(const float* from, int at) {
   return *reinterpret_cast<const float4*>(from + at);
 }
+static __device__ __forceinline__ int4 read4(const int* from, int at) {
+  return *reinterpret_cast<const int4*>(from + at);
+}
 static __device__ __forceinline__ void write4(float* to, int at, float4 values) {
   *reinterpret_cast<float4*>(to + at) = values;
 }
@@ -75,6 +78,7 @@ function variables(body: readonly GpuStatement[]): number {
   return body.reduce((sum, s) => {
     if (s.kind === "variable") return sum + 1;
     if (s.kind === "for") return sum + variables(s.body);
+    if (s.kind === "bySubgroups") return sum + variables(s.then);
     return s.kind === "if" ? sum + Math.max(variables(s.then), variables(s.otherwise)) : sum;
   }, 0);
 }
@@ -140,7 +144,10 @@ function dialectOf({ operands }: GpuCode): Dialect {
     read4: (names, from, at) => {
       const four = `${names[0]}_4`;
       const each = names.map((name, i) => `${name} = ${four}.${"xyzw"[i]}`);
-      return `const float4 ${four} = read4(${array(from)}, ${at}); const float ${each.join(", ")};`;
+      const type = TYPES[from.type];
+      return `const ${type}4 ${four} = read4(${array(from)}, ${at}); const ${type} ${
+        each.join(", ")
+      };`;
     },
     write4: (to, at, values) => `write4(${array(to)}, ${at}, float4{${values.join(", ")}});`,
     tf32: (name, value) => `const float ${name} = to_tf32(${value});`,
@@ -151,6 +158,10 @@ function dialectOf({ operands }: GpuCode): Dialect {
     // For all memory that threads of a block share.
     barrier: () => "__syncthreads();",
     uniform: (name, value) => `const int ${name} = ${value};`,
+    subgroups: {
+      size: "32",
+      shuffle: (value, mask) => `__shfl_xor_sync(0xffffffffu, ${value}, ${mask})`,
+    },
   };
 }
 

@@ -37,6 +37,16 @@ export interface Dialect {
   barrier(of: "shared" | "operands"): string;
   /** A new local from a value that is the same for the whole group. */
   uniform(name: string, value: string): string;
+  /** What a device has that has subgroups. */
+  readonly subgroups?: SubgroupDialect;
+}
+
+/** How subgroups are said. */
+export interface SubgroupDialect {
+  /** The number of their threads. */
+  readonly size: string;
+  /** What the thread has whose number differs in the bits of a mask. */
+  shuffle(value: string, mask: number): string;
 }
 
 const OPERATORS = { add: "+", sub: "-", mul: "*", div: "/", rem: "%", and: "&", xor: "^" } as const;
@@ -145,6 +155,11 @@ export function bodyLines(
   dialect: Dialect,
   indent = "  ",
 ): string[] {
+  const { subgroups } = dialect;
+  const within = () => {
+    if (subgroups === undefined) throw new Error("gpu kernel: subgroups where there may be none");
+    return subgroups;
+  };
   const text = (e: Expr) => value(e, dialect);
   const inner = (body: readonly GpuStatement[]) => bodyLines(body, dialect, `${indent}  `);
   return list.flatMap((s): string[] => {
@@ -183,6 +198,14 @@ export function bodyLines(
       }
       case "barrier":
         return line(dialect.barrier(s.of));
+      case "shuffle": {
+        const found = within().shuffle(text(s.value), s.mask);
+        return line(dialect.declare("f32", localName(s.local.index), found, false));
+      }
+      case "subgroupSize":
+        return line(dialect.declare("i32", localName(s.local.index), within().size, false));
+      case "bySubgroups":
+        return bodyLines(subgroups === undefined ? s.otherwise : s.then, dialect, indent);
       case "uniform":
         return line(dialect.uniform(localName(s.local.index), text(s.value)));
       case "for": {

@@ -1,6 +1,6 @@
 /** GPU kernels as WGSL (www.w3.org/TR/WGSL). */
 
-import type { GpuCode, GpuStatement, Place } from "../gpu/language.ts";
+import type { GpuCode, GpuStatement, Place, Scalar } from "../gpu/language.ts";
 import { bodyLines, type Dialect, localName, type ScalarOp } from "./gpu_text.ts";
 
 /** How operands are bound: a buffer that holds several of them is bound once. */
@@ -13,7 +13,12 @@ export interface WgslLayout {
   readonly grid: readonly [number, number];
   /** Groups that work. */
   readonly groups: number;
+  /** How to ask for subgroups, where there are any. */
+  readonly subgroups?: WgslSubgroups;
 }
+
+/** How a module is given subgroups: by WGSL's directive, or without one, as naga has it. */
+export type WgslSubgroups = "enabled" | "undeclared";
 
 // Constants of WGSL may be neither infinite nor NaN, and literals are constants. The smallest f16 are
 // made of whole numbers, as a GPU may take the smallest f32 for zeros.
@@ -36,6 +41,9 @@ function real(value: number): string {
 const HIDDEN_ROUNDS = 8;
 const HIDDEN = " + hidden";
 const HIDDEN_ZERO = "  let hidden = i32(group_id.x >> 31u);";
+
+/** What the names of all that is of subgroups begin with. */
+const SUBGROUP = "subgroup";
 
 function unary(op: ScalarOp, a: string): string {
   switch (op) {
@@ -65,71 +73,97 @@ function unary(op: ScalarOp, a: string): string {
   }
 }
 
-/** A place that is read or written, by single elements or by four. */
+/** How a place is read or written: by single elements or by four. */
 interface Access {
   readonly place: Place;
   readonly wide: boolean;
+  readonly writes: boolean;
 }
 
-function accesses(body: readonly GpuStatement[]): Access[] {
+function accesses(body: readonly GpuStatement[], bySubgroups: boolean): Access[] {
   return body.flatMap((s): Access[] => {
     switch (s.kind) {
       case "read":
       case "read4":
-        return [{ place: s.from, wide: s.kind === "read4" }];
+        return [{ place: s.from, wide: s.kind === "read4", writes: false }];
       case "write":
       case "write4":
-        return [{ place: s.to, wide: s.kind === "write4" }];
+        return [{ place: s.to, wide: s.kind === "write4", writes: true }];
       case "for":
-        return accesses(s.body);
+        return accesses(s.body, bySubgroups);
       case "if":
-        return [...accesses(s.then), ...accesses(s.otherwise)];
+        return [s.then, s.otherwise].flatMap((body) => accesses(body, bySubgroups));
+      case "bySubgroups":
+        return accesses(bySubgroups ? s.then : s.otherwise, bySubgroups);
       default:
         return [];
     }
   });
 }
 
-/** How memory is declared. */
-interface Memories {
-  /** The type of the elements of every binding: vectors where it is only read and written by four. */
-  readonly bindings: readonly ("f32" | "i32" | "u32" | "vec4<f32>")[];
-  /** Shared arrays of vectors. */
-  readonly quads: readonly boolean[];
+/** How an array is declared. */
+interface Memory {
+  /** Words, where operands of several types share a binding. */
+  readonly type: Scalar | "u32";
+  /** Whether it is of vectors of four. */
+  readonly quads: boolean;
 }
 
+interface Memories {
+  readonly bindings: readonly Memory[];
+  /** Arrays of the group; undefined for those that are not touched. */
+  readonly shared: readonly (Memory | undefined)[];
+}
+
+/**
+ * Arrays are of vectors where they are read or written by four. Those of which single elements are
+ * written are not: a component that is written may write its neighbours.
+ */
 function memoriesOf({ operands, shared, body }: GpuCode, layout: WgslLayout): Memories {
-  const all = accesses(body);
-  const byFour = (kind: Place["kind"], index: number) => {
-    const own = all.filter(({ place }) => place.kind === kind && place.index === index);
-    return own.length > 0 && own.every(({ wide }) => wide);
-  };
-  const bindings = layout.written.map((_, b) => {
+  const all = accesses(body, layout.subgroups !== undefined);
+  const ofPlace = (kind: Place["kind"], index: number) =>
+    all.filter(({ place }) => place.kind === kind && place.index === index);
+  const inQuads = (own: readonly Access[]) =>
+    own.some(({ wide }) => wide) && own.every(({ wide, writes }) => wide || !writes);
+  const bindings = layout.written.map((_, b): Memory => {
     const own = operands.flatMap((_, i) => layout.bindings[i] === b ? [i] : []);
     const types = new Set(own.map((i) => operands[i].type));
-    if (types.size > 1) return "u32";
-    return own.every((i) => byFour("operand", i)) ? "vec4<f32>" : operands[own[0]].type;
+    return {
+      type: types.size > 1 ? "u32" : operands[own[0]].type,
+      quads: inQuads(own.flatMap((i) => ofPlace("operand", i))),
+    };
   });
-  const quads = shared.map((_, i) => byFour("shared", i));
-  return { bindings, quads };
+  return {
+    bindings,
+    shared: shared.map(({ type }, i) => {
+      const own = ofPlace("shared", i);
+      return own.length === 0 ? undefined : { type, quads: inQuads(own) };
+    }),
+  };
 }
 
-function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
-  const element = ({ kind, index }: Place, at: string): string =>
-    kind === "shared" ? `shared${index}[${at}]` : `memory${bindings[index]}[first${index} + ${at}]`;
-  const typeOf = ({ kind, index }: Place) =>
-    kind === "operand" ? memories.bindings[bindings[index]] : "";
-  const isBits = (place: Place) => typeOf(place) === "u32";
-  const isQuads = (place: Place) =>
-    place.kind === "shared" ? memories.quads[place.index] : typeOf(place) === "vec4<f32>";
-  const quad = ({ kind, index }: Place, at: string): string =>
-    kind === "shared"
-      ? `shared${index}[${at} >> 2u]`
-      : `memory${bindings[index]}[(first${index} + ${at}) >> 2u]`;
-  const read = (from: Place, at: string) =>
-    isBits(from) ? `bitcast<${from.type}>(${element(from, at)})` : element(from, at);
-  const write = (to: Place, at: string, value: string) =>
-    `${element(to, at)} = ${isBits(to) ? `bitcast<u32>(${value})` : value};`;
+/** The type of an array's elements. */
+const elementType = ({ type, quads }: Memory) => quads ? `vec4<${type}>` : type;
+
+function dialectOf({ bindings, subgroups }: WgslLayout, memories: Memories): Dialect {
+  const memoryOf = ({ kind, index }: Place): Memory =>
+    kind === "operand" ? memories.bindings[bindings[index]] : memories.shared[index]!;
+  const name = ({ kind, index }: Place) =>
+    kind === "shared" ? `shared${index}` : `memory${bindings[index]}`;
+  const indexOf = ({ kind, index }: Place, at: string) =>
+    kind === "shared" ? at : `first${index} + ${at}`;
+  const quad = (place: Place, at: string) => `${name(place)}[(${indexOf(place, at)}) >> 2u]`;
+  const read = (from: Place, at: string) => {
+    const { type, quads } = memoryOf(from);
+    const found = quads
+      ? `${quad(from, at)}[(${indexOf(from, at)}) & 3i]`
+      : `${name(from)}[${indexOf(from, at)}]`;
+    return type === "u32" ? `bitcast<${from.type}>(${found})` : found;
+  };
+  const write = (to: Place, at: string, value: string) => {
+    const own = memoryOf(to).type === "u32" ? `bitcast<u32>(${value})` : value;
+    return `${name(to)}[${indexOf(to, at)}] = ${own};`;
+  };
   return {
     constant: (type, value) =>
       type === "f32" ? real(value) : value < 0 ? `(${value}i)` : `${value}i`,
@@ -142,20 +176,22 @@ function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
     select: (condition, a, b) => `select(${b}, ${a}, ${condition})`,
     whole: (condition) => `i32(${condition})`,
     ...{ read, write },
-    // Arrays of which single elements are taken as well are no arrays of vectors: a component that
-    // is written may write its neighbours.
     read4: (names, from, at) => {
       const four = `${names[0]}_4`;
       const each = (value: (i: number) => string) =>
         names.map((name, i) => `let ${name} = ${value(i)};`).join(" ");
-      return isQuads(from)
-        ? `let ${four} = ${quad(from, at)}; ${each((i) => `${four}.${"xyzw"[i]}`)}`
-        : `let ${four} = ${at}; ${each((i) => read(from, `${four} + ${i}i`))}`;
+      const { type, quads } = memoryOf(from);
+      if (!quads) return `let ${four} = ${at}; ${each((i) => read(from, `${four} + ${i}i`))}`;
+      const found = quad(from, at);
+      const own = type === "u32" ? `bitcast<vec4<${from.type}>>(${found})` : found;
+      return `let ${four} = ${own}; ${each((i) => `${four}.${"xyzw"[i]}`)}`;
     },
-    write4: (to, at, values) =>
-      isQuads(to)
-        ? `${quad(to, at)} = vec4<f32>(${values.join(", ")});`
-        : values.map((value, i) => write(to, `${at} + ${i}i`, value)).join(" "),
+    write4: (to, at, values) => {
+      const { type, quads } = memoryOf(to);
+      if (!quads) return values.map((value, i) => write(to, `${at} + ${i}i`, value)).join(" ");
+      const four = `vec4<${to.type}>(${values.join(", ")})`;
+      return `${quad(to, at)} = ${type === "u32" ? `bitcast<vec4<u32>>(${four})` : four};`;
+    },
     unroll: () => [],
     // Drivers that know that there are few rounds write them out; compiling then takes those in
     // software several times as long.
@@ -166,6 +202,12 @@ function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
     uniform: (name, value) =>
       `if (${localName(1)} == 0i) { agreed = ${value}; } ` +
       `let ${name}: i32 = workgroupUniformLoad(&agreed);`,
+    ...(subgroups !== undefined && {
+      subgroups: {
+        size: `i32(${SUBGROUP}_threads)`,
+        shuffle: (value, mask) => `${SUBGROUP}ShuffleXor(${value}, ${mask}u)`,
+      },
+    }),
   };
 }
 
@@ -176,23 +218,28 @@ function dialectOf({ bindings }: WgslLayout, memories: Memories): Dialect {
 export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
   const { written, grid, groups } = layout;
   const memories = memoriesOf(code, layout);
-  const memory = memories.bindings.map((type, b) => {
+  const memory = memories.bindings.map((own, b) => {
     const access = written[b] ? "read_write" : "read";
-    return `@group(0) @binding(${b + 1}) var<storage, ${access}> memory${b}: array<${type}>;`;
+    return `@group(0) @binding(${b + 1}) var<storage, ${access}> memory${b}: array<${
+      elementType(own)
+    }>;`;
   });
-  const shared = code.shared.map(({ type, size }, i) =>
-    memories.quads[i]
-      ? `var<workgroup> shared${i}: array<vec4<f32>, ${size / 4}>;`
-      : `var<workgroup> shared${i}: array<${type}, ${size}>;`
-  );
+  const shared = code.shared.flatMap(({ size }, i) => {
+    const own = memories.shared[i];
+    if (own === undefined) return [];
+    const elements = own.quads ? size / 4 : size;
+    return [`var<workgroup> shared${i}: array<${elementType(own)}, ${elements}>;`];
+  });
   const firsts = code.operands.map((_, i) =>
     `  let first${i} = i32(firsts[${Math.floor(i / 4)}][${i % 4}]);`
   );
   const body = bodyLines(code.body, dialectOf(layout, memories));
+  const shuffles = body.some((line) => line.includes(SUBGROUP));
   const whole = grid[0] * grid[1] === groups;
   const group = grid[1] === 1 ? "group_id.x" : `group_id.x + group_id.y * ${grid[0]}u`;
   return [
     `// ${code.name}`,
+    ...(layout.subgroups === "enabled" && shuffles ? ["enable subgroups;"] : []),
     PRELUDE,
     `@group(0) @binding(0) var<uniform> firsts: array<vec4<u32>, ${
       Math.ceil(code.operands.length / 4)
@@ -204,6 +251,7 @@ export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
     "fn main(",
     "  @builtin(workgroup_id) group_id: vec3<u32>,",
     "  @builtin(local_invocation_index) thread_id: u32,",
+    ...(shuffles ? [`  @builtin(subgroup_size) ${SUBGROUP}_threads: u32,`] : []),
     ") {",
     `  let ${localName(0)} = i32(${group});`,
     `  let ${localName(1)} = i32(thread_id);`,

@@ -74,33 +74,46 @@ Deno.test("wgsl: operands of one buffer share a binding of words; groups beyond 
   );
 });
 
-Deno.test("wgsl: memory of which only fours are taken is of vectors", () => {
-  const code = gpuKernel("fours", 4, { x: "f32", y: "f32", z: "+f32" }, (k, { x, y, z }) => {
+Deno.test("wgsl: memory that is taken by four is of vectors, unless single elements are written", () => {
+  const operands = { x: "f32", y: "i32", z: "+f32" } as const;
+  const code = gpuKernel("fours", 4, operands, (k, { x, y, z }) => {
     const shared = k.shared("f32", 16);
+    k.shared("f32", 99);
     const at = k.let(mul(k.thread, i32(4)));
     k.write4(shared, at, k.read4(x, at));
-    k.write4(z, at, k.read4(y, at));
     k.write(z, at, k.read4(shared, at)[0]);
-    k.write(z, at, k.read(y, at));
+    k.write(z, at, toF32(k.read4(y, at)[3]));
+    k.write(z, at, toF32(k.read(y, at)));
+    k.read4(z, at);
   });
   const all = { written: [false, false, true], grid: [1, 1], groups: 1 } as const;
   const text = lines(code, { ...all, bindings: [0, 1, 2] });
   const has = (line: string) => assert(text.includes(line), line);
   has("@group(0) @binding(1) var<storage, read> memory0: array<vec4<f32>>;");
-  has("@group(0) @binding(2) var<storage, read> memory1: array<f32>;");
+  has("@group(0) @binding(2) var<storage, read> memory1: array<vec4<i32>>;");
+  has("@group(0) @binding(3) var<storage, read_write> memory2: array<f32>;");
   has("var<workgroup> shared0: array<vec4<f32>, 4>;");
+  assertEquals(text.filter((line) => line.startsWith("var<workgroup> shared1")), []);
   has(
     "let l3_4 = memory0[(first0 + l2) >> 2u]; let l3 = l3_4.x; let l4 = l3_4.y; " +
       "let l5 = l3_4.z; let l6 = l3_4.w;",
   );
-  has("shared0[l2 >> 2u] = vec4<f32>(l3, l4, l5, l6);");
+  has("shared0[(l2) >> 2u] = vec4<f32>(l3, l4, l5, l6);");
+  has("let l15: i32 = memory1[(first1 + l2) >> 2u][(first1 + l2) & 3i];");
   has(
-    "let l7_4 = l2; let l7 = memory1[first1 + l7_4 + 0i]; let l8 = memory1[first1 + l7_4 + 1i]; " +
-      "let l9 = memory1[first1 + l7_4 + 2i]; let l10 = memory1[first1 + l7_4 + 3i];",
+    "let l16_4 = l2; let l16 = memory2[first2 + l16_4 + 0i]; " +
+      "let l17 = memory2[first2 + l16_4 + 1i]; let l18 = memory2[first2 + l16_4 + 2i]; " +
+      "let l19 = memory2[first2 + l16_4 + 3i];",
   );
-  // In one buffer with others, of which single elements are taken, it is no memory of vectors.
+  // Numbers of both types in one buffer are vectors of words.
   const shared = lines(code, { ...all, bindings: [0, 0, 1], written: [false, true] });
-  assert(shared.includes("@group(0) @binding(1) var<storage, read> memory0: array<f32>;"));
+  const hasWords = (line: string) => assert(shared.includes(line), line);
+  hasWords("@group(0) @binding(1) var<storage, read> memory0: array<vec4<u32>>;");
+  hasWords(
+    "let l3_4 = bitcast<vec4<f32>>(memory0[(first0 + l2) >> 2u]); let l3 = l3_4.x; " +
+      "let l4 = l3_4.y; let l5 = l3_4.z; let l6 = l3_4.w;",
+  );
+  hasWords("let l15: i32 = bitcast<i32>(memory0[(first1 + l2) >> 2u][(first1 + l2) & 3i]);");
 });
 
 Deno.test("wgsl: numbers are written to the last bit", () => {

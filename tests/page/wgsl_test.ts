@@ -1,6 +1,6 @@
 /** Chromium's compiler accepts the WGSL of decoding, of training and of every operation. */
 
-import { assertEquals, assertGreater } from "@std/assert";
+import { assert, assertEquals, assertGreater } from "@std/assert";
 import type { Device } from "../../devices/device.ts";
 import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import type { Tensor } from "../../graph/tensor.ts";
@@ -13,7 +13,7 @@ import { input } from "../../graph/build.ts";
 import { studentSpec } from "../../plan/spec.ts";
 import quickstart from "../../recipes/quickstart.ts";
 import { stageGraph } from "../../train/stage_graph.ts";
-import { openChromium } from "../support/chromium.ts";
+import { openBlankTab } from "../support/chromium.ts";
 import { caseGraph } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
 import { wgslOf } from "../support/wgsl.ts";
@@ -66,7 +66,7 @@ async function decodingGraphs(
 /** What a browser's compiler says against shader modules; run in the browser. */
 async function check(codes: readonly string[]): Promise<string[]> {
   const adapter = await navigator.gpu.requestAdapter();
-  const device = await adapter!.requestDevice();
+  const device = await adapter!.requestDevice({ requiredFeatures: ["subgroups"] });
   const found: string[] = [];
   for (const code of codes) {
     device.pushErrorScope("validation");
@@ -83,25 +83,14 @@ async function check(codes: readonly string[]): Promise<string[]> {
 
 /** All that Chromium says against shader modules. */
 async function compilerErrors(codes: Iterable<string>): Promise<string[]> {
-  await using browser = await openChromium();
-  const tab = await browser.tab();
-  // WebGPU is for pages of this machine and of https, which a blank page is not.
-  const server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen() {} },
-    () => new Response("", { headers: { "content-type": "text/html" } }),
-  );
-  try {
-    await tab.open(`http://127.0.0.1:${server.addr.port}/`);
-    const list = [...codes];
-    const errors: string[] = [];
-    for (let i = 0; i < list.length; i += 100) {
-      const some = JSON.stringify(list.slice(i, i + 100));
-      errors.push(...await tab.evaluate<string[]>(`(${check})(${some})`));
-    }
-    return errors;
-  } finally {
-    await server.shutdown();
+  await using tab = await openBlankTab();
+  const list = [...codes];
+  const errors: string[] = [];
+  for (let i = 0; i < list.length; i += 100) {
+    const some = JSON.stringify(list.slice(i, i + 100));
+    errors.push(...await tab.evaluate<string[]>(`(${check})(${some})`));
   }
+  return errors;
 }
 
 Deno.test("wgsl: Chromium compiles the kernels of decoding and of the quickstart's training", async () => {
@@ -113,6 +102,7 @@ Deno.test("wgsl: Chromium compiles the kernels of decoding and of the quickstart
   );
   const codes = new Set([...decoding, ...training].flatMap(wgslOf));
   assertGreater(codes.size, 100);
+  assert([...codes].some((code) => code.includes("subgroupShuffleXor")));
   assertEquals(await compilerErrors(codes), []);
 });
 

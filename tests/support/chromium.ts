@@ -68,6 +68,24 @@ async function addressOf(
   }
 }
 
+/** A tab of a browser of its own, on a page of this machine, which may use WebGPU; a blank page may not. */
+export async function openBlankTab(): Promise<Tab & AsyncDisposable> {
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen() {} },
+    () => new Response("", { headers: { "content-type": "text/html" } }),
+  );
+  const browser = await openChromium();
+  const tab = await browser.tab();
+  await tab.open(`http://127.0.0.1:${server.addr.port}/`);
+  return {
+    ...tab,
+    [Symbol.asyncDispose]: async () => {
+      await browser[Symbol.asyncDispose]();
+      await server.shutdown();
+    },
+  };
+}
+
 /** Starts a browser. Throws, saying what to install, where there is none. */
 export async function openChromium(): Promise<Chromium> {
   const folder = Deno.makeTempDirSync({ prefix: "suture-chromium-" });

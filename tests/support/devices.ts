@@ -5,7 +5,7 @@ import { findNative } from "../../devices/cpu/native.ts";
 import { type CudaOptions, openCuda } from "../../devices/cuda/device.ts";
 import type { Device } from "../../devices/device.ts";
 import { levelsOf } from "../../kernels/render/x64.ts";
-import { openWebgpu } from "../../devices/webgpu/device.ts";
+import { openWebgpu, type WebgpuOptions } from "../../devices/webgpu/device.ts";
 import { cudaEmulator } from "./cuda.ts";
 
 async function using<T>(device: Device, run: (device: Device) => T | Promise<T>): Promise<T> {
@@ -17,8 +17,10 @@ async function using<T>(device: Device, run: (device: Device) => T | Promise<T>)
 }
 
 /** Runs with the WebGPU device, and closes it. */
-export const withWebgpu = async <T>(run: (device: Device) => T | Promise<T>): Promise<T> =>
-  await using(await openWebgpu(), run);
+export const withWebgpu = async <T>(
+  run: (device: Device) => T | Promise<T>,
+  options: WebgpuOptions = {},
+): Promise<T> => await using(await openWebgpu(options), run);
 
 /**
  * Runs with a CUDA device, and closes it: the GPU where TEST_CUDA=gpu, else the emulated driver. Small

@@ -29,7 +29,7 @@ function inOneBuffer<K>(entries: readonly (readonly [K, number])[]): Map<K, Webg
   }));
 }
 
-/** The shader modules that compute some tensors, each once. */
+/** The shader modules that compute some tensors, with subgroups and without, each once. */
 export function wgslOf(results: readonly Tensor[]): string[] {
   const { launches, inputs, roots } = buildProgram(
     schedule(results, GPU_SCHEDULING),
@@ -52,18 +52,20 @@ export function wgslOf(results: readonly Tensor[]): string[] {
   };
   const arena = {} as GPUBuffer;
   return [
-    ...new Set(launches.map((launch) => {
+    ...new Set(launches.flatMap((launch) => {
       const { kernel, operands } = launch;
       const memory = operands.map(({ place }) =>
         memoryAt(place, bindings, (offset) => piece(arena, offset, 0))
       );
       const linked = linkLaunch(launch, memory, LIMITS);
-      return renderWgsl(kernel.code(), {
+      const layout = {
         bindings: linked.of,
         written: linked.bindings.map(({ written }) => written),
         grid: gridOf(kernel.groups, 65535),
         groups: kernel.groups,
-      });
+      };
+      const code = kernel.code();
+      return [renderWgsl(code, layout), renderWgsl(code, { ...layout, subgroups: "enabled" })];
     })),
   ];
 }

@@ -48,6 +48,7 @@ Grid::Grid() {
   runtime.tick = 1;
   runtime.barrier = onBarrier;
   runtime.mma = onMma;
+  runtime.shuffle = onShuffle;
   runtime.outOfBounds = onOutOfBounds;
   runtime.race = onRace;
   runtime.unset = onUnset;
@@ -115,7 +116,7 @@ void Grid::resume(u32 thread) {
 // Runs the threads of a warp until each waits at a barrier or has ended.
 bool Grid::runWarp(u32 first, u32 end, bool begins) {
   for (;; begins = false) {
-    bool multiplies = false;
+    bool multiplies = false, exchanges = false;
     for (u32 thread = first; thread < end; thread++) {
       Fiber& fiber = fibers[thread];
       if (begins) place(thread);
@@ -124,9 +125,12 @@ bool Grid::runWarp(u32 first, u32 end, bool begins) {
       if (failed) return false;
       if (fiber.state == State::DONE) freeSlots[freeCount++] = fiber.slot;
       multiplies |= fiber.state == State::PRODUCT;
+      exchanges |= fiber.state == State::SHUFFLE;
     }
-    if (!multiplies) return true;
-    if (!multiply(first, end)) return false;
+    if (!multiplies && !exchanges) return true;
+    // Where some threads do the one and some the other, either says so.
+    if (multiplies && !multiply(first, end)) return false;
+    if (exchanges && !exchange(first, end)) return false;
   }
 }
 
@@ -156,6 +160,7 @@ std::string Grid::doing(u32 thread) const {
   switch (fiber.state) {
     case State::BARRIER: return "waits" + line;
     case State::PRODUCT: return "multiplies" + line;
+    case State::SHUFFLE: return "shuffles" + line;
     case State::DONE: return "has ended";
     default: return "runs";
   }
@@ -244,6 +249,15 @@ void Grid::onMma(Runtime*, int line, float* sums, const float* a, const float* b
   fiber.line = line;
   fiber.sums = sums, fiber.a = a, fiber.b = b;
   fiber.state = State::PRODUCT;
+  sutureSwitch(&fiber.stack, grid.scheduler);
+}
+
+void Grid::onShuffle(Runtime*, int line, float* value, u32 mask) {
+  Grid& grid = *current;
+  Fiber& fiber = grid.fibers[grid.runtime.thread];
+  fiber.line = line;
+  fiber.shuffled = value, fiber.mask = mask;
+  fiber.state = State::SHUFFLE;
   sutureSwitch(&fiber.stack, grid.scheduler);
 }
 

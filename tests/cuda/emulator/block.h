@@ -21,17 +21,20 @@ class Grid {
   const std::string& failure() const { return text; }
 
  private:
-  enum class State { READY, BARRIER, PRODUCT, DONE };
+  enum class State { READY, BARRIER, PRODUCT, SHUFFLE, DONE };
 
   struct Fiber {
     void* stack = nullptr;  // where it stopped
     State state = State::READY;
-    int line = 0;  // of the barrier or the product at which it waits
+    int line = 0;  // of the barrier, the product or the shuffle at which it waits
     u32 slot = 0;  // its piece of the stacks
     // Of the product.
     float* sums = nullptr;
     const float* a = nullptr;
     const float* b = nullptr;
+    // Of the shuffle: what it gives, then what it gets.
+    float* shuffled = nullptr;
+    u32 mask = 0;
   };
 
   Runtime runtime = {};
@@ -49,6 +52,7 @@ class Grid {
   bool runBlock();
   bool runWarp(u32 first, u32 end, bool begins);
   bool multiply(u32 first, u32 end);
+  bool exchange(u32 first, u32 end);
   std::string doing(u32 thread) const;
   std::string inBlock() const;
   void resume(u32 thread);
@@ -60,6 +64,7 @@ class Grid {
   static void begin();
   static void onBarrier(Runtime*, int line);
   static void onMma(Runtime*, int line, float* sums, const float* a, const float* b);
+  static void onShuffle(Runtime*, int line, float* value, u32 mask);
   static void onOutOfBounds(Runtime*, Access, u64 elements, bool writes);
   static void onRace(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
   static void onUnset(Runtime*, Access);

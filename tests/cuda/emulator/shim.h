@@ -140,9 +140,14 @@ struct Shared {
   }
 };
 
-struct Float4 {
-  float x, y, z, w;
+template <class T>
+struct Four {
+  T x, y, z, w;
 };
+template <class T>
+inline Four<T> four(T x, T y, T z, T w) {
+  return {x, y, z, w};
+}
 
 // Four neighbours: each is checked, and that the first lies at a multiple of 16 bytes.
 template <class A>
@@ -150,12 +155,12 @@ inline void checkAligned(A& array, long long at) {
   if ((reinterpret_cast<u64>(array.data) + 4 * u64(at)) % 16 != 0) array.misaligned(u64(at));
 }
 template <class A>
-inline Float4 read4(A& array, long long at) {
+inline auto read4(A& array, long long at) {
   checkAligned(array, at);
-  return {array.get(at), array.get(at + 1), array.get(at + 2), array.get(at + 3)};
+  return four(array.get(at), array.get(at + 1), array.get(at + 2), array.get(at + 3));
 }
 template <class A>
-inline void write4(A& array, long long at, Float4 values) {
+inline void write4(A& array, long long at, Four<float> values) {
   checkAligned(array, at);
   array.set(at, values.x);
   array.set(at + 1, values.y);
@@ -169,6 +174,12 @@ inline void multiply(int line, float& s0, float& s1, float& s2, float& s3, float
   const float a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
   runtime->mma(runtime, line, sums, a, b);
   s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+}
+
+inline float shuffleXor(int line, u32 threads, float value, u32 mask) {
+  if (threads != 0xffffffffu) __builtin_trap();
+  runtime->shuffle(runtime, line, &value, mask);
+  return value;
 }
 
 template <u32... I>
@@ -186,7 +197,8 @@ inline void run(void (*kernel)(P...), const Bound* bound, const Declared* arrays
 
 }  // namespace suture
 
-using float4 = suture::Float4;
+using float4 = suture::Four<float>;
+using int4 = suture::Four<int>;
 using suture::read4;
 using suture::write4;
 
@@ -199,6 +211,8 @@ using suture::write4;
 #define blockDim (suture::runtime->blockDim)
 #define gridDim (suture::runtime->gridDim)
 #define __syncthreads() suture::runtime->barrier(suture::runtime, __LINE__)
+
+#define __shfl_xor_sync(...) suture::shuffleXor(__LINE__, __VA_ARGS__)
 
 #define SUTURE_GLOBAL(T, name) suture::Global<T> name
 #define SUTURE_SHARED(T, name, elements)      \
