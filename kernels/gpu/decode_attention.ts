@@ -5,64 +5,16 @@
  */
 
 import { checkCached } from "../cached_attention.ts";
-import {
-  add,
-  bitAnd,
-  div,
-  equal,
-  fma,
-  i32,
-  lessThan,
-  max,
-  min,
-  mul,
-  rem,
-  select,
-  sub,
-} from "../language.ts";
-import { exp2 } from "../math.ts";
-import { contiguousHeads } from "./attention.ts";
-import { type GpuCachedAttentionShape, isRing } from "./cached_attention.ts";
-import { elementAt, headRows } from "./heads.ts";
+import type { GpuCachedAttentionShape } from "./cached_attention.ts";
+import { type DecodeShape, foundSize, KEYS, partsCode } from "./decode_attention_parts.ts";
+import { PARTS, wholeCode } from "./decode_attention_whole.ts";
 import type { GpuKernel } from "./kernel.ts";
-import {
-  f32,
-  type Float,
-  type GpuBlock,
-  gpuKernel,
-  type Index,
-  type OperandTypes,
-  type Place,
-} from "./language.ts";
-import { foldLanes } from "./fold.ts";
 
-/** Threads of a group, and those that share a key. */
-const THREADS = 256;
-const LANES = 4;
-/** Keys that a group takes at a time. */
-const KEYS = THREADS / LANES;
-/** Parts of a cache at most. */
-const PARTS = 64;
-/** Query heads that are computed at a time. */
-const HEADS = 8;
-/** Keys or columns that are read one after another, before the first is needed. */
-const UNROLLED = 4;
-/** Less than any score, and still a number. */
-const HIDDEN = -1e30;
-
-/** How a cache is cut. */
-interface Parts {
-  readonly count: number;
-  readonly keys: number;
+/** A shape, and how its cache is cut. */
+function decodeShape(shape: GpuCachedAttentionShape): DecodeShape {
+  const keys = KEYS * Math.ceil(shape.capacity / KEYS / PARTS);
+  return { ...shape, parts: { count: Math.ceil(shape.capacity / keys), keys } };
 }
-
-function partsOf({ capacity }: GpuCachedAttentionShape): Parts {
-  const keys = KEYS * Math.ceil(capacity / KEYS / PARTS);
-  return { count: Math.ceil(capacity / keys), keys };
-}
-
-/** Floats of what a part finds for one head: the largest score, the sum of weights, the output. */
-const foundSize = (width: number) => width + 2;
 
 /** Both kernels, and bytes of what the first hands to the second. */
 export interface DecodeAttention {
@@ -77,7 +29,8 @@ export interface DecodeAttention {
 export function decodeAttention(shape: GpuCachedAttentionShape): DecodeAttention {
   checkCached(shape);
   const { batch, heads, kvHeads, width, capacity } = shape;
-  const parts = partsOf(shape);
+  const cut = decodeShape(shape);
+  const { parts } = cut;
   const found = 4 * batch * heads * parts.count * foundSize(width);
   return {
     foundBytes: found,
@@ -87,259 +40,14 @@ export function decodeAttention(shape: GpuCachedAttentionShape): DecodeAttention
       flops: 4 * batch * heads * capacity * width,
       bytes: 4 * batch * (2 * kvHeads * (capacity + 1) + heads) * width + found,
       inPlace: [3, 4],
-      code: () => partsCode(shape, parts),
+      code: () => partsCode(cut),
     },
     whole: {
       key: `decode_attention_whole ${JSON.stringify(shape)}`,
       groups: batch * heads,
       flops: 2 * batch * heads * parts.count * width,
       bytes: found + 4 * batch * heads * width,
-      code: () => wholeCode(shape, parts),
+      code: () => wholeCode(cut),
     },
   };
-}
-
-/** The row of the new key and the number of rows that are seen; the same for all threads. */
-function rowsOf(
-  k: GpuBlock,
-  start: Place<"i32">,
-  text: Index,
-  shape: GpuCachedAttentionShape,
-): { row: Index; count: Index } {
-  const { capacity } = shape;
-  const position = k.uniform(max(k.read(start, text), i32(0)));
-  const last = k.let(min(position, i32(capacity - 1)));
-  const row = isRing(shape) ? k.let(rem(position, i32(capacity))) : last;
-  return { row, count: k.let(add(last, i32(1))) };
-}
-
-function partsCode(shape: GpuCachedAttentionShape, { count: parts, keys }: Parts) {
-  const { heads, kvHeads, width, capacity, scale } = shape;
-  const members = heads / kvHeads;
-  const operands = {
-    ...{ q: "f32", k: "f32", v: "f32", keys: "+f32", values: "+f32", start: "i32" },
-    ...{ found: "+f32" },
-  } as const satisfies OperandTypes;
-  return gpuKernel("decode_attention", THREADS, operands, (k, places) => {
-    const head = k.let(div(k.group, i32(parts)));
-    const part = k.let(rem(k.group, i32(parts)));
-    const [b, kv] = [k.let(div(head, i32(kvHeads))), k.let(rem(head, i32(kvHeads)))];
-    const { row, count } = rowsOf(k, places.start, b, shape);
-    const first = k.let(mul(part, i32(keys)));
-    const end = k.let(min(add(first, i32(keys)), count));
-    const strides = [kvHeads * capacity * width, width, capacity * width] as const;
-    const cached = ([places.keys, places.values] as const).map((place) =>
-      headRows(k, place, strides, b, kv)
-    );
-    const fresh = [headRows(k, places.k, shape.k, b, kv), headRows(k, places.v, shape.v, b, kv)];
-    const together = Math.min(members, HEADS);
-    const queries = k.shared("f32", together * width);
-    const scores = k.shared("f32", together * THREADS);
-    const weights = k.shared("f32", together * KEYS);
-    k.if(lessThan(first, end), () => {
-      // The part that has the new row writes it, and reads it as it does the others.
-      k.if(bitAnd(lessThan(first, add(row, i32(1))), lessThan(row, end)), () => {
-        k.for(k.thread, width, THREADS, (column) => {
-          cached.forEach((to, side) => {
-            const value = k.read(fresh[side].place, elementAt(fresh[side], i32(0), column));
-            k.write(to.place, elementAt(to, row, column), value);
-          });
-        });
-      });
-      k.barrier("operands");
-      for (let member = 0; member < members; member += together) {
-        const some = Math.min(together, members - member);
-        const h = k.let(add(mul(kv, i32(members)), i32(member)));
-        k.for(k.thread, some * width, THREADS, (element) => {
-          const own = add(h, div(element, i32(width)));
-          const q = headRows(k, places.q, shape.q, b, own);
-          const value = k.read(q.place, elementAt(q, i32(0), rem(element, i32(width))));
-          k.write(queries, element, mul(value, f32(scale * Math.LOG2E)));
-        });
-        k.barrier();
-        const { tops, sums, out } = attend(some);
-        const size = foundSize(width);
-        tops.forEach((top, m) => {
-          const of = add(mul(add(mul(b, i32(heads)), h), i32(parts)), part);
-          const at = k.let(mul(add(of, i32(m * parts)), i32(size)));
-          k.if(lessThan(k.thread, i32(width)), () => {
-            k.write(places.found, add(add(at, i32(2)), k.thread), out[m]);
-            k.if(equal(k.thread, i32(0)), () => {
-              k.write(places.found, at, top);
-              k.write(places.found, add(at, i32(1)), sums[m]);
-            });
-          });
-        });
-        k.barrier();
-      }
-    });
-
-    /** What some heads find among the keys of the part; the outputs in a thread a column. */
-    function attend(some: number) {
-      const each = Array.from({ length: some }, (_, m) => m);
-      const [key, lane] = [k.let(div(k.thread, i32(LANES))), k.let(rem(k.thread, i32(LANES)))];
-      // Threads that have a column each, as often as there is room for, share the keys.
-      const shares = 2 ** Math.floor(Math.log2(Math.max(1, THREADS / width)));
-      const column = k.let(rem(k.thread, i32(width)));
-      const share = k.let(div(k.thread, i32(width)));
-      const tops = each.map(() => k.variable(f32(HIDDEN)));
-      const sums = each.map(() => k.variable(f32(0)));
-      const out = each.map(() => k.variable(f32(0)));
-      k.for(first, end, KEYS, (from) => {
-        const wanted = k.let(add(from, key));
-        const inside = k.let(min(wanted, i32(capacity - 1)));
-        const dots = each.map(() => k.variable(f32(0)));
-        const perLane = width / LANES;
-        const unrolled = perLane % UNROLLED === 0 ? UNROLLED : 1;
-        k.for(lane, width, LANES * unrolled, (at) => {
-          const columns = Array.from(
-            { length: unrolled },
-            (_, u) => k.let(add(at, i32(u * LANES))),
-          );
-          const parts = columns.map((c) =>
-            k.read(cached[0].place, elementAt(cached[0], inside, c))
-          );
-          columns.forEach((c, u) =>
-            dots.forEach((dot, m) => {
-              k.set(dot, fma(k.read(queries, add(c, i32(m * width))), parts[u], dot));
-            })
-          );
-        });
-        dots.forEach((dot, m) => k.write(scores, add(k.thread, i32(m * THREADS)), dot));
-        k.barrier();
-        // A thread of the first ones adds up the dot product of a head and a key.
-        k.for(k.thread, some * KEYS, THREADS, (element) => {
-          const begin = k.let(mul(element, i32(LANES)));
-          const four = [0, 1, 2, 3].map((i) => k.read(scores, add(begin, i32(i))));
-          const score = k.let(add(add(four[0], four[1]), add(four[2], four[3])));
-          const seen = lessThan(add(from, rem(element, i32(KEYS))), end);
-          k.write(weights, element, select(seen, score, f32(HIDDEN)));
-        });
-        k.barrier();
-        const highest = each.map((m) => k.variable(tops[m]));
-        k.for(0, KEYS, UNROLLED, (at) => {
-          for (let u = 0; u < UNROLLED; u++) {
-            highest.forEach((top, m) => {
-              k.set(top, max(top, k.read(weights, add(at, i32(m * KEYS + u)))));
-            });
-          }
-        });
-        each.forEach((m) => {
-          const shrink = k.let(exp2(k.let(sub(tops[m], highest[m])), k));
-          k.set(tops[m], highest[m]);
-          k.set(sums[m], mul(sums[m], shrink));
-          k.set(out[m], mul(out[m], shrink));
-        });
-        const valueOf = (at: Index) => {
-          const own = k.let(min(add(from, at), i32(capacity - 1)));
-          return k.read(cached[1].place, elementAt(cached[1], own, column));
-        };
-        k.if(lessThan(share, i32(shares)), () => {
-          const unrolled = Math.min(UNROLLED, KEYS / shares);
-          k.for(share, KEYS, shares * unrolled, (at) => {
-            const places = Array.from(
-              { length: unrolled },
-              (_, u) => k.let(add(at, i32(u * shares))),
-            );
-            const values = places.map(valueOf);
-            places.forEach((place, u) => {
-              // Rows that are not seen may hold anything.
-              const seen = k.let(lessThan(add(from, place), end));
-              each.forEach((m) => {
-                const score = k.read(weights, add(place, i32(m * KEYS)));
-                const weight = k.let(
-                  select(seen, exp2(k.let(sub(score, tops[m])), k), f32(0)),
-                );
-                k.set(sums[m], add(sums[m], weight));
-                k.set(out[m], fma(weight, select(seen, values[u], f32(0)), out[m]));
-              });
-            });
-          });
-        });
-        k.barrier();
-      });
-      const totals = (values: readonly Float[]) => sharesFold(k, scores, values, width, shares);
-      return { tops, sums: totals(sums), out: totals(out) };
-    }
-  });
-}
-
-/** Adds up what threads of one column have, `width` of them apart, in the first of them. */
-function sharesFold(
-  k: GpuBlock,
-  scratch: Place<"f32">,
-  values: readonly Float[],
-  width: number,
-  shares: number,
-): Float[] {
-  values.forEach((value, i) => k.write(scratch, add(k.thread, i32(i * THREADS)), value));
-  k.barrier();
-  const sums = values.map((value, i) => {
-    const sum = k.variable(value);
-    k.if(lessThan(k.thread, i32(width)), () => {
-      for (let s = 1; s < shares; s++) {
-        k.set(sum, add(sum, k.read(scratch, add(k.thread, i32(i * THREADS + s * width)))));
-      }
-    });
-    return sum;
-  });
-  k.barrier();
-  return sums;
-}
-
-function wholeCode(shape: GpuCachedAttentionShape, { count: parts, keys }: Parts) {
-  const { heads, width } = shape;
-  const size = foundSize(width);
-  const operands = { start: "i32", found: "f32", output: "+f32" } as const;
-  return gpuKernel("decode_attention_whole", THREADS, operands, (k, places) => {
-    const b = k.let(div(k.group, i32(heads)));
-    const { count } = rowsOf(k, places.start, b, shape);
-    const used = k.let(add(div(sub(count, i32(1)), i32(keys)), i32(1)));
-    const begin = k.let(mul(k.group, i32(parts * size)));
-    const weights = k.shared("f32", PARTS);
-    const scratch = k.shared("f32", THREADS);
-    const isUsed = k.let(lessThan(k.thread, used));
-    const own = k.let(add(begin, mul(k.let(min(k.thread, i32(parts - 1))), i32(size))));
-    const top = k.let(select(isUsed, k.read(places.found, own), f32(HIDDEN)));
-    const [highest] = foldLanes(
-      k,
-      scratch,
-      { lanes: THREADS, apart: 1 },
-      [top],
-      (x, y) => max(x, y),
-    );
-    const weight = k.let(select(isUsed, exp2(k.let(sub(top, highest)), k), f32(0)));
-    const sum = select(isUsed, k.read(places.found, add(own, i32(1))), f32(0));
-    const [total] = foldLanes(
-      k,
-      scratch,
-      { lanes: THREADS, apart: 1 },
-      [k.let(mul(weight, sum))],
-      (x, y) => add(x, y),
-    );
-    k.if(lessThan(k.thread, i32(PARTS)), () => k.write(weights, k.thread, weight));
-    k.barrier();
-    const shares = 2 ** Math.floor(Math.log2(Math.max(1, THREADS / width)));
-    const column = k.let(rem(k.thread, i32(width)));
-    const share = k.let(div(k.thread, i32(width)));
-    const out = k.variable(f32(0));
-    k.if(lessThan(share, i32(shares)), () => {
-      k.for(share, used, shares, (at) => {
-        const from = k.let(add(begin, mul(at, i32(size))));
-        const value = k.read(places.found, add(add(from, i32(2)), column));
-        k.set(out, fma(k.read(weights, at), value, out));
-      });
-    });
-    const [whole] = sharesFold(k, scratch, [out], width, shares);
-    k.if(lessThan(k.thread, i32(width)), () => {
-      const to = headRows(
-        k,
-        places.output,
-        contiguousHeads(1, heads, width),
-        b,
-        k.let(rem(k.group, i32(heads))),
-      );
-      k.write(places.output, elementAt(to, i32(0), k.thread), div(whole, total));
-    });
-  });
 }

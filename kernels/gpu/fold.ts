@@ -106,3 +106,26 @@ function foldAsTree(
   results.forEach((own, i) => k.set(own, k.read(scratch, at(first, i))));
   k.barrier();
 }
+
+/** Adds up what threads of one column have, `width` of them apart, in the first `width` threads. */
+export function foldShares(
+  k: GpuBlock,
+  scratch: Place<"f32">,
+  values: readonly Float[],
+  width: number,
+  shares: number,
+): Float[] {
+  values.forEach((value, i) => k.write(scratch, add(k.thread, i32(i * k.threads)), value));
+  k.barrier();
+  const sums = values.map((value, i) => {
+    const sum = k.variable(value);
+    k.if(lessThan(k.thread, i32(width)), () => {
+      for (let s = 1; s < shares; s++) {
+        k.set(sum, add(sum, k.read(scratch, add(k.thread, i32(i * k.threads + s * width)))));
+      }
+    });
+    return sum;
+  });
+  k.barrier();
+  return sums;
+}

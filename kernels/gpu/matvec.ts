@@ -34,6 +34,8 @@ const SUMS = 32;
 /** Words that a thread reads before it needs the first, at most: one by one, or four at once. */
 const IN_FLIGHT = 12;
 const IN_FLIGHT_WIDE = 32;
+/** Runs of a piece that are multiplied at a time. */
+const RUNS = 2;
 /** Products of a thread that are written out one after another: more take drivers long to compile. */
 const UNROLLED = 256;
 /** Groups that make all of a large GPU busy: with a word at a time, and with four. */
@@ -73,12 +75,16 @@ const isOfBlocks = (shape: MatmulShape): shape is BlockedShape =>
 /** Whether numbers of the rows lie in fours beside the blocks. */
 const rowsInFours = ({ a, m }: BlockedShape) => m === 1 || a.mStride % 4 === 0;
 
+/** Registers that sums of so many rows take: numbers of blocks are summed by power first. */
+const registersOf = (shape: MatmulShape, rows: number) =>
+  isOfBlocks(shape) && rows > WIDE_ROWS ? 2 * rows : rows;
+
 function planOf(shape: MatmulShape): Plan {
   const { m, n, k } = shape;
   const words = wordsOf(shape);
   const rowBlocks = Math.ceil(m / ROWS);
   const rows = Math.ceil(m / rowBlocks);
-  const fit = Math.floor(SUMS / rows);
+  const fit = Math.floor(SUMS / registersOf(shape, rows));
   // Blocks of large matrices are read 16 bytes at a time; smaller ones have more work for threads, and
   // more rows take more registers than there are.
   const isWide = isOfBlocks(shape) && rowsInFours(shape) && rows <= WIDE_ROWS &&
@@ -134,6 +140,20 @@ export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): GpuKernel
   return { ...kernelOf(true), aligned: { operands, otherwise: kernelOf(false) } };
 }
 
+/** Sums of products of numbers times 2 to a power, by power. */
+type Total = Map<number, Float>;
+
+function addTo(total: Total, power: number, a: Float, b: Float): void {
+  const known = total.get(power);
+  total.set(power, known === undefined ? mul(a, b) : fma(a, b, known));
+}
+
+/** All of a total, without the powers. */
+function wholeOf(total: Total): Float {
+  const [[, exact], ...scaled] = [...total].sort(([a], [b]) => a - b);
+  return scaled.reduce((sum, [power, value]) => fma(value, f32(2 ** -power), sum), exact);
+}
+
 function matvecCode(shape: MatmulShape, plan: Plan, aligned: boolean, epilogue?: Epilogue) {
   const { m, n, k: length, weight } = shape;
   const { words, lanes, columns, strips, rows, rowBlocks } = plan;
@@ -175,49 +195,46 @@ function matvecCode(shape: MatmulShape, plan: Plan, aligned: boolean, epilogue?:
         addPieces(own.map((finish) => finish()), exists);
       });
     };
-    /** Adds the products of the rows with a piece of each strip. */
+    /** Adds the products of the rows with a piece of each strip, some runs at a time. */
     const addPieces = (parts: readonly Piece[], exists: Index | undefined) => {
       const begins = starts.map((start) => k.let(add(start, parts[0].first)));
-      // By strip, row and power.
-      const totals = each.map(() => starts.map(() => new Map<number, Float>()));
-      parts[0].runs.forEach((_, r) => {
-        const runs = parts.map(({ runs }) => runs[r]());
-        const { offset, factors: { length: count } } = runs[0];
-        const numbers = begins.map((begin) => read(all.a, add(begin, i32(offset)), count));
-        runs.forEach(({ factors }, strip) => {
-          const values = factors.map(({ value }) => k.let(value));
-          numbers.forEach((own, row) => {
+      const masked = (value: Float) => exists === undefined ? value : select(exists, value, f32(0));
+      // What is summed of every strip and row before the scale is known to all, by power.
+      const totals = each.map(() => starts.map((): Total => new Map()));
+      const { length: count } = parts[0].runs;
+      for (let from = 0; from < count; from += RUNS) {
+        const some = parts.map(({ runs }) => runs.slice(from, from + RUNS).map((run) => run()));
+        const numbers = begins.map((begin) =>
+          some[0].map(({ offset, factors }) => read(all.a, add(begin, i32(offset)), factors.length))
+        );
+        some.forEach((runs, strip) => {
+          const { scale } = parts[strip];
+          const factors = runs.map(({ factors }) =>
+            factors.map(({ value, power }) => ({
+              value: k.let(scale === undefined ? masked(value) : value),
+              power,
+            }))
+          );
+          const own = scale && k.let(masked(scale));
+          numbers.forEach((ofRow, row) => {
+            const sum = sums[strip][row];
             const total = totals[strip][row];
-            factors.forEach(({ power }, i) => {
-              const known = total.get(power);
-              const product = known === undefined
-                ? mul(values[i], own[i])
-                : fma(values[i], own[i], known);
-              total.set(power, product);
-            });
-            total.forEach((value, power) => total.set(power, k.let(value)));
+            if (own === undefined && from === 0) total.set(0, sum);
+            factors.forEach((run, r) =>
+              run.forEach(({ value, power }, i) => addTo(total, power, value, ofRow[r][i]))
+            );
+            if (from + RUNS < count) total.forEach((value, at) => total.set(at, k.let(value)));
+            else k.set(sum, own === undefined ? wholeOf(total) : fma(wholeOf(total), own, sum));
           });
         });
-      });
-      parts.forEach(({ scale }, strip) =>
-        totals[strip].forEach((total, row) => {
-          const sum = sums[strip][row];
-          const [[, exact], ...scaled] = [...total].sort(([a], [b]) => a - b);
-          const whole = scaled.reduce(
-            (sum, [power, value]) => fma(value, f32(2 ** -power), sum),
-            exact,
-          );
-          const next = scale === undefined ? add(sum, whole) : fma(whole, scale, sum);
-          k.set(sum, exists === undefined ? next : select(exists, next, sum));
-        })
-      );
+      }
     };
     const perPiece = length / pieces;
     const most = Math.max(
       1,
       Math.min(
         Math.floor((words === 1 ? IN_FLIGHT : IN_FLIGHT_WIDE / words) / strips),
-        Math.floor(UNROLLED / (strips * rows * perPiece)),
+        Math.floor(UNROLLED / (strips * registersOf(shape, rows) * perPiece)),
       ),
     );
     const own = Math.ceil(pieces / lanes);

@@ -80,6 +80,8 @@ async function withPage(
 }
 
 const STATUS = `document.querySelector("#status").textContent`;
+const SUBGROUPS =
+  `import("/devices/webgpu/adapter.ts").then(({ openGpu }) => openGpu()).then((gpu) => gpu.subgroups)`;
 const texts = (tab: Tab, selector: string) =>
   tab.evaluate<string[]>(
     `[...document.querySelectorAll("${selector}")].map((each) => each.textContent)`,
@@ -115,6 +117,8 @@ async function assertSameText(
     });
     await tab.open(url);
     await tab.until(`${STATUS} === "Ready."`);
+    // SwiftShader has subgroups, of 4 threads.
+    assertEquals(await tab.evaluate(SUBGROUPS), "enabled");
     await writeByKeyboard(tab);
     await tab.until(`${STATUS} === "Done."`);
     assertEquals(await texts(tab, ".output"), expected.map(({ text }) => text));
