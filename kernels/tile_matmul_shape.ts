@@ -2,33 +2,28 @@
 
 import { TILES } from "./syntax.ts";
 import type { MatmulShape } from "./kernel.ts";
-import { type Factor, isPackable, PANEL, STEP, STEP_BYTES } from "./tile_packing.ts";
+import { MOST_ROWS } from "./matvec.ts";
+import { isPackable, layoutOf, leftOf, PANEL, rightOf, STEP } from "./tile_layout.ts";
 
 /** Places of k from which on they are multiplied by parts, and the places of a part. */
 const LONG = 1024;
 const PART = 512;
-/** Bytes of a packed block of B, and of a block's sums, that stay in the second cache. */
-const B_BYTES = 1280 * 1024;
+/** Bytes of a packed block, and of a block's sums, that stay in the second cache. */
+const HELD_BYTES = 1280 * 1024;
 const SUM_BYTES = 512 * 1024;
-/** What packing a number costs, in products of two: in pieces as tiles want them, or turned. */
-const PACKING = { straight: 26, turned: 45 };
+/** What packing a number costs, in products of two: in pieces as tiles want them, turned, stored. */
+const PACKING = { straight: 26, turned: 45, stored: 12 };
+/** The most rows that are held packed while columns pass: more are as many as columns are. */
+const HELD_ROWS = 64;
 /** Products below which other kernels are as fast. */
 const LEAST = 2 ** 18;
-
-/** The left factor as panels of tiles see it. */
-export const leftOf = ({ a }: MatmulShape): Factor => ({
-  ...{ side: "left", major: a.mStride, along: a.kStride },
-});
-
-/** The right factor as panels of tiles see it. */
-export const rightOf = ({ b }: MatmulShape): Factor => ({
-  ...{ side: "right", major: b.nStride, along: b.kStride },
-});
 
 /** Whether a product is faster by tiles. */
 export function suitsTiles(shape: MatmulShape): boolean {
   const { batch, m, n, k, weight } = shape;
-  return weight === undefined && Math.min(m, n, k) >= TILES.rows && batch * m * n * k >= LEAST &&
+  return m > MOST_ROWS && Math.min(n, k) >= TILES.rows && batch * m * n * k >= LEAST &&
+    // Pairs of bf16 are copied.
+    (weight === undefined || k % 2 === 0) &&
     isPackable(leftOf(shape)) && isPackable(rightOf(shape));
 }
 
@@ -38,6 +33,8 @@ export interface TileBlocking {
   readonly rowBlocks: number;
   readonly columns: number;
   readonly columnBlocks: number;
+  /** The factor of which all panels of a block are packed first; those of the other one pass by. */
+  readonly held: "left" | "right";
   /** Places of k of a part, and the parts. */
   readonly length: number;
   readonly lengthBlocks: number;
@@ -57,16 +54,20 @@ export function tileBlockingOf(shape: MatmulShape, threads: number): TileBlockin
   const { batch, m, n, k } = shape;
   const lengthBlocks = k <= LONG ? 1 : Math.ceil(k / PART);
   const length = lengthBlocks === 1 ? k : roundUp(Math.ceil(k / lengthBlocks), STEP);
-  const packed = roundUp(length, STEP) / STEP * STEP_BYTES / PANEL;
+  const [left, right] = [leftOf(shape), rightOf(shape)];
+  const held = m <= HELD_ROWS ? "left" : "right";
+  const heldBytes = layoutOf(held === "left" ? left : right).stepBytes / PANEL *
+    roundUp(length, STEP) / STEP;
   const cost = (turned: boolean) => turned ? PACKING.turned : PACKING.straight;
-  const [costA, costB] = [cost(shape.a.kStride !== 1), cost(shape.b.nStride !== 1)];
+  const costA = cost(shape.a.kStride !== 1);
+  const costB = shape.weight !== undefined ? PACKING.stored : cost(shape.b.nStride !== 1);
   let best: TileBlocking | undefined;
   let least = Infinity;
-  for (const rows of cuts(m)) {
+  for (const rows of held === "left" ? cuts(m).slice(0, 1) : cuts(m)) {
     for (const columns of cuts(n)) {
       const sums = lengthBlocks > 1 ? 4 * rows * columns : 0;
-      if (columns * packed > B_BYTES && columns > PANEL) continue;
-      if (sums > SUM_BYTES && rows > PANEL) continue;
+      if (held === "right" && columns * heldBytes > HELD_BYTES && columns > PANEL) continue;
+      if (sums > SUM_BYTES && Math.max(rows, columns) > PANEL) continue;
       const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
       const items = batch * rowBlocks * columnBlocks;
       // The longest that a thread works; every item packs its part of both.
@@ -74,7 +75,7 @@ export function tileBlockingOf(shape: MatmulShape, threads: number): TileBlockin
       const work = rounds * (rows * columns + rows * costA + columns * costB);
       if (work < least) {
         least = work;
-        best = { rows, rowBlocks, columns, columnBlocks, length, lengthBlocks };
+        best = { rows, rowBlocks, columns, columnBlocks, held, length, lengthBlocks };
       }
     }
   }
