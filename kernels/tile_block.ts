@@ -2,23 +2,22 @@
 
 import type { Block } from "./block.ts";
 import { add, bitAnd, div, equal, i32, lessThan, min, mul, offset, rem, sub } from "./language.ts";
-import type { MatmulShape } from "./kernel.ts";
 import type { ProductTarget } from "./matmul_result.ts";
 import type { TileBlocking } from "./tile_matmul_shape.ts";
 import {
-  type Factor,
   layoutOf,
-  leftOf,
+  liesInTiles,
   PANEL,
-  rightOf,
   SQUARE_BYTES,
   STEP,
+  type TileProduct,
 } from "./tile_layout.ts";
 import {
   packPart,
   packSteps,
   type Panel,
   panelSource,
+  stepTarget,
   unitSource,
   unitTarget,
 } from "./tile_packing.ts";
@@ -28,40 +27,34 @@ import {
   beginScaledSums,
   beginSums,
   type PackedMeanwhile,
+  type Panels,
   storeSums,
   type Sums,
   sumTiles,
 } from "./tile_products.ts";
 import { at, F32, type Index, type Pointer } from "./vectors.ts";
 
-/** Which factor's panels of a block are packed first, and which one's pass by. */
-function sidesOf(shape: MatmulShape, { held, rows, columns }: TileBlocking) {
-  const [left, right] = [leftOf(shape), rightOf(shape)];
-  return held === "left"
-    ? { held: left, passing: right, heldSize: rows }
-    : { held: right, passing: left, heldSize: columns };
-}
-
 /**
- * Scratch memory: the held panels, two passing ones, a square for packing, the sums of a step of
- * blocks, sums.
+ * Scratch memory: the packed panels of the right factor, two of the left one, a square for packing
+ * and turning, the sums of a step of blocks, sums.
  */
-export function scratchOf(shape: MatmulShape, blocking: TileBlocking) {
+export function scratchOf({ left, right }: TileProduct, blocking: TileBlocking) {
   const { rows, columns, length, lengthBlocks } = blocking;
-  const { held, passing, heldSize } = sidesOf(shape, blocking);
-  const bytesOf = (factor: Factor) => Math.ceil(length / STEP) * layoutOf(factor).stepBytes;
-  const [heldBytes, passingBytes] = [bytesOf(held), bytesOf(passing)];
-  const pass = heldSize / PANEL * heldBytes;
-  const square = pass + 2 * passingBytes;
+  const [leftBytes, rightBytes] = [left, right].map((factor) =>
+    Math.ceil(length / STEP) * layoutOf(factor).stepBytes
+  );
+  const leftAt = columns / PANEL * rightBytes;
+  const square = leftAt + 2 * leftBytes;
   const fresh = square + SQUARE_BYTES;
-  const sums = fresh + (layoutOf(rightOf(shape)).scaled ? PANEL * PANEL * F32 : 0);
+  const isScaled = [left, right].some((factor) => layoutOf(factor).scaled);
+  const sums = fresh + (isScaled ? SQUARE_BYTES : 0);
   // Sums of all of k need room for one square of the result at a time only.
   const [sumRows, sumColumns] = lengthBlocks > 1 ? [rows, columns] : [PANEL, PANEL];
   const bytes = sums + sumRows * sumColumns * F32;
   return {
-    heldBytes,
-    passingBytes,
-    pass,
+    leftBytes,
+    rightBytes,
+    leftAt,
     square,
     fresh,
     sums,
@@ -73,21 +66,22 @@ export function scratchOf(shape: MatmulShape, blocking: TileBlocking) {
 /** What every part of the code needs. */
 export interface Context extends ProductTarget {
   readonly k: Block;
+  readonly product: TileProduct;
   readonly blocking: TileBlocking;
   readonly scratch: ReturnType<typeof scratchOf>;
   readonly base: Pointer;
 }
 
-/** The block of the result that is computed, and its factors. */
+/** The block of the product that is computed, and its factors. */
 export interface ResultBlock {
-  readonly a: Pointer;
-  readonly b: Pointer;
+  readonly left: Pointer;
+  readonly right: Pointer;
   readonly batch: Index;
   readonly firstRow: Index;
   readonly firstColumn: Index;
 }
 
-/** Rows or columns of the result: the first and how many, at most a panel. */
+/** Rows or columns of a product: the first and how many, at most a panel. */
 export interface Stretch {
   readonly first: Index;
   readonly count: number;
@@ -114,50 +108,6 @@ export function forPanels(
   k.if(lessThan(i32(whole), end), () => body({ first: k.let(i32(whole)), count: all - whole }));
 }
 
-/** A factor's part in the products of a block: its rows or columns there, and where they are packed. */
-interface Side {
-  readonly factor: Factor;
-  readonly first: Index;
-  readonly size: number;
-  readonly all: number;
-  readonly base: Pointer;
-  /** The number of a panel, given its first row or column; and where it is packed to. */
-  readonly index: (first: Index) => Index;
-  readonly packed: (index: Index) => Pointer;
-}
-
-function sides(
-  { k, shape, blocking, scratch, base }: Context,
-  { a, b, firstRow, firstColumn }: ResultBlock,
-): { held: Side; passing: Side } {
-  const { rows, columns } = blocking;
-  const left = { factor: leftOf(shape), first: firstRow, size: rows, all: shape.m, base: a };
-  const right = {
-    factor: rightOf(shape),
-    first: firstColumn,
-    size: columns,
-    all: shape.n,
-    base: b,
-  };
-  const [held, passing] = blocking.held === "left" ? [left, right] : [right, left];
-  const index = ({ first }: typeof left | typeof right) => (panel: Index) =>
-    k.let(div(sub(panel, first), i32(PANEL)));
-  return {
-    held: {
-      ...held,
-      index: index(held),
-      packed: (index) => k.let(at(base, index, scratch.heldBytes)),
-    },
-    // Two panels take turns: while one is multiplied, the next one is packed.
-    passing: {
-      ...passing,
-      index: index(passing),
-      packed: (index) =>
-        k.let(at(offset(base, scratch.pass), rem(index, i32(2)), scratch.passingBytes)),
-    },
-  };
-}
-
 /** All products of a block over some places of k; `finish` follows those of two panels. */
 export function multiply(
   context: Context,
@@ -165,72 +115,78 @@ export function multiply(
   length: Length,
   finish: (rows: Stretch, columns: Stretch) => void,
 ): void {
-  const { k, shape, blocking, scratch, base } = context;
-  const { held, passing } = sides(context, block);
+  const { k, product: { turned, m, n, k: all, left, right }, blocking, scratch, base } = context;
   const steps = k.let(div(add(length.count, i32(STEP - 1)), i32(STEP)));
   const whole = k.let(div(length.count, i32(STEP)));
-  const places = shape.k % STEP;
+  const places = all % STEP;
   const square = k.let(offset(base, scratch.square));
-  const panelOf = ({ factor, base }: Side, { first, count }: Stretch): Panel => ({
-    ...{ factor, base, first, majors: count, place: length.from, square },
+  const panelOf = (side: "left" | "right", { first, count }: Stretch): Panel => ({
+    ...{ factor: { left, right }[side], base: block[side], first, majors: count },
+    ...{ place: length.from, square },
   });
+  const panelNumber = (first: Index, start: Index) => k.let(div(sub(first, start), i32(PANEL)));
+  const rightAt = (index: Index) => k.let(at(base, index, scratch.rightBytes));
+  // Two panels of rows take turns: while one is multiplied, the next one is packed.
+  const leftAt = (index: Index) =>
+    k.let(at(offset(base, scratch.leftAt), rem(index, i32(2)), scratch.leftBytes));
   /** Packs the last step of a panel, where k ends within it. */
   const packEnd = (panel: Panel, to: Pointer) => {
     if (places === 0) return;
-    const step = layoutOf(panel.factor).stepBytes;
     k.if(lessThan(whole, steps), () => {
-      packPart(k, panel, k.let(at(to, whole, step)), whole, places);
+      const step = k.let(at(to, whole, layoutOf(panel.factor).stepBytes));
+      packPart(k, panel, step, whole, places);
     });
   };
-  const eachHeld = (body: (stretch: Stretch, index: Index) => void) =>
-    forPanels(k, held.first, held.size, held.all, (stretch) => {
-      body(stretch, held.index(stretch.first));
+  const eachColumns = (body: (columns: Stretch, index: Index) => void) =>
+    forPanels(k, block.firstColumn, blocking.columns, n, (columns) => {
+      body(columns, panelNumber(columns.first, block.firstColumn));
     });
-  eachHeld((stretch, index) => {
-    const [panel, to] = [panelOf(held, stretch), held.packed(index)];
+  eachColumns((columns, index) => {
+    const [panel, to] = [panelOf("right", columns), rightAt(index)];
     packSteps(k, panel, to, whole);
     packEnd(panel, to);
   });
-  const end = k.let(min(i32(passing.all), add(passing.first, i32(passing.size))));
-  const units = unitsAtOnce(held, passing.factor);
-  forPanels(k, passing.first, passing.size, passing.all, (stretch) => {
-    const index = passing.index(stretch.first);
-    const [panel, packed] = [panelOf(passing, stretch), passing.packed(index)];
-    const isWhole = stretch.count === PANEL;
-    if (!isWhole) packSteps(k, panel, packed, whole);
-    else k.if(equal(stretch.first, passing.first), () => packSteps(k, panel, packed, whole));
+  const end = k.let(min(i32(m), add(block.firstRow, i32(blocking.rows))));
+  const units = unitsAtOnce(context);
+  forPanels(k, block.firstRow, blocking.rows, m, (rows) => {
+    const index = panelNumber(rows.first, block.firstRow);
+    const [panel, packed] = [panelOf("left", rows), leftAt(index)];
+    const isWhole = rows.count === PANEL;
+    const inMemory = isWhole && liesInTiles(left);
+    const packAll = () => packSteps(k, panel, packed, whole);
+    if (!isWhole) packAll();
+    else if (!inMemory) k.if(equal(rows.first, block.firstRow), packAll);
     packEnd(panel, packed);
-    const next = { first: k.let(add(stretch.first, i32(PANEL))), count: PANEL };
-    const follows = k.let(lessThan(add(stretch.first, i32(2 * PANEL - 1)), end));
-    eachHeld((heldStretch, heldIndex) => {
-      const [rows, columns] = blocking.held === "left"
-        ? [heldStretch, stretch]
-        : [stretch, heldStretch];
+    const next = { first: k.let(add(rows.first, i32(PANEL))), count: PANEL };
+    const follows = k.let(lessThan(add(rows.first, i32(2 * PANEL - 1)), end));
+    eachColumns((columns, columnIndex) => {
       const products = productsOf(context, block, length, rows, columns);
-      const [left, right] = blocking.held === "left"
-        ? [held.packed(heldIndex), packed]
-        : [packed, held.packed(heldIndex)];
-      const rest = (from: Index | undefined) => {
-        const [first, second] = [left, right].map((panel, i) =>
-          from === undefined
-            ? panel
-            : k.let(at(panel, from, layoutOf([leftOf, rightOf][i](shape)).stepBytes))
-        );
-        products.add(first, second, from === undefined ? steps : k.let(sub(steps, from)));
+      const to = rightAt(columnIndex);
+      const rest = (from?: Index) => {
+        const [first, second] = [left, right].map((factor, i) => {
+          const start = [packed, to][i];
+          return from === undefined ? start : k.let(at(start, from, layoutOf(factor).stepBytes));
+        });
+        const count = from === undefined ? steps : k.let(sub(steps, from));
+        products.add({ left: first, packed: true, right: second, steps: count });
       };
-      const unit = k.let(mul(heldIndex, i32(units)));
-      if (!isWhole) rest(undefined);
+      const unit = k.let(mul(columnIndex, i32(units)));
+      if (inMemory) {
+        const start = k.let(panelSource(panel).values);
+        products.add({ left: start, packed: false, right: to, steps: whole });
+        if (places > 0) rest(whole);
+      } else if (!isWhole) rest();
       else {
-        k.if(bitAnd(follows, lessThan(unit, i32(layoutOf(passing.factor).units))), () => {
-          const { factor } = passing;
-          const source = unitSource(factor, panelSource(panelOf(passing, next)), unit);
-          const from = { values: k.let(source.values), scales: k.let(source.scales) };
-          const to = k.let(unitTarget(factor, passing.packed(k.let(add(index, i32(1)))), unit));
-          const readsAhead = blocking.held === "left" &&
-            (factor.dtype !== "f32" || factor.along === 1);
-          products.add(left, right, whole, { factor, from, to, units, readsAhead });
+        k.if(bitAnd(follows, lessThan(unit, i32(layoutOf(left).units))), () => {
+          const source = unitSource(left, panelSource(panelOf("left", next)), unit);
+          const target = unitTarget(left, stepTarget(leftAt(k.let(add(index, i32(1))))), unit);
+          const meanwhile = { factor: left, from: source, to: target, units };
+          // Few rows wait for the weights, not for the products.
+          const readsAhead = turned && (left.dtype !== "f32" || left.along === 1);
+          const panels = { left: packed, packed: true, right: to, steps: whole };
+          products.add(panels, { ...meanwhile, readsAhead });
           if (places > 0) rest(whole);
-        }, () => rest(undefined));
+        }, () => rest());
       }
       products.end();
       finish(rows, columns);
@@ -246,34 +202,34 @@ function productsOf(
   rows: Stretch,
   columns: Stretch,
 ) {
-  const { k, shape, blocking, scratch, base } = context;
+  const { k, product, blocking, scratch, base } = context;
+  const factors = { leftFactor: product.left, rightFactor: product.right };
   const sums = sumsOf(context, block, rows, columns);
   const begins = blocking.lengthBlocks === 1 ? i32(1) : equal(from, i32(0));
-  const [leftFactor, rightFactor] = [leftOf(shape), rightOf(shape)];
-  const { scaled } = layoutOf(rightFactor);
-  const fresh = {
+  const isScaled = Object.values(factors).some((factor) => layoutOf(factor).scaled);
+  const fresh: Sums = {
     ...sumTiles(rows.count, columns.count),
     ...{ at: k.let(offset(base, scratch.fresh)), rowBytes: PANEL * F32 },
   };
-  if (scaled) beginScaledSums(k, sums, begins);
+  if (isScaled) beginScaledSums(k, sums, begins);
   else beginSums(k, sums, begins);
   return {
-    add: (left: Pointer, right: Pointer, steps: Index, meanwhile?: PackedMeanwhile) => {
-      const panels = { left, leftFactor, right, rightFactor, steps };
-      if (scaled) addScaledProducts(k, sums, panels, fresh, meanwhile);
-      else addProducts(k, sums, panels, meanwhile);
+    add: (panels: Omit<Panels, keyof typeof factors>, meanwhile?: PackedMeanwhile) => {
+      const all = { ...panels, ...factors };
+      if (isScaled) addScaledProducts(k, sums, all, fresh, meanwhile);
+      else addProducts(k, sums, all, meanwhile);
     },
     end: () => {
-      if (!scaled) storeSums(k, sums);
+      if (!isScaled) storeSums(k, sums);
     },
   };
 }
 
-/** Units of the next passing panel that are packed with one held panel, so that all are. */
-function unitsAtOnce({ size, all }: Side, passing: Factor): number {
-  const { units: most } = layoutOf(passing);
+/** Units of the next panel of rows that are packed with one panel of columns, so that all are. */
+function unitsAtOnce({ product: { n, left }, blocking: { columns, columnBlocks } }: Context) {
+  const { units: most } = layoutOf(left);
   // The last block has fewer panels.
-  const panels = Math.ceil((all - Math.floor((all - 1) / size) * size) / PANEL);
+  const panels = Math.ceil((n - (columnBlocks - 1) * columns) / PANEL);
   return [1, 2, 4].find((units) => units * panels >= most) ?? most;
 }
 

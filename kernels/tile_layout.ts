@@ -4,7 +4,7 @@
  * other make one row of a tile.
  */
 
-import { isBlocked, WEIGHT_BLOCK, type WeightDType } from "../graph/tensor.ts";
+import { isBlocked, WEIGHT_BLOCK } from "../graph/tensor.ts";
 import type { MatmulShape } from "./kernel.ts";
 import { div, i32, mul } from "./language.ts";
 import { TILES } from "./syntax.ts";
@@ -29,66 +29,87 @@ export interface F32Factor {
   readonly major: number;
   /** From one place of k to the next. */
   readonly along: number;
+  /** Whether pairs are of neighbours: the other factor is bf16 in memory, which has such pairs. */
+  readonly adjacent: boolean;
 }
 
-/** Stored weights, whose rows are columns of the product. */
+/** Stored weights; as the right factor their rows are its columns. */
 export interface StoredFactor extends WeightMatrix {
-  readonly side: "right";
+  readonly side: "left" | "right";
 }
 
 /** A factor of a product. */
 export type Factor = F32Factor | StoredFactor;
 
-/** The left factor as panels of tiles see it. */
-export const leftOf = ({ a }: MatmulShape): F32Factor => ({
-  ...{ dtype: "f32", side: "left", major: a.mStride, along: a.kStride },
-});
+/** The most rows of a product that is turned: weights pass by, and these are packed first. */
+const TURNED_ROWS = 64;
 
-/** The right factor as panels of tiles see it. */
-export function rightOf({ b, n, k, weight }: MatmulShape): Factor {
-  return weight === undefined
-    ? { dtype: "f32", side: "right", major: b.nStride, along: b.kStride }
-    : { dtype: weight, side: "right", rows: n, columns: k };
+/**
+ * A product as tiles see it, left [m, k] and right [k, n]. Of few rows it is turned: its right factor
+ * is the left one and the result is transposed, for rows of weights fill tiles as they lie in memory.
+ */
+export interface TileProduct {
+  readonly turned: boolean;
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly left: Factor;
+  readonly right: Factor;
 }
+
+/** How tiles see a product. */
+export function tileProductOf({ batch, m, n, k, a, b, weight }: MatmulShape): TileProduct {
+  const turned = m <= TURNED_ROWS;
+  const [side, other] = turned ? ["right", "left"] as const : ["left", "right"] as const;
+  const adjacent = turned && weight === "bf16";
+  const f32 = { dtype: "f32", adjacent } as const;
+  const first: Factor = { ...f32, side, major: a.mStride, along: a.kStride };
+  const second: Factor = weight === undefined
+    ? { ...f32, side: other, major: b.nStride, along: b.kStride }
+    : { dtype: weight, side: other, rows: n, columns: k };
+  return turned
+    ? { turned, batch, m: n, n: m, k, left: second, right: first }
+    : { turned, batch, m, n, k, left: first, right: second };
+}
+
+/** Whether panels of a factor are tiles as they lie in memory. */
+export const liesInTiles = ({ dtype, side }: Factor): boolean =>
+  dtype === "bf16" && side === "left";
 
 /** Whether a factor can be packed: rows or columns of it must lie in one piece. */
 export const isPackable = (factor: Factor): boolean =>
   factor.dtype !== "f32" || factor.major === 1 || factor.along === 1;
 
-/** How a step of a panel is packed: [part, tile, row, pair], scales behind each tile. */
+/** How a step of a panel is packed: [part, tile, row, pair], and the scales of rows or lanes. */
 export interface StepLayout {
   /** The bf16 that a number is: high, middle and low, or itself; whole numbers without their scale. */
   readonly parts: number;
   readonly scaled: boolean;
-  readonly tileBytes: number;
   readonly stepBytes: number;
   /** Rows of a tile that are packed at a time, and how many such units there are, of all tiles. */
   readonly unitRows: number;
   readonly units: number;
 }
 
-const layout = (parts: number, unitRows: number, scaled: boolean): StepLayout => {
-  const tileBytes = TILE_BYTES + (scaled ? TILES.rows * F32 : 0);
-  const units = 2 * TILES.rows / unitRows;
-  return { parts, scaled, tileBytes, stepBytes: 2 * parts * tileBytes, unitRows, units };
-};
-
-const LAYOUTS: Readonly<Record<"f32" | WeightDType, StepLayout>> = {
-  f32: layout(3, 4, false),
-  bf16: layout(1, 8, false),
-  q8_0: layout(1, 16, true),
-  q4_0: layout(1, 16, true),
-};
+const layout = (parts: number, unitRows: number, scaled: boolean): StepLayout => ({
+  ...{ parts, scaled, unitRows, units: 2 * TILES.rows / unitRows },
+  stepBytes: 2 * parts * TILE_BYTES + (scaled ? PANEL * F32 : 0),
+});
 
 /** How steps of a factor are packed. */
-export const layoutOf = ({ dtype }: Factor): StepLayout => LAYOUTS[dtype];
+export function layoutOf({ dtype, side }: Factor): StepLayout {
+  if (dtype === "f32") return layout(3, 4, false);
+  if (!isBlocked(dtype)) return layout(1, 8, false);
+  return layout(1, side === "left" ? 4 : 16, true);
+}
 
-/** Where a tile of a step lies. */
-export const tileOffset = ({ tileBytes }: StepLayout, part: number, tile: number): number =>
-  (2 * part + tile) * tileBytes;
+/** Where a tile of a step lies, and where scales do: behind the tiles of what has one part. */
+export const tileOffset = (part: number, tile: number): number => (2 * part + tile) * TILE_BYTES;
+export const SCALES_OFFSET = 2 * TILE_BYTES;
 
 /** Numbers in memory, and their scales where they are in blocks: else the numbers again. */
-export interface Source {
+export interface Numbers {
   readonly values: Pointer;
   readonly scales: Pointer;
 }
@@ -122,7 +143,7 @@ export function tilePieces(
 }
 
 /** Where numbers of a factor begin: at a row or column that begins a panel, and a place of k. */
-export function sourceOf(factor: Factor, base: Pointer, major: Index, place: Index): Source {
+export function sourceOf(factor: Factor, base: Pointer, major: Index, place: Index): Numbers {
   if (factor.dtype === "f32") {
     const values = at(at(base, major, factor.major * F32), place, factor.along * F32);
     return { values, scales: values };

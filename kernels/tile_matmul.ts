@@ -11,8 +11,8 @@
 import type { Epilogue } from "../graph/step.ts";
 import { loopLanes } from "./body.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
-import { kernel } from "./block.ts";
-import { add, div, i32, load, min, mul, rem, sub } from "./language.ts";
+import { type Block, kernel } from "./block.ts";
+import { add, div, i32, joinQuads, load, min, mul, offset, rem, sub } from "./language.ts";
 import type { KernelCode, Lanes } from "./syntax.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
 import {
@@ -24,8 +24,10 @@ import {
   type Stretch,
   sumsOf,
 } from "./tile_block.ts";
+import { PANEL, tileProductOf } from "./tile_layout.ts";
 import { type TileBlocking, tileBlockingOf } from "./tile_matmul_shape.ts";
-import { at, F32, type Pointer } from "./vectors.ts";
+import type { Sums } from "./tile_products.ts";
+import { at, F32, type Pointer, transpose } from "./vectors.ts";
 
 /** Lanes of a row of a tile of sums. */
 const LANES: Lanes = 16;
@@ -41,7 +43,7 @@ export function tileMatmulKernel(
     key: JSON.stringify(["tiles", shape, blocking, epilogueKey(epilogue)]),
     code: () => tileMatmulCode(shape, blocking, epilogue),
     items: shape.batch * blocking.columnBlocks * blocking.rowBlocks,
-    scratchBytes: scratchOf(shape, blocking).bytes,
+    scratchBytes: scratchOf(tileProductOf(shape), blocking).bytes,
     ...productCost(shape, epilogue),
   };
 }
@@ -54,15 +56,17 @@ function tileMatmulCode(
   return kernel("tile matmul", productParameters(epilogue), (k, all) => {
     const args = all as unknown as Record<string, Pointer>;
     const { rows, rowBlocks, columns, columnBlocks, length, lengthBlocks } = blocking;
-    const scratch = scratchOf(shape, blocking);
-    const context = { k, shape, blocking, epilogue, args, scratch, base: args.scratch };
+    const product = tileProductOf(shape);
+    const scratch = scratchOf(product, blocking);
+    const context = { k, shape, product, blocking, epilogue, args, scratch, base: args.scratch };
     k.for(all.begin, all.end, 1, (item) => {
       const columnBlock = k.let(div(item, i32(rowBlocks)));
       const batch = k.let(div(columnBlock, i32(columnBlocks)));
+      const a = k.let(at(args.a, batch, shape.a.batchStride * F32));
+      // Stored weights are one matrix.
+      const b = shape.weight ? args.b : k.let(at(args.b, batch, shape.b.batchStride * F32));
       const block = {
-        a: k.let(at(args.a, batch, shape.a.batchStride * F32)),
-        // Stored weights are one matrix.
-        b: shape.weight ? args.b : k.let(at(args.b, batch, shape.b.batchStride * F32)),
+        ...product.turned ? { left: b, right: a } : { left: a, right: b },
         batch,
         firstRow: k.let(mul(rem(item, i32(rowBlocks)), i32(rows))),
         firstColumn: k.let(mul(rem(columnBlock, i32(columnBlocks)), i32(columns))),
@@ -75,8 +79,8 @@ function tileMatmulCode(
         const count = k.let(min(i32(length), sub(i32(shape.k), from)));
         multiply(context, block, { from, count }, () => {});
       });
-      forPanels(k, block.firstRow, rows, shape.m, (rows) => {
-        forPanels(k, block.firstColumn, columns, shape.n, (columns) => end(rows, columns));
+      forPanels(k, block.firstRow, rows, product.m, (rows) => {
+        forPanels(k, block.firstColumn, columns, product.n, (columns) => end(rows, columns));
       });
     });
   }, LANES);
@@ -84,17 +88,43 @@ function tileMatmulCode(
 
 /** Takes the sums of two panels through the epilogue into the results. */
 function finish(context: Context, block: ResultBlock, rows: Stretch, columns: Stretch): void {
-  const { k: widest, epilogue } = context;
+  const { k: widest, product: { turned }, epilogue } = context;
   const k = epilogue === undefined ? widest : widest.withLanes(loopLanes(LANES, epilogue.loop));
   const sums = sumsOf(context, block, rows, columns);
-  k.for(0, rows.count, 1, (row) => {
-    const from = k.let(at(sums.at, row, sums.rowBytes));
+  const square = {
+    ...sums,
+    at: offset(context.base, context.scratch.square),
+    rowBytes: PANEL * F32,
+  };
+  if (turned) transposeSums(widest, sums, rows.count, columns.count, square);
+  const [first, second, result] = turned ? [columns, rows, square] : [rows, columns, sums];
+  k.for(0, first.count, 1, (row) => {
+    const from = k.let(at(result.at, row, result.rowBytes));
     const part = {
       batch: block.batch,
-      row: k.let(add(rows.first, row)),
-      column: columns.first,
-      columns: columns.count,
+      row: k.let(add(first.first, row)),
+      column: second.first,
+      columns: second.count,
     };
     storeRow(k, context, part, (vector) => load(k.vector, from, vector * k.vectorBytes));
+  });
+}
+
+/** Writes the transposed sums of two panels, four columns at a time. */
+function transposeSums(k: Block, sums: Sums, rows: number, columns: number, to: Sums): void {
+  const four = [0, 1, 2, 3] as const;
+  k.for(0, Math.ceil(columns / 4), 1, (columnsOf) => {
+    const from = k.let(at(sums.at, columnsOf, 4 * F32));
+    const target = k.let(at(to.at, columnsOf, 4 * to.rowBytes));
+    for (let tile = 0; tile * LANES < rows; tile++) {
+      const mixed = four.map((r) =>
+        k.let(joinQuads(
+          four.map((q) => load("f32x4", from, (tile * LANES + 4 * q + r) * sums.rowBytes)),
+        ))
+      );
+      transpose(k, mixed).forEach((row, c) => {
+        k.store(row, target, c * to.rowBytes + tile * k.vectorBytes);
+      });
+    }
   });
 }

@@ -1,18 +1,19 @@
 /** Products of two packed panels (tile_packing.ts), added up in tiles. */
 
 import type { Block } from "./block.ts";
-import { equal, fma, i32, load } from "./language.ts";
+import { equal, fma, i32, load, offset, splat } from "./language.ts";
 import { TILES } from "./syntax.ts";
 import {
   type Factor,
   layoutOf,
-  type Source,
+  type Numbers,
+  SCALES_OFFSET,
   stepDistance,
-  TILE_BYTES,
   tileOffset,
+  tilePieces,
 } from "./tile_layout.ts";
 import { packUnit, prefetchTiles, unitSource, unitTarget } from "./tile_packing.ts";
-import { advance, at, type Index, type Pointer, type V, variable } from "./vectors.ts";
+import { advance, at, F32, type Index, type Pointer, variable } from "./vectors.ts";
 
 /**
  * The parts of both factors that are multiplied, 0 the highest: small products first, and one factor
@@ -24,6 +25,9 @@ const PRODUCTS = [[2, 0], [1, 0], [0, 0], [0, 2], [0, 1], [1, 1]] as const;
 /** Tiles that hold the parts of two panels that are multiplied; those before hold sums. */
 const LEFT = [4, 5];
 const RIGHT = [6, 7];
+
+/** Rows of sums that are scaled at a time. */
+const ROWS_AT_ONCE = 4;
 
 /** A tile of sums: its number, and its place among those of two panels. */
 interface SumTile {
@@ -83,10 +87,12 @@ export function beginScaledSums(
 
 export const storeSums = (k: Block, sums: Sums): void => moveSums(k, "store", sums);
 
-/** Two packed panels, from some step on. */
-export interface PackedPanels {
+/** Two panels, from some step on. */
+export interface Panels {
   readonly left: Pointer;
   readonly leftFactor: Factor;
+  /** Whether the left one is packed; else it is in memory as tiles need it (`liesInTiles`). */
+  readonly packed: boolean;
   readonly right: Pointer;
   readonly rightFactor: Factor;
   readonly steps: Index;
@@ -95,59 +101,106 @@ export interface PackedPanels {
 /** Units of another panel, to be packed with every step: where those of the first step are. */
 export interface PackedMeanwhile {
   readonly factor: Factor;
-  readonly from: Source;
-  readonly to: Pointer;
+  readonly from: Numbers;
+  readonly to: Numbers;
   readonly units: number;
   /** Whether to ask for the numbers of the panel after that one; then units are of whole tiles. */
   readonly readsAhead: boolean;
 }
 
-/** Pointers into panels, and what moves them a step on. */
-function walk(k: Block, panels: PackedPanels, meanwhile?: PackedMeanwhile) {
-  const [a, b] = [variable(k, panels.left), variable(k, panels.right)];
-  const [left, right] = [layoutOf(panels.leftFactor), layoutOf(panels.rightFactor)];
-  const moves: [Pointer, number][] = [[a, left.stepBytes], [b, right.stepBytes]];
-  let pack = () => {};
-  if (meanwhile !== undefined) {
-    const { factor, units, readsAhead } = meanwhile;
-    const { scaled, stepBytes } = layoutOf(factor);
-    const distance = stepDistance(factor);
-    const [values, to] = [variable(k, meanwhile.from.values), variable(k, meanwhile.to)];
-    const scales = scaled ? variable(k, meanwhile.from.scales) : values;
-    moves.push([values, distance.values], [to, stepBytes]);
-    if (scaled) moves.push([scales, distance.scales]);
-    const tiles = 2 * units / layoutOf(factor).units;
-    pack = () => {
-      if (readsAhead) prefetchTiles(k, factor, values, tiles);
-      for (let unit = 0; unit < units; unit++) {
-        const source = unitSource(factor, { values, scales }, i32(unit));
-        packUnit(k, factor, source, unitTarget(factor, to, i32(unit)));
-      }
-    };
-  }
-  return { a, b, left, right, pack, advance: () => advance(k, moves) };
+/** What moves through the steps of panels. */
+interface Walk {
+  readonly left: Pointer;
+  readonly right: Pointer;
+  /** Parts of both that are multiplied. */
+  readonly products: readonly (readonly [number, number])[];
+  /** Bytes from row to row of the left factor's tiles, and where those of a part begin. */
+  readonly rowBytes: number;
+  readonly tile: (part: number, tile: number) => number;
+  /** What is done between the products of a step. */
+  readonly pack: readonly (() => void)[];
+  readonly advance: () => void;
 }
 
-/** The products of one step. */
+function walk(k: Block, panels: Panels, meanwhile?: PackedMeanwhile): Walk {
+  const [left, right] = [variable(k, panels.left), variable(k, panels.right)];
+  const [leftLayout, rightLayout] = [layoutOf(panels.leftFactor), layoutOf(panels.rightFactor)];
+  const pieces = tilePieces(panels.leftFactor);
+  const step = panels.packed ? leftLayout.stepBytes : stepDistance(panels.leftFactor).values;
+  const moves: [Pointer, number][] = [[left, step], [right, rightLayout.stepBytes]];
+  const pack: (() => void)[] = [];
+  if (!panels.packed) pack.push(() => prefetchTiles(k, panels.leftFactor, left, 2));
+  if (meanwhile !== undefined) {
+    const { factor, units, readsAhead } = meanwhile;
+    const layout = layoutOf(factor);
+    const distance = stepDistance(factor);
+    const numbers = ({ values, scales }: Numbers): Numbers => {
+      const moved = variable(k, values);
+      return { values: moved, scales: layout.scaled ? variable(k, scales) : moved };
+    };
+    const [from, to] = [numbers(meanwhile.from), numbers(meanwhile.to)];
+    moves.push([from.values, distance.values], [to.values, layout.stepBytes]);
+    if (layout.scaled) {
+      moves.push([from.scales, distance.scales], [to.scales, layout.stepBytes]);
+    }
+    if (readsAhead) {
+      pack.push(() => prefetchTiles(k, factor, from.values, 2 * units / layout.units));
+    }
+    for (let unit = 0; unit < units; unit++) {
+      pack.push(() => {
+        const [source, target] = [unitSource, unitTarget].map((placeOf, i) =>
+          placeOf(factor, [from, to][i], i32(unit))
+        );
+        packUnit(k, factor, source, target);
+      });
+    }
+  }
+  const turned = leftLayout.parts < rightLayout.parts;
+  return {
+    left,
+    right,
+    products: PRODUCTS.map(([i, j]) => turned ? [j, i] as const : [i, j] as const)
+      .filter(([i, j]) => i < leftLayout.parts && j < rightLayout.parts),
+    rowBytes: panels.packed ? TILES.rowBytes : pieces.distance,
+    tile: panels.packed ? tileOffset : (_, tile) => tile * pieces.pieces * pieces.distance,
+    pack,
+    advance: () => advance(k, moves),
+  };
+}
+
+/**
+ * The products of one step, with other work spread among them: a processor looks ahead no further
+ * than some products.
+ */
 function multiplyStep(
   k: Block,
-  { tiles }: Sums,
-  { a, b, left, right }: ReturnType<typeof walk>,
+  { tiles }: Pick<Sums, "tiles">,
+  { left, right, products, rowBytes, tile: leftTile }: Walk,
+  meanwhile: readonly (() => void)[],
 ): void {
+  const count = products.length * tiles.length;
+  let done = 0;
+  const share = () => {
+    const [from, to] = [done, done + 1].map((n) => Math.floor(n * meanwhile.length / count));
+    meanwhile.slice(from, to).forEach((work) => work());
+    done++;
+  };
   const rows = [...new Set(tiles.map(({ row }) => row))];
   const columns = [...new Set(tiles.map(({ column }) => column))];
   let held: readonly [number, number] = [-1, -1];
-  for (const [i, j] of PRODUCTS) {
-    if (i >= left.parts || j >= right.parts) continue;
-    const take = (tile: number, at: Pointer, offset: number) =>
-      k.tile(tile, { op: "load", at, offset, stride: TILES.rowBytes });
-    if (held[0] !== i) rows.forEach((row) => take(LEFT[row], a, tileOffset(left, i, row)));
+  for (const [i, j] of products) {
+    const take = (tile: number, at: Pointer, offset: number, stride: number) =>
+      k.tile(tile, { op: "load", at, offset, stride });
+    if (held[0] !== i) rows.forEach((row) => take(LEFT[row], left, leftTile(i, row), rowBytes));
     if (held[1] !== j) {
-      columns.forEach((column) => take(RIGHT[column], b, tileOffset(right, j, column)));
+      columns.forEach((column) =>
+        take(RIGHT[column], right, tileOffset(j, column), TILES.rowBytes)
+      );
     }
     held = [i, j];
     for (const { tile, row, column } of tiles) {
       k.tile(tile, { op: "product", left: LEFT[row], right: RIGHT[column] });
+      share();
     }
   }
 }
@@ -159,55 +212,71 @@ function multiplyStep(
 export function addProducts(
   k: Block,
   sums: Sums,
-  panels: PackedPanels,
+  panels: Panels,
   meanwhile?: PackedMeanwhile,
 ): void {
   const state = walk(k, panels, meanwhile);
   k.for(0, panels.steps, 1, () => {
-    multiplyStep(k, sums, state);
-    state.pack();
+    multiplyStep(k, sums, state, state.pack);
     state.advance();
   });
 }
 
 /**
- * As `addProducts`, where steps of the right panel are blocks with scales: a step's sums go to memory
- * at `fresh`, in rows as those of the sums, and while the next ones are computed they are added to
- * the sums in memory, times the scales.
+ * As `addProducts`, where steps of a panel are blocks with scales: a step's sums go to memory at
+ * `fresh`, and while the next ones are computed they are added to the sums in memory, times the
+ * scales.
  */
 export function addScaledProducts(
   k: Block,
   sums: Sums,
-  panels: PackedPanels,
+  panels: Panels,
   fresh: Sums,
   meanwhile?: PackedMeanwhile,
 ): void {
   const state = walk(k, panels, meanwhile);
+  const ofRows = layoutOf(panels.leftFactor).scaled;
+  const scaled = ofRows ? state.left : state.right;
   const columns = [...new Set(sums.tiles.map(({ column }) => column))];
-  const before = variable(k, panels.right);
-  const addFresh = () => {
-    const scales = columns.map((column) =>
-      k.let(load(k.vector, before, tileOffset(state.right, 0, column) + TILE_BYTES))
-    );
-    k.for(0, sums.rows, 1, (row) => {
-      const [from, to] = [fresh, sums].map((each) => k.let(at(each.at, row, each.rowBytes)));
+  const scales = variable(k, offset(scaled, SCALES_OFFSET));
+  const addRows = (first: number, count: number) => {
+    for (let row = first; row < first + count; row++) {
+      const scale = ofRows ? k.let(splat(load("f32", scales, row * F32), k.vector)) : undefined;
       columns.forEach((column, c) => {
         const place = column * TILES.rowBytes;
-        const sum: V = fma(load(k.vector, from, place), scales[c], load(k.vector, to, place));
-        k.store(sum, to, place);
+        const to = row * sums.rowBytes + place;
+        const part = load(k.vector, fresh.at, row * fresh.rowBytes + place);
+        k.store(fma(part, scale ?? columnScales[c], load(k.vector, sums.at, to)), sums.at, to);
       });
-    });
+    }
   };
+  const columnScales = ofRows ? [] : columns.map(() => k.variable(k.vector));
+  const takeScales = () =>
+    columnScales.forEach((held, c) =>
+      k.set(held, load(k.vector, scales, columns[c] * TILES.rowBytes))
+    );
+  const addFresh: (() => void)[] = [];
+  for (let row = 0; row < sums.rows; row += ROWS_AT_ONCE) {
+    addFresh.push(() => addRows(row, Math.min(ROWS_AT_ONCE, sums.rows - row)));
+  }
+  // Work of both kinds in turn.
+  const meanwhileAll = addFresh.flatMap((add, i) => [
+    add,
+    ...state.pack.slice(
+      Math.floor(i * state.pack.length / addFresh.length),
+      Math.floor((i + 1) * state.pack.length / addFresh.length),
+    ),
+  ]);
   // There is nothing before the first step.
   k.zero(fresh.at, sums.rows * fresh.rowBytes);
   k.for(0, panels.steps, 1, () => {
     clear(k, fresh);
-    multiplyStep(k, sums, state);
-    addFresh();
+    takeScales();
+    multiplyStep(k, sums, state, meanwhileAll);
     moveSums(k, "store", fresh);
-    state.pack();
-    k.set(before, state.b);
+    k.set(scales, offset(scaled, SCALES_OFFSET));
     state.advance();
   });
-  addFresh();
+  takeScales();
+  addFresh.forEach((add) => add());
 }

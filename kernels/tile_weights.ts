@@ -1,6 +1,8 @@
 /**
  * Packing of stored weights for products by tiles of bf16. A bf16 is one part, and so are the whole
- * numbers of q8_0 and q4_0, which have 8 bits at most: their scales go with the tiles, as f32.
+ * numbers of q8_0 and q4_0, which have 8 bits at most: their scales go with the tiles, as f32. As the
+ * left factor rows of bf16 are rows of tiles, and those of blocks become so one by one; as the right
+ * factor both are turned.
  */
 
 import { isBlocked, WEIGHT_BLOCK } from "../graph/tensor.ts";
@@ -23,16 +25,14 @@ import {
 import { TILES } from "./syntax.ts";
 import {
   layoutOf,
-  PANEL,
-  type Source,
+  type Numbers,
+  SCALES_OFFSET,
   SQUARE_BYTES,
   STEP,
   type StoredFactor,
-  TILE_BYTES,
-  tileOffset,
 } from "./tile_layout.ts";
 import { at, F32, FOUR, type Index, type Pointer, transpose, type V } from "./vectors.ts";
-import { SCALE, weightRow } from "./weight_rows.ts";
+import { quants, SCALE, weightRow } from "./weight_rows.ts";
 import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
 /** Rows of 32 bits in a tile: four of them have the columns of a vector of lanes. */
@@ -67,10 +67,13 @@ function squareLayout({ dtype }: StoredFactor): RowLayout {
 /** Where a unit of a step begins: units are those of the first tile, then of the second. */
 export function storedUnitSource(
   factor: StoredFactor,
-  { values, scales }: Source,
+  { values, scales }: Numbers,
   unit: Index,
-): Source {
+): Numbers {
   const { quad, scales: scaleQuad } = rowLayout(factor);
+  if (factor.side === "left") {
+    return { values: at(values, unit, quad), scales: at(scales, unit, scaleQuad) };
+  }
   const ofTile = layoutOf(factor).units / 2;
   const [tile, inTile] = [div(unit, i32(ofTile)), rem(unit, i32(ofTile))];
   const quads = TILES.rows / TILE_ROWS;
@@ -78,18 +81,38 @@ export function storedUnitSource(
   return { values: start, scales: at(scales, tile, quads * scaleQuad) };
 }
 
-/** Packs a unit, with its scales. */
-export function packStoredUnit(
+/** Packs a unit of the left factor: four rows of blocks, with their scales. */
+export function packRows(
   k: Block,
   factor: StoredFactor,
-  { values, scales }: Source,
-  to: Pointer,
+  { values, scales }: Numbers,
+  to: Numbers,
+): void {
+  for (let row = 0; row < TILE_ROWS; row++) {
+    packRow(k, factor, offset(values, row * rowLayout(factor).row), to.values, row);
+  }
+  k.store(loadF16("f32x4", scales), to.scales);
+}
+
+/** A row's block, of places 16 apart; it lies so in q4_0. */
+function packRow(k: Block, { dtype }: StoredFactor, from: Pointer, to: Pointer, row: number): void {
+  if (!isBlocked(dtype)) throw new Error("tiles: rows of bf16 need no packing");
+  const [first, second] = quants(k, dtype, from);
+  k.store(bf16Pairs(first, second), to, row * TILES.rowBytes);
+}
+
+/** Packs a unit of the right factor, with its scales. */
+export function packColumns(
+  k: Block,
+  factor: StoredFactor,
+  { values, scales }: Numbers,
+  to: Numbers,
 ): void {
   const layout = rowLayout(factor);
-  packNumbers(k, factor, layout, values, to);
+  packNumbers(k, factor, layout, values, to.values);
   if (!layoutOf(factor).scaled) return;
   const quads = QUADS.map((q) => loadF16("f32x4", scales, q * layout.scales));
-  k.store(joinQuads(quads), to, TILE_BYTES);
+  k.store(joinQuads(quads), to.scales);
 }
 
 /** 16 bytes of 16 rows as four vectors: a vector has the same four bytes of all rows. */
@@ -144,10 +167,10 @@ function packNumbers(
   }
 }
 
-/** Columns of a panel that has not all of them, or not all places of k in a step. */
+/** Rows of weights of a panel that has not all of them, or not all places of k in a step. */
 export interface StoredPart {
   readonly base: Pointer;
-  /** The panel's first column, and how many it has. */
+  /** The panel's first row, and how many it has. */
   readonly first: Index;
   readonly majors: number;
   /** The first place of k, and how many there are up to the step's end. */
@@ -156,41 +179,61 @@ export interface StoredPart {
   readonly square: Pointer;
 }
 
-/** Packs a step of some columns, row by row of the weights. */
-export function packStoredPart(
+/** Where the numbers of each row begin; the scales go to a packed step. */
+function partRows(
   k: Block,
   factor: StoredFactor,
-  { base, first, majors, place, places, square }: StoredPart,
+  { base, first, majors, place }: StoredPart,
+  to: Pointer,
+): Pointer[] {
+  const { dtype } = factor;
+  const block = k.let(div(place, i32(WEIGHT_BLOCK)));
+  return Array.from({ length: majors }, (_, r) => {
+    const row = weightRow(factor, base, first, r, majors);
+    if (!isBlocked(dtype)) return at(row.values, place, weightRowBytes(dtype, 1));
+    const scale = loadF16("f32", at(row.scales, block, row.scaleStep));
+    k.store(scale, to, SCALES_OFFSET + r * F32);
+    return at(row.values, block, row.valueStep);
+  });
+}
+
+/** Packs a step of some rows of the left factor. */
+export function packPartOfRows(
+  k: Block,
+  factor: StoredFactor,
+  part: StoredPart,
   to: Pointer,
 ): void {
   const { dtype } = factor;
+  const { places } = part;
+  // Places behind the end are multiplied as well.
+  if (places < STEP) k.zero(to, SCALES_OFFSET);
+  partRows(k, factor, part, to).forEach((from, row) => {
+    if (isBlocked(dtype)) packRow(k, factor, k.let(from), to, row);
+    else k.copy(from, offset(to, row * TILES.rowBytes), weightRowBytes(dtype, places));
+  });
+}
+
+/** Packs a step of some columns of the right factor, which are rows of weights. */
+export function packPartOfColumns(
+  k: Block,
+  factor: StoredFactor,
+  part: StoredPart,
+  to: Pointer,
+): void {
+  const { dtype } = factor;
+  const { places, majors, square } = part;
   const copies = squareLayout(factor);
-  const layout = layoutOf(factor);
   // Places behind the end are multiplied as well, columns there come to nothing.
   if (places < STEP) k.zero(square, SQUARE_BYTES);
-  const block = k.let(div(place, i32(WEIGHT_BLOCK)));
-  for (let column = 0; column < majors; column++) {
-    const row = weightRow(factor, base, first, column, majors);
-    const from = isBlocked(dtype)
-      ? at(row.values, block, row.valueStep)
-      : at(row.values, place, weightRowBytes(dtype, 1));
-    k.copy(from, offset(square, column * copies.row), weightRowBytes(dtype, places));
-    if (!layout.scaled) continue;
-    const tile = tileOffset(layout, 0, Math.floor(column / TILES.rows));
-    const scale = loadF16("f32", at(row.scales, block, row.scaleStep));
-    k.store(scale, to, tile + TILE_BYTES + column % TILES.rows * F32);
-  }
-  const unitBytes = 2 * layout.tileBytes / layout.units;
-  for (let unit = 0; unit < layout.units * Math.ceil(majors / TILES.rows) / 2; unit++) {
-    const ofTile = layout.units / 2;
-    const tile = Math.floor(unit / ofTile);
-    const start = tile * copies.row * PANEL / 2 + unit % ofTile * FOUR;
-    packNumbers(
-      k,
-      factor,
-      copies,
-      k.let(offset(square, start)),
-      k.let(offset(to, unit * unitBytes)),
-    );
+  partRows(k, factor, part, to).forEach((from, column) =>
+    k.copy(from, offset(square, column * copies.row), weightRowBytes(dtype, places))
+  );
+  const { units, unitRows } = layoutOf(factor);
+  for (let unit = 0; unit < units * Math.ceil(majors / TILES.rows) / 2; unit++) {
+    const ofTile = units / 2;
+    const from = Math.floor(unit / ofTile) * copies.row * TILES.rows + unit % ofTile * FOUR;
+    const target = offset(to, unit * unitRows * TILES.rowBytes);
+    packNumbers(k, factor, copies, k.let(offset(square, from)), k.let(target));
   }
 }

@@ -28,6 +28,8 @@ const SIZES = [
   [100, 65, 1152],
   [8, 50, 50],
   [33, 47, 1030],
+  [70, 45, 1030],
+  [64, 33, 200],
 ] as const;
 
 const reals = (count: number, seed: number): Float32Array<ArrayBuffer> => {
@@ -105,7 +107,8 @@ for (const dtype of DTYPES) {
       for (const cut of [{ threads: 2, atOnce: 1 }, { threads: 7 }]) {
         assertEquals(differs(product(sizes, dtype, a, words(stored), cut), found), -1, `${sizes}`);
       }
-      if (dtype !== "bf16") continue;
+      // Of fewer rows a bf16's pairs are as they lie in memory, and other numbers are added first.
+      if (dtype !== "bf16" || m <= 64) continue;
       assertEquals(differs(product(sizes, undefined, a, b), found), -1, `${sizes}: bits of f32`);
     }
   }, AMX);
