@@ -2,7 +2,7 @@
 
 import { TILES } from "./syntax.ts";
 import type { MatmulShape } from "./kernel.ts";
-import { MOST_ROWS } from "./matvec.ts";
+import { isMatvec } from "./matvec.ts";
 import {
   type Factor,
   isPackable,
@@ -21,14 +21,16 @@ const HELD_BYTES = 1280 * 1024;
 const SUM_BYTES = 512 * 1024;
 /** What packing a number costs, in products of two: in pieces as tiles want them, turned, stored. */
 const PACKING = { straight: 26, turned: 45, stored: 12 };
-/** Products below which other kernels are as fast. */
+/** Products, and rows, below which other kernels are as fast. */
 const LEAST = 2 ** 18;
+const LEAST_ROWS = 5;
 
 /** Whether a product is faster by tiles. */
 export function suitsTiles(shape: MatmulShape): boolean {
   const { batch, m, n, k, weight } = shape;
   const { left, right } = tileProductOf(shape);
-  return m > MOST_ROWS && Math.min(n, k) >= TILES.rows && batch * m * n * k >= LEAST &&
+  return !isMatvec(shape) && m >= LEAST_ROWS && Math.min(n, k) >= TILES.rows &&
+    batch * m * n * k >= LEAST &&
     // Pairs of bf16 are copied.
     (weight === undefined || k % 2 === 0) &&
     isPackable(left) && isPackable(right);

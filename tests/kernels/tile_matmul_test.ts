@@ -211,6 +211,8 @@ Deno.test("tiles: which products go there", () => {
   assert(suitsTiles({ ...large, batch: 3, a: { ...large.a, batchStride: 128 * 128 } }));
   assert(suitsTiles({ ...large, m: 16 }));
   assert(!suitsTiles({ ...large, m: 4, n: 1024 }), "few rows, which need no packing");
+  assert(suitsTiles({ ...large, m: 8, n: 1024 }));
+  assert(!suitsTiles(shapeOf([1, 8, 1024, 128], false, true)), "more rows, of columns");
   assert(!suitsTiles({ ...large, n: 8 }), "few columns, of which tiles would be mostly empty");
   assert(!suitsTiles(shapeOf([1, 32, 32, 32], false, false)), "little work");
   assert(!suitsTiles({ ...large, a: { ...large.a, kStride: 2 } }), "scattered rows");
