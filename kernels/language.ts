@@ -114,6 +114,17 @@ export const nearestBf16 = (a: Expr<Vector>): Expr<Vector> => unary("bf16", a.ty
 /** Of numbers that are bf16 the bits of both in a lane: a's in its lower half, b's in its upper. */
 export const bf16Pairs = (a: Expr<Vector>, b: Expr<Vector>): Expr<Vector> => binary("pairs", a, b);
 
+/** The bits of lanes further to the left, zeros behind them, or to the right, the sign before them. */
+export const shiftLanes = (
+  a: Expr<Vector>,
+  direction: "left" | "right",
+  count: number,
+): Expr<Vector> =>
+  (count === 0 ? a : {
+    ...{ kind: "binary", type: a.type, op: direction === "left" ? "shl" : "shr" },
+    ...{ a, b: i32(count) },
+  }) as Expr<Vector>;
+
 /** The last 16 bits, a finite f16, as f32; in kernels of GPUs. */
 export const fromF16 = (bits: Expr<"i32">): Expr<"f32"> => unary("f16_to_f32", "f32", bits);
 /** The f32 of some bits; in kernels of GPUs. */

@@ -29,8 +29,9 @@ import {
   zeros,
 } from "./vectors.ts";
 
-/** The most rows of which products are done so: from there on packing pays. */
-export const MOST_ROWS = 4;
+/** The most rows of which products are done so, from there on packing pays; and where rows lie along n. */
+export const MOST_ROWS = 8;
+const MOST_ROWS_ACROSS = 4;
 /** Columns of a work item: where they lie along k, and where rows lie along n. */
 const ITEM = { along: 16, across: 32 };
 /** Sums that do not wait for one another. */
@@ -38,7 +39,8 @@ const CHAINS = 4;
 
 /** Whether a product is better done by reading the matrix as it lies. */
 export function isMatvec({ batch, m, a, b }: MatmulShape): boolean {
-  return batch === 1 && m <= MOST_ROWS && a.kStride === 1 && (b.kStride === 1 || b.nStride === 1);
+  if (batch !== 1 || a.kStride !== 1) return false;
+  return b.kStride === 1 ? m <= MOST_ROWS : b.nStride === 1 && m <= MOST_ROWS_ACROSS;
 }
 
 const orderOf = ({ b }: MatmulShape) => b.kStride === 1 ? "along" : "across";

@@ -1,8 +1,6 @@
 /**
- * Packing of f32 matrices for products by tiles of bf16 (TILES in language.ts). Every number is cut
- * into three bf16 that add up to it: what is nearest, what is nearest to the rest, and what is left,
- * which fits. The pairs of a tile are of places 16 apart, so that a vector of one and a vector of the
- * other make one row of a tile.
+ * Packing of matrices for products by tiles of bf16 (tile_layout.ts). Every f32 is cut into three
+ * bf16 that add up to it: what is nearest, what is nearest to the rest, and what is left, which fits.
  */
 
 import type { Block } from "./block.ts";
@@ -20,84 +18,112 @@ import {
   sub,
 } from "./language.ts";
 import { TILES } from "./syntax.ts";
-import { at, F32, type Index, type Pointer, transpose, type V } from "./vectors.ts";
-
-/** The bf16 that a number is cut into: high, middle, low. */
-const PARTS = 3;
-/** Rows of the left factor, or columns of the right one, of a panel: two tiles of them. */
-export const PANEL = 2 * TILES.rows;
-/** Places of k that are multiplied at a time. */
-export const STEP = 2 * TILES.rows;
-
-const TILE_BYTES = TILES.rows * TILES.rowBytes;
-/** Bytes of a part, both tiles, and of a step of a panel: [part, tile, row, pair]. */
-const PART_BYTES = 2 * TILE_BYTES;
-export const STEP_BYTES = PARTS * PART_BYTES;
-/** Bytes of a panel's square of one step as f32. */
-export const SQUARE_BYTES = PANEL * STEP * F32;
-
-/** Where a tile of a step lies. */
-export const tileOffset = (part: number, tile: number): number =>
-  part * PART_BYTES + tile * TILE_BYTES;
-
-/** A factor of a product as a panel sees it; distances are in elements. */
-export interface Factor {
-  /** The left factor has its rows in tiles as rows, the right one its columns as lanes. */
-  readonly side: "left" | "right";
-  /** From one row of the left factor, or one column of the right one, to the next. */
-  readonly major: number;
-  /** From one place of k to the next. */
-  readonly along: number;
-}
-
-/** Whether a factor can be packed: rows or columns of it must lie in one piece. */
-export const isPackable = ({ major, along }: Factor): boolean => major === 1 || along === 1;
-
-/** Rows of a tile that are packed at a time, and how many such units a step of a panel has. */
-const UNIT_ROWS = 4;
-export const UNITS = 2 * TILES.rows / UNIT_ROWS;
-/** Bytes of a part of a unit. */
-const UNIT_BYTES = UNIT_ROWS * TILES.rowBytes;
+import {
+  type F32Factor,
+  type Factor,
+  layoutOf,
+  type Numbers,
+  PANEL,
+  panelDistance,
+  SCALES_OFFSET,
+  sourceOf,
+  SQUARE_BYTES,
+  STEP,
+  stepDistance,
+  tileOffset,
+  tilePieces,
+} from "./tile_layout.ts";
+import {
+  packColumns,
+  packPartOfColumns,
+  packPartOfRows,
+  packRows,
+  storedUnitSource,
+} from "./tile_weights.ts";
+import { at, F32, type Index, type Pointer, prefetchRange, transpose, type V } from "./vectors.ts";
 
 /** Distances from row to row of a tile, and from lane to lane. */
-const distances = ({ side, major, along }: Factor) =>
+const distances = ({ side, major, along }: F32Factor) =>
   side === "left" ? { row: major, lane: along } : { row: along, lane: major };
 
-/** Where a unit of the step at `from` lies: units are rows of the first tile, then of the second. */
-export function unitSource(factor: Factor, from: Pointer, unit: Index): Pointer {
+/** Where a unit of a step lies: units are rows of the first tile, then of the second. */
+export function unitSource(factor: Factor, from: Numbers, unit: Index): Numbers {
+  if (factor.dtype !== "f32") return storedUnitSource(factor, from, unit);
   const { side, major, along } = factor;
-  if (side === "left") return at(from, unit, UNIT_ROWS * major * F32);
-  const ofTile = UNITS / 2;
-  const rows = mul(rem(unit, i32(ofTile)), i32(UNIT_ROWS * along * F32));
+  const { unitRows, units } = layoutOf(factor);
+  const moved = (bytes: Index): Numbers => {
+    const values = offset(from.values, bytes);
+    return { values, scales: values };
+  };
+  if (side === "left") return moved(mul(unit, i32(unitRows * major * F32)));
+  const ofTile = units / 2;
+  const places = factor.adjacent ? 2 * unitRows : unitRows;
+  const rows = mul(rem(unit, i32(ofTile)), i32(places * along * F32));
   const columns = mul(div(unit, i32(ofTile)), i32(TILES.rows * major * F32));
-  return offset(from, add(rows, columns));
+  return moved(add(rows, columns));
 }
 
-/** Where a unit is packed to in a step. */
-export const unitTarget = (to: Pointer, unit: Index): Pointer => at(to, unit, UNIT_BYTES);
+/** Where a unit of a step is packed to. */
+export function unitTarget(factor: Factor, to: Numbers, unit: Index): Numbers {
+  const { unitRows, scaled } = layoutOf(factor);
+  const values = at(to.values, unit, unitRows * TILES.rowBytes);
+  return { values, scales: scaled ? at(to.scales, unit, unitRows * F32) : values };
+}
 
-/** Packs a unit: four rows of a tile, of all parts. */
-export function packUnit(k: Block, factor: Factor, from: Pointer, to: Pointer): void {
-  const pairs = TILES.rows * factor.along * F32;
-  const [first, second] = [0, pairs].map((bytes) => unitRows(k, factor, offset(from, bytes)));
-  first.forEach((row, r) => {
-    const [a, b] = [row, second[r]].map((numbers) => parts(k, numbers));
-    for (let part = 0; part < PARTS; part++) {
-      k.store(bf16Pairs(a[part], b[part]), to, part * PART_BYTES + r * TILES.rowBytes);
+/** Where numbers and scales of a packed step begin. */
+export const stepTarget = (to: Pointer): Numbers => ({
+  values: to,
+  scales: offset(to, SCALES_OFFSET),
+});
+
+/** Packs a unit: some rows of a tile, of all parts. */
+export function packUnit(k: Block, factor: Factor, from: Numbers, to: Numbers): void {
+  if (factor.dtype !== "f32") {
+    const pack = factor.side === "left" ? packRows : packColumns;
+    return pack(k, factor, from, to);
+  }
+  const { unitRows, parts: count } = layoutOf(factor);
+  pairsOf(k, factor, unitRows, from.values).forEach(([first, second], r) => {
+    const [a, b] = [first, second].map((numbers) => parts(k, numbers));
+    for (let part = 0; part < count; part++) {
+      k.store(bf16Pairs(a[part], b[part]), to.values, tileOffset(part, 0) + r * TILES.rowBytes);
     }
   });
 }
 
-/** Four rows of 16 numbers; where rows lie side by side, they are columns in memory. */
-function unitRows(k: Block, factor: Factor, from: Pointer): V[] {
+/** The pairs of so many rows of a tile: of places 16 apart, or of neighbours. */
+function pairsOf(k: Block, factor: F32Factor, count: number, from: Pointer): (readonly [V, V])[] {
+  if (factor.adjacent) {
+    const rows = unitRows(k, factor, 2 * count, from);
+    return Array.from({ length: count }, (_, r) => [rows[2 * r], rows[2 * r + 1]]);
+  }
+  const second = offset(from, TILES.rows * factor.along * F32);
+  const [a, b] = [from, second].map((at) => unitRows(k, factor, count, at));
+  return a.map((row, r) => [row, b[r]]);
+}
+
+/** Asks for the numbers of a step of some tiles of the panel behind that which begins at `from`. */
+export function prefetchTiles(k: Block, factor: Factor, from: Pointer, tiles: number): void {
+  const { pieces, distance, bytes } = tilePieces(factor);
+  const panel = panelDistance(factor);
+  for (let piece = 0; piece < tiles * pieces; piece++) {
+    prefetchRange(k, from, panel + piece * distance, bytes);
+  }
+}
+
+/** Rows of 16 numbers, a multiple of four; where they lie side by side, they are columns in memory. */
+function unitRows(k: Block, factor: F32Factor, count: number, from: Pointer): V[] {
   const { row, lane } = distances(factor);
-  const rows = Array.from({ length: UNIT_ROWS }, (_, r) => r);
-  if (lane === 1) return rows.map((r) => load(k.vector, from, r * row * F32));
-  const mixed = rows.map((r) => {
-    const places = [0, 4, 8, 12].map((first) => (first + r) * lane * F32);
-    return k.let(joinQuads(places.map((bytes) => load("f32x4", from, bytes))));
-  });
-  return transpose(k, mixed);
+  if (lane === 1) {
+    return Array.from({ length: count }, (_, r) => load(k.vector, from, r * row * F32));
+  }
+  return Array.from({ length: count / 4 }, (_, four) => {
+    const mixed = [0, 1, 2, 3].map((r) => {
+      const places = [0, 4, 8, 12].map((first) => ((first + r) * lane + 4 * four * row) * F32);
+      return k.let(joinQuads(places.map((bytes) => load("f32x4", from, bytes))));
+    });
+    return transpose(k, mixed);
+  }).flat();
 }
 
 /** Three bf16 that add up to a number; for a NaN or an infinity one of them at least is a NaN. */
@@ -109,79 +135,92 @@ function parts(k: Block, value: V): readonly [V, V, V] {
   return [high, middle, k.let(sub(rest, middle))];
 }
 
-/** A panel of a factor: its first row or column at some place of k, and how many it has. */
+/** Rows or columns of a factor from some place of k on, at most a panel. */
 export interface Panel {
-  readonly from: Pointer;
+  readonly factor: Factor;
+  readonly base: Pointer;
+  readonly first: Index;
   readonly majors: number;
+  readonly place: Index;
   /** Room for a square of numbers. */
   readonly square: Pointer;
 }
 
+/** Where a panel begins in memory. */
+export const panelSource = ({ factor, base, first, place }: Panel): Numbers =>
+  sourceOf(factor, base, first, place);
+
 /** Packs whole steps of a panel, one after another. */
-export function packSteps(
-  k: Block,
-  factor: Factor,
-  { from, majors, square }: Panel,
-  to: Pointer,
-  steps: Index,
-): void {
+export function packSteps(k: Block, panel: Panel, to: Pointer, steps: Index): void {
+  const { factor, majors } = panel;
+  const source = panelSource(panel);
+  const [values, scales] = [k.let(source.values), k.let(source.scales)];
+  const distance = stepDistance(factor);
+  const { stepBytes, scaled } = layoutOf(factor);
   k.for(0, steps, 1, (step) => {
-    const target = k.let(at(to, step, STEP_BYTES));
-    const source = k.let(at(from, step, STEP * F32 * factor.along));
-    if (majors % TILES.rows === 0) packSquare(k, factor, source, target, majors);
-    else packPart(k, factor, { from: source, majors, square }, target, STEP);
+    const target = k.let(at(to, step, stepBytes));
+    if (majors % TILES.rows !== 0) return packPart(k, panel, target, step, STEP);
+    const from = k.let(at(values, step, distance.values));
+    const scale = scaled ? k.let(at(scales, step, distance.scales)) : from;
+    packSquare(k, factor, { values: from, scales: scale }, target, majors);
   });
 }
 
 /** Packs a step of a panel of which there are not all rows or columns, or not all places of k. */
 export function packPart(
   k: Block,
-  factor: Factor,
   panel: Panel,
   to: Pointer,
+  step: Index,
   places: number,
 ): void {
+  const { factor, square, majors } = panel;
+  const place = k.let(add(panel.place, mul(step, i32(STEP))));
+  if (factor.dtype !== "f32") {
+    const pack = factor.side === "left" ? packPartOfRows : packPartOfColumns;
+    return pack(k, factor, { ...panel, place, places }, to);
+  }
   // Places behind the end are multiplied as well, rows and columns there come to nothing.
-  if (places < STEP) k.zero(panel.square, SQUARE_BYTES);
-  copyPart(k, factor, panel, places);
-  const square: Factor = factor.side === "left"
-    ? { side: "left", major: STEP, along: 1 }
-    : { side: "right", major: 1, along: PANEL };
-  packSquare(k, square, panel.square, to, panel.majors);
+  if (places < STEP) k.zero(square, SQUARE_BYTES);
+  const from = k.let(panelSource({ ...panel, place }).values);
+  const { along, major } = factor;
+  // Pieces of memory: of rows or columns, or of places of k.
+  const [pieces, distance, length] = along === 1
+    ? [majors, major, places]
+    : [places, along, majors];
+  k.for(0, pieces, 1, (i) => {
+    const [source, target] = [
+      k.let(at(from, i, distance * F32)),
+      k.let(at(square, i, PANEL * F32)),
+    ];
+    copyPiece(k, source, target, length);
+  });
+  const copied: Factor = along === 1
+    ? { ...factor, major: STEP, along: 1 }
+    : { ...factor, major: 1, along: PANEL };
+  packSquare(k, copied, { values: square, scales: square }, to, majors);
 }
 
 function packSquare(
   k: Block,
   factor: Factor,
-  from: Pointer,
+  from: Numbers,
   to: Pointer,
   majors: number,
 ): void {
-  const units = Math.ceil(majors / TILES.rows) * UNITS / 2;
-  k.for(0, units, 1, (unit) => {
-    packUnit(k, factor, k.let(unitSource(factor, from, unit)), k.let(unitTarget(to, unit)));
+  const units = Math.ceil(majors / TILES.rows) * layoutOf(factor).units / 2;
+  const held = ({ values, scales }: Numbers): Numbers => ({
+    values: k.let(values),
+    scales: k.let(scales),
   });
-}
-
-/** Copies what there is of a step to a square, whose rows are those of tiles. */
-function copyPart(
-  k: Block,
-  factor: Factor,
-  { from, square, majors }: Panel,
-  places: number,
-): void {
-  const { row, lane } = distances(factor);
-  const [rows, lanes] = factor.side === "left" ? [majors, places] : [places, majors];
-  const squareRow = PANEL * F32;
-  k.for(0, rows, 1, (r) => {
-    const [source, target] = [k.let(at(from, r, row * F32)), k.let(at(square, r, squareRow))];
-    if (lane === 1) return copyRow(k, source, target, lanes);
-    k.for(0, lanes, 1, (l) => k.store(load("f32", at(source, l, lane * F32)), at(target, l, F32)));
+  k.for(0, units, 1, (unit) => {
+    const target = unitTarget(factor, stepTarget(to), unit);
+    packUnit(k, factor, held(unitSource(factor, from, unit)), held(target));
   });
 }
 
 /** Copies so many f32. */
-function copyRow(k: Block, source: Pointer, target: Pointer, count: number): void {
+function copyPiece(k: Block, source: Pointer, target: Pointer, count: number): void {
   let done = 0;
   for (const lanes of [16, 4] as const) {
     const { vector } = k.withLanes(lanes);

@@ -90,6 +90,7 @@ const SIZES: readonly Sizes[] = [
   [3, 17, 130, 64],
   [1, 100, 40, 1100],
   [1, 40, 300, 1025],
+  [2, 5, 600, 100],
 ];
 
 const FORMS = [[false, false], [false, true], [true, false], [true, true]] as const;
@@ -208,8 +209,11 @@ Deno.test("tiles: which products go there", () => {
   const large = shapeOf([1, 128, 128, 128], false, false);
   assert(suitsTiles(large));
   assert(suitsTiles({ ...large, batch: 3, a: { ...large.a, batchStride: 128 * 128 } }));
-  assert(!suitsTiles({ ...large, m: 8 }), "few rows, of which tiles would be mostly empty");
+  assert(suitsTiles({ ...large, m: 16 }));
+  assert(!suitsTiles({ ...large, m: 4, n: 1024 }), "few rows, which need no packing");
+  assert(suitsTiles({ ...large, m: 8, n: 1024 }));
+  assert(!suitsTiles(shapeOf([1, 8, 1024, 128], false, true)), "more rows, of columns");
+  assert(!suitsTiles({ ...large, n: 8 }), "few columns, of which tiles would be mostly empty");
   assert(!suitsTiles(shapeOf([1, 32, 32, 32], false, false)), "little work");
-  assert(!suitsTiles({ ...large, weight: "bf16" }), "stored weights");
   assert(!suitsTiles({ ...large, a: { ...large.a, kStride: 2 } }), "scattered rows");
 });

@@ -9,7 +9,7 @@ import { modelParameters } from "../../models/decoder.ts";
 import { initialValues } from "../../models/initial_values.ts";
 import { loadTeacher } from "../../train/teacher.ts";
 import { createTrainer } from "../../train/trainer.ts";
-import { CPU_KERNELS, withCpu } from "../support/devices.ts";
+import { withCpu } from "../support/devices.ts";
 import { radRwkv7 } from "../support/model.ts";
 import { random } from "../support/random.ts";
 
@@ -45,13 +45,10 @@ async function backward(device: Device, stage: Stage, bf16: boolean) {
   return { loss, gradients, bytes };
 }
 
-/** Tiles multiply f32 in parts of bf16, and leave stored weights to other kernels: to other bits. */
-const native = CPU_KERNELS.filter((level) => level !== "amx").at(-1)!;
-
 for (const [blas, memory] of [["none", 0], ["none", 2 ** 33], [findBlas()!, 2 ** 33]] as const) {
   const name = `BLAS ${blas}, ${memory === 0 ? "32" : "64"}-bit addresses`;
   Deno.test(`teacher in bf16: the bits of one in f32, half as large, ${name}`, async () => {
-    await withCpu({ threads: 2, blas, memory, native }, async (device) => {
+    await withCpu({ threads: 2, blas, memory }, async (device) => {
       // Never touched, so the system gives no pages for it.
       if (memory > 0) device.allocate(5 * 2 ** 30);
       const options = { tokens: 128, context: 64, batch: 2 };
@@ -69,7 +66,7 @@ for (const [blas, memory] of [["none", 0], ["none", 2 ** 33], [findBlas()!, 2 **
 }
 
 Deno.test("teacher in bf16: it is measured, and writes, as one in f32", async () => {
-  await withCpu({ threads: 2, native }, async (device) => {
+  await withCpu({ threads: 2 }, async (device) => {
     const ids = tokens(200);
     const text = { length: 200, read: (start: number, n: number) => ids.slice(start, start + n) };
     const ask = async (bf16: boolean) => {

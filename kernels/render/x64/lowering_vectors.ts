@@ -170,6 +170,12 @@ function binary(
       withImmediate(c, "shiftRightUnsigned", bits, 16, lower, lowerVector(c, a));
       return vector(c, "or", bits, to, lower, lowerVector(c, b));
     }
+    case "shl":
+    case "shr": {
+      const count = (b as Expr & { kind: "const" }).value;
+      const name = op === "shl" ? "shiftLeft" : "shiftRight";
+      return withImmediate(c, name, bits, count, to, lowerVector(c, a));
+    }
     case "lt":
     case "eq":
       return c.emit({ op: "laneMask", fn: op, bits }, to, lowerVector(c, a), operand(c, b));
