@@ -28,6 +28,7 @@ import {
   type V,
   zeros,
 } from "./vectors.ts";
+import { weightRowBytes } from "./weights.ts";
 
 /** The most rows of which products are done so: from there on packing pays. */
 export const MOST_ROWS = 4;
@@ -52,6 +53,10 @@ export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
     code: (lanes) => matvecCode(shape, lanes, epilogue),
     items: Math.ceil(shape.n / ITEM[orderOf(shape)]),
     scratchBytes: 0,
+    streams: {
+      operand: 1,
+      itemBytes: ITEM[orderOf(shape)] * weightRowBytes(weight ?? "f32", shape.k),
+    },
     ...productCost(shape, epilogue),
   };
 }
