@@ -26,7 +26,7 @@ import {
 } from "./vectors.ts";
 import { nibbleSums, type WeightTile } from "./nibble_sums.ts";
 import { quants, SCALE, type WeightMatrix, weightTile } from "./weight_rows.ts";
-import { TILE_ROWS } from "./weights.ts";
+import { TILE_ROWS, weightRowBytes } from "./weights.ts";
 
 /** Tiles of four columns of a work item. */
 const TILES = 4;
@@ -45,7 +45,22 @@ export function blockMatvecKernel(
     code: (lanes) => code(shape, dtype, lanes, epilogue),
     items: Math.ceil(shape.n / ITEM),
     scratchBytes: dtype === "q8_0" ? TILE_ROWS * F32 : activationBytes(shape),
+    ...(dtype === "q8_0" ? {} : { prepare: activationsKernel(shape, epilogue) }),
+    streams: { operand: 1, itemBytes: ITEM * weightRowBytes(dtype, shape.k) },
     ...productCost(shape, epilogue),
+  };
+}
+
+/** Makes whole numbers of the activations; on the product's operands. */
+function activationsKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel["prepare"] {
+  const { m, k, a } = shape;
+  const parameters = productParameters(epilogue);
+  return {
+    key: JSON.stringify(["activations", { m, k, a }, Object.keys(parameters).length]),
+    code: (lanes) =>
+      kernel("activations", parameters, (k, args) => {
+        storeActivations(k, shape, args as unknown as Record<string, Pointer>);
+      }, lanes),
   };
 }
 
@@ -60,7 +75,6 @@ function code(
   return kernel("block_matvec", productParameters(epilogue), (k, all) => {
     const args = all as unknown as Record<string, Pointer>;
     const target = { shape, epilogue, args };
-    if (dtype === "q4_0") storeActivations(k, shape, args);
     const tile = (column: Index, columns: number) => {
       const sumsOf = dtype === "q8_0" ? byteSums : nibbleSums;
       sumsOf(k, { shape, matrix, args, column }, columns).forEach((sum, row) => {

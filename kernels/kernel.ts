@@ -50,6 +50,13 @@ export interface Kernel extends KernelCost {
   readonly matmul?: MatmulShape;
   /** For a product with stored weights: what makes f32 of rows of b (weight_rows.ts). */
   readonly expansion?: Kernel;
+  /**
+   * Code with the same operands that a thread runs once before its first items, for any of them: it
+   * leaves in scratch memory what depends on the first operand alone.
+   */
+  readonly prepare?: Pick<Kernel, "key" | "code">;
+  /** An operand that is read once, from its start, and its bytes of a work item, about. */
+  readonly streams?: { readonly operand: number; readonly itemBytes: number };
 }
 
 /** An axis of a strided operand: one or more factors, outermost first, strides in elements. */

@@ -28,6 +28,7 @@ import {
   type V,
   zeros,
 } from "./vectors.ts";
+import { weightRowBytes } from "./weights.ts";
 
 /** The most rows of which products are done so, from there on packing pays; and where rows lie along n. */
 export const MOST_ROWS = 8;
@@ -54,6 +55,10 @@ export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
     code: (lanes) => matvecCode(shape, lanes, epilogue),
     items: Math.ceil(shape.n / ITEM[orderOf(shape)]),
     scratchBytes: 0,
+    streams: {
+      operand: 1,
+      itemBytes: ITEM[orderOf(shape)] * weightRowBytes(weight ?? "f32", shape.k),
+    },
     ...productCost(shape, epilogue),
   };
 }

@@ -19,6 +19,11 @@ export const WORDS = {
   arrived: 5,
   /** 1 once a thread has failed. */
   failed: 6,
+  /** Threads that sleep until others arrive: machine code wakes nobody. */
+  sleepers: 7,
+  /** The program that is to run, and its launches. */
+  program: 8,
+  launches: 9,
   count: 16,
 } as const;
 
@@ -32,22 +37,29 @@ export const COMMANDS = {
   profile: 6,
 } as const;
 
-/** Looks at a word before a thread goes to sleep: long enough for a kernel, short for a person. */
-const BARRIER_SPINS = 4000;
-const COMMAND_SPINS = 40000;
+/**
+ * Looks at a word before a thread goes to sleep, each after a pause of the processor: long enough for
+ * a kernel, short for a person.
+ */
+const BARRIER_SPINS = 2000;
+const COMMAND_SPINS = 20000;
+
+/** Leaves the core to its other thread for a moment; TypeScript's library does not have it yet. */
+const { pause } = Atomics as unknown as { pause(): void };
 
 /** Another thread failed while this one waited for it. */
 export class OtherThreadFailed extends Error {}
 
-function waitUntil(
-  words: Int32Array,
-  word: number,
-  done: (value: number) => boolean,
-  spins: number,
-): void {
-  for (let i = 0; i < spins; i++) {
-    if (done(Atomics.load(words, word))) return;
+/** Whether a word comes to what is waited for while one looks. */
+function spin(words: Int32Array, word: number, done: (value: number) => boolean): boolean {
+  for (let i = 0; i < BARRIER_SPINS; i++) {
+    if (done(Atomics.load(words, word))) return true;
+    pause();
   }
+  return false;
+}
+
+function sleep(words: Int32Array, word: number, done: (value: number) => boolean): void {
   while (true) {
     const value = Atomics.load(words, word);
     if (done(value)) return;
@@ -60,10 +72,27 @@ function waitUntil(
 export function barrier(words: Int32Array, threads: number, times: number): void {
   const target = threads * times;
   if (Atomics.add(words, WORDS.arrived, 1) + 1 === target) {
-    Atomics.notify(words, WORDS.arrived);
+    notifyArrivals(words);
     return;
   }
-  waitUntil(words, WORDS.arrived, (value) => value >= target, BARRIER_SPINS);
+  waitForArrivals(words, target);
+}
+
+/** Waits until so many threads have arrived since the run began. */
+export function waitForArrivals(words: Int32Array, target: number): void {
+  const done = (value: number) => value >= target;
+  if (spin(words, WORDS.arrived, done)) return;
+  Atomics.add(words, WORDS.sleepers, 1);
+  try {
+    sleep(words, WORDS.arrived, done);
+  } finally {
+    Atomics.sub(words, WORDS.sleepers, 1);
+  }
+}
+
+/** Wakes the threads that wait for arrivals. */
+export function notifyArrivals(words: Int32Array): void {
+  Atomics.notify(words, WORDS.arrived);
 }
 
 /** Waits for a command other than the last one; returns its number. */
@@ -71,6 +100,7 @@ export function nextCommand(words: Int32Array, last: number): number {
   for (let i = 0; i < COMMAND_SPINS; i++) {
     const value = Atomics.load(words, WORDS.sequence);
     if (value !== last) return value;
+    pause();
   }
   while (true) {
     const value = Atomics.load(words, WORDS.sequence);
@@ -87,18 +117,25 @@ export function finish(words: Int32Array): void {
 
 /** Waits until all workers are done. */
 export function waitForWorkers(words: Int32Array, workers: number): void {
-  waitUntil(words, WORDS.finished, (value) => value >= workers, BARRIER_SPINS);
+  const done = (value: number) => value >= workers;
+  if (!spin(words, WORDS.finished, done)) sleep(words, WORDS.finished, done);
 }
 
+/** What a command is about: a text in device memory, or a program and its launches. */
+export type CommandSubject =
+  | { readonly address: number; readonly bytes: number }
+  | { readonly program: number; readonly launches: number };
+
 /** Issues a command to the workers. */
-export function issue(
-  words: Int32Array,
-  command: number,
-  text: { readonly address: number; readonly bytes: number },
-): void {
+export function issue(words: Int32Array, command: number, subject: CommandSubject): void {
   Atomics.store(words, WORDS.command, command);
-  Atomics.store(words, WORDS.textLine, text.address / ALIGNMENT);
-  Atomics.store(words, WORDS.textBytes, text.bytes);
+  if ("program" in subject) {
+    Atomics.store(words, WORDS.program, subject.program);
+    Atomics.store(words, WORDS.launches, subject.launches);
+  } else {
+    Atomics.store(words, WORDS.textLine, subject.address / ALIGNMENT);
+    Atomics.store(words, WORDS.textBytes, subject.bytes);
+  }
   Atomics.store(words, WORDS.finished, 0);
   Atomics.store(words, WORDS.arrived, 0);
   Atomics.add(words, WORDS.sequence, 1);

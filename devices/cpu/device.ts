@@ -20,10 +20,18 @@ import { profileRows } from "../profile.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { chooseCore, coreOf } from "./blas_core.ts";
-import { COMMANDS, issue, OtherThreadFailed, waitForWorkers, WORDS } from "./control.ts";
+import {
+  COMMANDS,
+  type CommandSubject,
+  issue,
+  OtherThreadFailed,
+  waitForWorkers,
+  WORDS,
+} from "./control.ts";
 import { checkReach, isGemm, linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
 import { chooseNative, loadCode, type NativeCode } from "./native.ts";
+import { sequenceCode } from "./sequence.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
@@ -77,7 +85,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const { memory } = shared;
   const heap = createHeap(shared);
   const words = new Int32Array(new SharedArrayBuffer(4 * WORDS.count));
-  const base = { ...shared, words, threads, blas, native: native !== undefined };
+  const codes: NativeCode[] = native === undefined ? [] : [loadCode([sequenceCode()])];
+  const base = { ...shared, words, threads, blas, sequencer: codes[0]?.addresses[0] };
   const player = createPlayer({ ...base, thread: 0 });
   const workers = await Promise.all(
     Array.from({ length: threads - 1 }, (_, i) => startWorker({ ...base, thread: i + 1 })),
@@ -87,28 +96,33 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const checkAlive = () => {
     if (failed()) throw new Error("cpu: a thread failed before: nothing more runs on this device");
   };
-  /** Sends a command and its text; the main thread does its own part meanwhile. */
-  const command = (code: number, body: unknown, own: () => void) => {
+  /** Issues a command; the main thread does its own part meanwhile. */
+  const command = (code: number, subject: CommandSubject, own: () => void) => {
     checkAlive();
-    const text = new TextEncoder().encode(JSON.stringify(body));
-    const address = heap.allocate(text.length);
-    new Uint8Array(memory.buffer, address, text.length).set(text);
     try {
-      issue(words, code, { address, bytes: text.length });
+      issue(words, code, subject);
       own();
       waitForWorkers(words, workers.length);
     } catch (error) {
       Atomics.store(words, WORDS.failed, 1);
       if (!(error instanceof OtherThreadFailed)) throw error;
-    } finally {
-      heap.free(address);
     }
     if (failed()) throw new Error("cpu: a worker thread failed; its message is above");
   };
+  /** A command with a text. */
+  const tell = (code: number, body: unknown, own: () => void) => {
+    const text = new TextEncoder().encode(JSON.stringify(body));
+    const address = heap.allocate(text.length);
+    new Uint8Array(memory.buffer, address, text.length).set(text);
+    try {
+      command(code, { address, bytes: text.length }, own);
+    } finally {
+      heap.free(address);
+    }
+  };
 
   const kernels = new Map<string, number>();
-  const codes: NativeCode[] = [];
-  const loadKernels = (list: readonly Kernel[]) => {
+  const loadKernels = (list: readonly Pick<Kernel, "key" | "code">[]) => {
     const added = list.filter(({ key }) => {
       if (kernels.has(key)) return false;
       kernels.set(key, kernels.size);
@@ -123,7 +137,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       const texts = added.map(({ key }, i): KernelText => ({
         ...{ id: kernels.get(key)!, address: loaded.addresses[i], bytes: 0 },
       }));
-      return command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+      return tell(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
     }
     const texts = added.map(({ key, code }): KernelText => {
       const module = renderWasm(code(4), features, addresses);
@@ -131,7 +145,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       new Uint8Array(memory.buffer, address, module.length).set(module);
       return { id: kernels.get(key)!, address, bytes: module.length };
     });
-    command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+    tell(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
     texts.forEach(({ address }) => heap.free(address));
   };
 
@@ -179,7 +193,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
         blas: blas !== undefined,
       });
       const text = { id, counters, launches: texts, scratch: scratch.addresses };
-      command(COMMANDS.loadProgram, text, () => {
+      tell(COMMANDS.loadProgram, text, () => {
         player.setScratch(scratch.addresses[0]);
         player.loadProgram(text);
       });
@@ -187,13 +201,15 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     const start = (code: number, seconds?: Float64Array) => {
       link();
       new Int32Array(memory.buffer, counters, launches.length).fill(0);
-      command(code, { id, launches: launches.length }, () => player.play(id, seconds));
+      const subject = { program: id, launches: launches.length };
+      command(code, subject, () => player.play(id, seconds));
     };
     const own = launches.filter((launch) => blas === undefined || !isGemm(launch, threads));
     own.forEach(checkReach);
     loadKernels([
       ...own.map(({ kernel }) => kernel),
       ...launches.flatMap(({ kernel: { expansion } }) => expansion ?? []),
+      ...own.flatMap(({ kernel: { prepare } }) => prepare ?? []),
     ]);
     reserve(program.arenaBytes, scratchBytes);
     live++;
@@ -222,7 +238,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       },
       free: () => {
         // After a failure it would hide the error that is on its way.
-        if (!failed()) command(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
+        if (!failed()) tell(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
         heap.free(counters);
         // The next programs may need less: a large arena does not stay.
         if (--live === 0) releaseShared();

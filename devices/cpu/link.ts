@@ -70,6 +70,40 @@ const ALONE_WORK = 32768;
 /** What a launch runs, and in how many pieces. */
 type Work = Pick<LaunchText, "kernel" | "items" | "grain" | "alone">;
 
+/**
+ * Numbers what launches prepare in scratch memory: one number for one content, as long as no other
+ * launch takes the memory, and nothing that it is made of can have changed.
+ */
+function preparations(
+  kernel: LinkContext["kernel"],
+): (launch: Launch, operands: readonly number[], waits: boolean) => Pick<LaunchText, "prepare"> {
+  let count = 0;
+  let held: string | undefined;
+  return ({ kernel: { prepare, scratchBytes } }, [first], waits) => {
+    const content = prepare && `${prepare.key} ${first}`;
+    const takesScratch = scratchBytes > 0 && content !== held;
+    if (waits || takesScratch) held = undefined;
+    if (prepare === undefined) return {};
+    if (held === undefined) count++;
+    held = content;
+    return { prepare: { kernel: kernel(prepare.key), content: count } };
+  };
+}
+
+/** What launches read first: each says so for those before it. */
+function readAhead(program: Program, launches: readonly LaunchText[]): LaunchText[] {
+  let ahead: LaunchText["ahead"];
+  return launches.toReversed().map((launch, back): LaunchText => {
+    const { streams } = program.launches[launches.length - 1 - back].kernel;
+    if (streams !== undefined && typeof launch.kernel === "number") {
+      const bytes = launch.grain * streams.itemBytes;
+      const pieces = Math.ceil(launch.items / launch.grain);
+      ahead = { address: launch.operands[streams.operand], bytes, pieces };
+    }
+    return ahead === undefined ? launch : { ...launch, ahead };
+  }).toReversed();
+}
+
 /** A product for the library, or a kernel of our own. */
 function workOf(
   launched: Launch,
@@ -110,7 +144,8 @@ export function linkLaunches(
   const inArena = (offset: number) => piece(context.arena + offset, 0);
   const nothing = (): Unfinished => ({ written: [], read: [] });
   let [shared, first] = [nothing(), nothing()];
-  return program.launches.map((launch: Launch): LaunchText => {
+  const prepareOf = preparations(context.kernel);
+  const launches = program.launches.map((launch: Launch): LaunchText => {
     const bases = launch.operands.map(({ place }) => memoryAt(place, bindings, inArena).address);
     const ranges = bases.map((begin, i) => ({ begin, end: begin + launch.operands[i].bytes }));
     const reads = ranges.slice(0, launch.firstWritten);
@@ -128,6 +163,7 @@ export function linkLaunches(
     const unfinished = work.alone ? first : shared;
     unfinished.written.push(...writes);
     unfinished.read.push(...reads);
-    return { ...work, operands, waits };
+    return { ...work, operands, waits, ...prepareOf(launch, operands, waits) };
   });
+  return readAhead(program, launches);
 }

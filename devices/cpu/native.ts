@@ -20,8 +20,8 @@ export interface NativeCode {
 export interface NativeCalls {
   /** A function for a range of items, from its code's address and places in the memory. */
   bind(code: number, args: readonly number[]): (begin: number, end: number) => void;
-  /** Calls a function once, with the address of some words as its first. */
-  call(code: number, words: Uint32Array<ArrayBuffer>): void;
+  /** A function of the address of some words, which stay where they are. */
+  bindWords(code: number, words: ArrayBufferView<ArrayBuffer>): () => void;
   close(): void;
 }
 
@@ -112,19 +112,23 @@ export function openCalls(base: bigint): NativeCalls {
         bsearch(argsAt, rangeAt, 1n, 1n, at);
       };
     },
-    call: (code, words) => {
-      const at = Deno.UnsafePointer.of(words);
-      bsearch(at, at, 1n, 1n, Deno.UnsafePointer.create(BigInt(code)));
+    bindWords: (code, words) => {
+      const [at, function_] = [addressOf(words.buffer) + BigInt(words.byteOffset), BigInt(code)]
+        .map((address) => Deno.UnsafePointer.create(address));
+      return () => void bsearch(at, at, 1n, 1n, function_);
     },
     close: () => library.close(),
   };
 }
 
-/** The address of a WebAssembly memory in the process; it stays where it is when it grows. */
-export function memoryBase(memory: WebAssembly.Memory): bigint {
-  const bytes = new Uint8Array(memory.buffer) as unknown as BufferSource;
+/** The address of a buffer in the process, where it stays as long as it is in use. */
+export function addressOf(buffer: ArrayBufferLike): bigint {
+  const bytes = new Uint8Array(buffer) as unknown as BufferSource;
   return Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
 }
+
+/** The address of a WebAssembly memory in the process; it stays where it is when it grows. */
+export const memoryBase = (memory: WebAssembly.Memory): bigint => addressOf(memory.buffer);
 
 /**
  * The instruction set that native code can be made for; undefined on other processors and systems,
@@ -138,7 +142,7 @@ export function findNative(): X64Level | undefined {
     const code = loadCode([CPUID_CODE]);
     const calls = openCalls(0n);
     const words = new Uint32Array(CPUID_WORDS);
-    calls.call(code.addresses[0], words);
+    calls.bindWords(code.addresses[0], words)();
     calls.close();
     code.free();
     const level = levelOf(words);

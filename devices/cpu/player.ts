@@ -5,6 +5,8 @@ import { type Blas, type ExpandedGemm, type GemmCall, openBlas } from "./blas.ts
 import { barrier } from "./control.ts";
 import type { SharedMemory } from "./memory.ts";
 import { memoryBase, type NativeCalls, openCalls } from "./native.ts";
+import { createSequence, type Sequence } from "./sequence.ts";
+import { nativeLaunch } from "./sequence_launch.ts";
 
 /** A kernel as it is sent to the threads. */
 export interface KernelText {
@@ -27,6 +29,10 @@ export interface LaunchText {
   readonly alone: boolean;
   /** Whether everything before must be finished first. */
   readonly waits: boolean;
+  /** The kernel's preparation, and a number for what it leaves in scratch memory. */
+  readonly prepare?: { readonly kernel: number; readonly content: number };
+  /** What this launch or the next one that reads much reads first: bytes of so many pieces. */
+  readonly ahead?: { readonly address: number; readonly bytes: number; readonly pieces: number };
 }
 
 /** A program as it is sent to the threads. */
@@ -44,16 +50,27 @@ export interface PlayerOptions extends SharedMemory {
   readonly threads: number;
   /** Path of a BLAS, if one is used. */
   readonly blas?: string;
-  /** Whether kernels can be machine code. */
-  readonly native: boolean;
+  /** Where the code is that plays sequences (sequence.ts), if kernels can be machine code. */
+  readonly sequencer?: number;
 }
 
 interface Launch {
   readonly run: (begin: number, end: number) => void;
+  readonly prepare?: () => void;
   readonly items: number;
   readonly grain: number;
   readonly alone: boolean;
   readonly waits: boolean;
+  /** Whether it is played as a part of a sequence. */
+  readonly native: boolean;
+}
+
+interface LoadedProgram {
+  readonly counters: Int32Array;
+  readonly launches: readonly Launch[];
+  /** Its machine code: shared with the other threads, and by this thread alone. */
+  readonly shared?: Sequence;
+  readonly own?: Sequence;
 }
 
 type KernelFunction = (...args: (number | bigint)[]) => void;
@@ -74,13 +91,12 @@ export interface Player {
 
 /** Makes a player for one thread. */
 export function createPlayer(options: PlayerOptions): Player {
-  const { memory, addresses, words, thread, threads } = options;
+  const { memory, addresses, words, thread, threads, sequencer } = options;
   const kernels = new Map<number, KernelFunction>();
-  const native: NativeCalls | undefined = options.native
-    ? openCalls(memoryBase(memory))
-    : undefined;
+  const base = sequencer === undefined ? undefined : memoryBase(memory);
+  const native: NativeCalls | undefined = base === undefined ? undefined : openCalls(base);
   const natives = new Map<number, number>();
-  const programs = new Map<number, { counters: Int32Array; launches: Launch[] }>();
+  const programs = new Map<number, LoadedProgram>();
   const blas: Blas | undefined = options.blas === undefined
     ? undefined
     : openBlas(options.blas, memory);
@@ -117,7 +133,10 @@ export function createPlayer(options: PlayerOptions): Player {
     };
   };
 
-  const launchOf = ({ kernel, operands, ...rest }: LaunchText): Launch => {
+  const launchOf = (
+    { kernel, operands, prepare, items, grain, alone, waits }: LaunchText,
+  ): Launch => {
+    const rest = { items, grain, alone, waits, native: false };
     if (typeof kernel !== "number" && "expansion" in kernel) {
       return { run: expandedProduct(kernel, operands), ...rest };
     }
@@ -125,22 +144,58 @@ export function createPlayer(options: PlayerOptions): Player {
       const run = (begin: number, end: number) => blas!.gemm(kernel, operands, begin, end);
       return { run, ...rest };
     }
-    return { run: boundKernel(kernel, [...operands, scratch]), ...rest };
+    if (natives.has(kernel)) return { run: () => {}, ...rest, native: true };
+    const all = [...operands, scratch];
+    const before = prepare && boundKernel(prepare.kernel, all);
+    return {
+      run: boundKernel(kernel, all),
+      ...(before === undefined ? {} : { prepare: () => before(0, 0) }),
+      ...rest,
+    };
   };
 
   /** Takes items of a launch as long as there are any. */
   const share = (
     launch: number,
-    { run, items, grain }: Launch,
+    { run, prepare, items, grain }: Launch,
     counters: Int32Array,
   ) => {
+    let isReady = prepare === undefined;
     for (
       let begin = Atomics.add(counters, launch, grain);
       begin < items;
       begin = Atomics.add(counters, launch, grain)
     ) {
+      if (!isReady) prepare!();
+      isReady = true;
       run(begin, Math.min(begin + grain, items));
     }
+  };
+
+  const playHere = (i: number, { counters, launches }: LoadedProgram) => {
+    const { run, prepare, items, alone } = launches[i];
+    if (!alone) share(i, launches[i], counters);
+    else if (thread === 0) {
+      prepare?.();
+      run(0, items);
+    }
+  };
+
+  /** Plays launches one by one, with a barrier before and after each. */
+  const playTimed = (program: LoadedProgram, seconds: Float64Array) => {
+    const { launches, shared } = program;
+    let barriers = 0;
+    const meet = () => {
+      if (threads > 1) barrier(words, threads, ++barriers);
+    };
+    launches.forEach((launch, i) => {
+      meet();
+      const start = performance.now();
+      if (launch.native) shared!.playOne(i);
+      else playHere(i, program);
+      meet();
+      seconds[i] += (performance.now() - start) / 1000;
+    });
   };
 
   return {
@@ -161,34 +216,61 @@ export function createPlayer(options: PlayerOptions): Player {
         kernels.set(id, instance.exports.run as KernelFunction);
       }
     },
-    loadProgram: ({ id, counters, launches }) => {
+    loadProgram: ({ id, counters, launches: texts }) => {
+      const launches = texts.map(launchOf);
+      const sequence = (sharing: number, own: number) =>
+        createSequence(
+          native!,
+          sequencer!,
+          texts.map((text, i) =>
+            nativeLaunch(text, {
+              ...{ codes: natives, base: base!, scratch, thread: own, threads: sharing },
+              counter: counters + 4 * i,
+            })
+          ),
+          { words, threads: sharing },
+        );
+      const isNative = launches.some((launch) => launch.native);
       programs.set(id, {
         counters: new Int32Array(memory.buffer, counters, launches.length),
-        launches: launches.map(launchOf),
+        launches,
+        ...(isNative && { shared: sequence(threads, thread) }),
+        ...(isNative && thread === 0 && { own: sequence(1, 0) }),
       });
     },
     dropProgram: (id) => void programs.delete(id),
     play: (id, seconds) => {
-      const { counters, launches } = programs.get(id)!;
+      const program = programs.get(id)!;
+      if (seconds !== undefined) return playTimed(program, seconds);
+      const { launches, shared } = program;
       let barriers = 0;
-      for (let i = 0; i < launches.length; i++) {
-        const { run, items, alone, waits } = launches[i];
-        if ((waits || seconds !== undefined) && threads > 1) barrier(words, threads, ++barriers);
-        const start = seconds === undefined ? 0 : performance.now();
-        if (!alone) share(i, launches[i], counters);
-        else if (thread === 0) run(0, items);
-        if (seconds !== undefined) {
-          if (threads > 1) barrier(words, threads, ++barriers);
-          seconds[i] += (performance.now() - start) / 1000;
+      for (let i = 0; i < launches.length;) {
+        if (launches[i].native) {
+          const end = launches.findIndex(({ native }, j) => j > i && !native);
+          const to = end < 0 ? launches.length : end;
+          barriers = shared!.play(i, to, barriers);
+          i = to;
+          continue;
         }
+        if (launches[i].waits && threads > 1) barrier(words, threads, ++barriers);
+        playHere(i++, program);
       }
     },
     playAlone: (id, seconds) => {
-      const { launches } = programs.get(id)!;
-      for (let i = 0; i < launches.length; i++) {
-        const { run, items } = launches[i];
-        const start = seconds === undefined ? 0 : performance.now();
-        run(0, items);
+      const { launches, own } = programs.get(id)!;
+      const { length } = launches;
+      if (seconds === undefined && launches.every(({ native }) => native)) {
+        own!.play(0, length, 0);
+        return;
+      }
+      for (let i = 0; i < length; i++) {
+        const { run, prepare, items, native } = launches[i];
+        const start = performance.now();
+        if (native) own!.playOne(i);
+        else {
+          prepare?.();
+          run(0, items);
+        }
         if (seconds !== undefined) seconds[i] += (performance.now() - start) / 1000;
       }
     },

@@ -34,7 +34,7 @@ scope.onmessage = ({ data }) => {
         player.loadProgram(program);
       } else if (command === COMMANDS.dropProgram) player.dropProgram(JSON.parse(text()).id);
       else {
-        const { id, launches } = JSON.parse(text());
+        const [id, launches] = [WORDS.program, WORDS.launches].map((w) => Atomics.load(words, w));
         player.play(id, command === COMMANDS.profile ? new Float64Array(launches) : undefined);
       }
     } catch (error) {

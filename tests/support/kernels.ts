@@ -93,18 +93,24 @@ export const targetLanes = (): Lanes => target === "wasm" ? 4 : X64_LANES[target
 /** Compiles a kernel for an arena, and for the target that is tested. */
 export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
   const scratch = room(kernel.scratchBytes / 4 + 4);
+  const parts = [...(kernel.prepare === undefined ? [] : [kernel.prepare]), kernel];
   if (target !== "wasm") {
-    const code = loadCode([renderX64(kernel.code(targetLanes()), target).code]);
+    const level = target;
+    const code = loadCode(parts.map(({ code }) => renderX64(code(targetLanes()), level).code));
     codes.push(code);
     return (operands, begin = 0, end = kernel.items) => {
       const calls = openCalls(memoryBase(memory));
-      calls.bind(code.addresses[0], [...operands, scratch])(begin, end);
+      const run = (at: number) => calls.bind(at, [...operands, scratch])(begin, end);
+      code.addresses.forEach(run);
       calls.close();
     };
   }
-  const module = new WebAssembly.Module(renderWasm(kernel.code(4), features, "i32"));
-  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
+  const runs = parts.map(({ code }) => {
+    const module = new WebAssembly.Module(renderWasm(code(4), features, "i32"));
+    const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+    return exports.run as (...args: number[]) => void;
+  });
   return (operands, begin = 0, end = kernel.items) => {
-    (run as (...args: number[]) => void)(...operands, scratch, begin, end);
+    runs.forEach((run) => run(...operands, scratch, begin, end));
   };
 }
