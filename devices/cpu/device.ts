@@ -25,6 +25,7 @@ import { checkReach, isGemm, linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
 import { chooseNative, loadCode, type NativeCode } from "./native.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
+import { wasmLanes } from "./v8_flags.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
 const ALONE_FLOPS = 4e6;
@@ -71,7 +72,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   if (blas !== undefined) chooseCore(blas);
   const native = chooseNative(options.native ?? "auto");
   const tiles = native === "amx";
-  const features = wasmFeatures();
+  const [features, lanes] = [wasmFeatures(), wasmLanes()];
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
   const { memory } = shared;
@@ -126,7 +127,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       return command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
     }
     const texts = added.map(({ key, code }): KernelText => {
-      const module = renderWasm(code(4), features, addresses);
+      const module = renderWasm(code(lanes), features, addresses);
       const address = heap.allocate(module.length);
       new Uint8Array(memory.buffer, address, module.length).set(module);
       return { id: kernels.get(key)!, address, bytes: module.length };
@@ -240,7 +241,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     ? ""
     : `, BLAS ${blas}${core === undefined ? "" : ` (${core})`}`;
   const kind = native === undefined
-    ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD`
+    ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD${lanes === 4 ? "" : ", 8 lanes"}`
     : `${X64_NAMES[native]} kernels`;
   return {
     kind: "cpu",
