@@ -5,7 +5,7 @@ import type { Kernel } from "../../kernels/kernel.ts";
 import { MOST_ROWS } from "../../kernels/matvec.ts";
 import { cpuKernel, oneKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
-import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import { renderWasm, wasmCode, wasmFeatures } from "../../kernels/render/wasm.ts";
 import { renderX64, X64_LANES, X64_NAMES, type X64Level } from "../../kernels/render/x64.ts";
 import { type CompileOptions, compileWith } from "../compile.ts";
 import {
@@ -127,7 +127,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       return command(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
     }
     const texts = added.map(({ key, code }): KernelText => {
-      const module = renderWasm(code(lanes), features, addresses);
+      const module = renderWasm(wasmCode(code, lanes), features, addresses);
       const address = heap.allocate(module.length);
       new Uint8Array(memory.buffer, address, module.length).set(module);
       return { id: kernels.get(key)!, address, bytes: module.length };

@@ -7,9 +7,10 @@
  * where the engine has relaxed SIMD, a multiplication and an addition elsewhere.
  */
 
-import type { Expr, KernelCode } from "../syntax.ts";
+import type { Expr, KernelCode, Lanes } from "../syntax.ts";
 import { section, text, unsigned } from "./wasm/encoding.ts";
 import { type AddressType, Output, type WasmFeatures } from "./wasm/output.ts";
+import { storesPairs } from "./wasm/pairs.ts";
 import { writeBody } from "./wasm/statements.ts";
 
 export type { AddressType, WasmFeatures };
@@ -19,6 +20,12 @@ export type { AddressType, WasmFeatures };
  * 64-bit ones, which is the limit of the JavaScript interface of WebAssembly.
  */
 export const MAX_PAGES: Readonly<Record<AddressType, number>> = { i32: 65536, i64: 262144 };
+
+/** A kernel for vectors of so many lanes; of four where there is nothing that V8 widens. */
+export function wasmCode(code: (lanes: Lanes) => KernelCode, lanes: Lanes): KernelCode {
+  const built = code(lanes);
+  return lanes === 4 || storesPairs(built.body) ? built : code(4);
+}
 
 /**
  * Renders a kernel as a WebAssembly module that exports it as `run`, for a memory with addresses of

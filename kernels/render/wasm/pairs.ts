@@ -11,11 +11,27 @@
 import type { Expr, Statement, ValueType } from "../../syntax.ts";
 import { simd, unsigned } from "./encoding.ts";
 import { writeAddress, writeValue } from "./expressions.ts";
-import { atPlace, type Output, type Quad } from "./output.ts";
+import { atPlace, type Output, type Quad, quads } from "./output.ts";
 
 const HALVES = [0, 1] as const satisfies readonly Quad[];
 /** Of two stores in this order V8 leaves one; in the other order it keeps the lower one as well. */
 const UPPER_FIRST = [1, 0] as const satisfies readonly Quad[];
+
+/** Whether there are stores of eight lanes, with which V8 begins. */
+export function storesPairs(list: readonly Statement[]): boolean {
+  return list.some((s) => {
+    switch (s.kind) {
+      case "store":
+        return quads(s.value.type) === 2;
+      case "for":
+        return storesPairs(s.body);
+      case "if":
+        return storesPairs(s.then) || storesPairs(s.otherwise);
+      default:
+        return false;
+    }
+  });
+}
 
 /** A value that is computed once, before the statement. */
 function held<T extends ValueType>(o: Output, e: Expr<T>): Expr<T> {
