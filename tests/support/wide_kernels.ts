@@ -10,7 +10,9 @@ if (import.meta.main) {
   for (const [name, { code }] of Object.entries(KERNELS)) {
     // WebAssembly has no tiles.
     if (name.startsWith("tiles")) continue;
-    console.log(`kernel ${name}`);
-    new WebAssembly.Module(renderWasm(wasmCode(code, 8), wasmFeatures(), "i32"));
+    for (const addresses of ["i32", "i64"] as const) {
+      console.log(`kernel ${name} ${addresses}`);
+      new WebAssembly.Module(renderWasm(wasmCode(code, 8), wasmFeatures(), addresses));
+    }
   }
 }

@@ -7,9 +7,8 @@ const VALUE_TYPES = {
   i32: 0x7f,
   i64: 0x7e,
   f32: 0x7d,
-  f32x4: 0x7b,
-  /** There are no wider ones: renderWasm says so. */
-  ...{ f32x8: 0x7b, f32x16: 0x7b },
+  /** A group of four lanes of any vector. */
+  ...{ f32x4: 0x7b, f32x8: 0x7b, f32x16: 0x7b },
 } as const;
 
 /** The code of a type, where addresses are of the other one. */
