@@ -5,7 +5,7 @@ import type { Kernel } from "../../kernels/kernel.ts";
 import { MOST_ROWS } from "../../kernels/matvec.ts";
 import { cpuKernel, oneKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
-import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
+import { renderWasm, wasmCode, wasmFeatures } from "../../kernels/render/wasm.ts";
 import { renderX64, X64_LANES, X64_NAMES, type X64Level } from "../../kernels/render/x64.ts";
 import { type CompileOptions, compileWith } from "../compile.ts";
 import {
@@ -33,6 +33,7 @@ import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
 import { chooseNative, loadCode, type NativeCode } from "./native.ts";
 import { sequenceCode } from "./sequence.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
+import { wasmLanes } from "./v8_flags.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
 const ALONE_FLOPS = 4e6;
@@ -79,7 +80,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   if (blas !== undefined) chooseCore(blas);
   const native = chooseNative(options.native ?? "auto");
   const tiles = native === "amx";
-  const features = wasmFeatures();
+  const [features, lanes] = [wasmFeatures(), wasmLanes()];
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
   const { memory } = shared;
@@ -140,7 +141,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       return tell(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
     }
     const texts = added.map(({ key, code }): KernelText => {
-      const module = renderWasm(code(4), features, addresses);
+      const module = renderWasm(wasmCode(code, lanes), features, addresses);
       const address = heap.allocate(module.length);
       new Uint8Array(memory.buffer, address, module.length).set(module);
       return { id: kernels.get(key)!, address, bytes: module.length };
@@ -256,7 +257,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     ? ""
     : `, BLAS ${blas}${core === undefined ? "" : ` (${core})`}`;
   const kind = native === undefined
-    ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD`
+    ? `${features.relaxedSimd ? "relaxed " : ""}WebAssembly SIMD${lanes === 4 ? "" : ", 8 lanes"}`
     : `${X64_NAMES[native]} kernels`;
   return {
     kind: "cpu",

@@ -14,13 +14,13 @@ import { levelsOf, renderX64, X64_LANES, type X64Level } from "../../kernels/ren
 
 const features = wasmFeatures();
 
-/** What kernels are rendered for. */
-export type Target = "wasm" | X64Level;
+/** What kernels are rendered for: WebAssembly with vectors of four lanes, of eight; machine code. */
+export type Target = "wasm" | "wasm8" | X64Level;
 
 const found = findNative();
 /** What this machine can run; every test of kernels has one test for each. */
 export const TARGETS: readonly Target[] = [
-  "wasm",
+  ...["wasm", "wasm8"] as const,
   ...(found === undefined ? [] : levelsOf(found)),
 ];
 
@@ -88,13 +88,14 @@ export function arena(bytes: number): Arena {
 export type Runner = (operands: readonly number[], begin?: number, end?: number) => void;
 
 /** Lanes of the widest vectors of the target that is tested. */
-export const targetLanes = (): Lanes => target === "wasm" ? 4 : X64_LANES[target];
+export const targetLanes = (): Lanes =>
+  target === "wasm" ? 4 : target === "wasm8" ? 8 : X64_LANES[target];
 
 /** Compiles a kernel for an arena, and for the target that is tested. */
 export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
   const scratch = room(kernel.scratchBytes / 4 + 4);
   const parts = [...(kernel.prepare === undefined ? [] : [kernel.prepare]), kernel];
-  if (target !== "wasm") {
+  if (target !== "wasm" && target !== "wasm8") {
     const level = target;
     const code = loadCode(parts.map(({ code }) => renderX64(code(targetLanes()), level).code));
     codes.push(code);
@@ -106,7 +107,7 @@ export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
     };
   }
   const runs = parts.map(({ code }) => {
-    const module = new WebAssembly.Module(renderWasm(code(4), features, "i32"));
+    const module = new WebAssembly.Module(renderWasm(code(targetLanes()), features, "i32"));
     const { exports } = new WebAssembly.Instance(module, { env: { memory } });
     return exports.run as (...args: number[]) => void;
   });

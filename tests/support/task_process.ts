@@ -5,11 +5,14 @@ import { resolve } from "node:path";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
-/** The words after `deno` of a task that only starts Deno. */
+/** What sets V8's flags before Deno starts. */
+const FLAGS = /^DENO_V8_FLAGS=\$\([^)]*\) /;
+
+/** The words after `deno` of a task that only starts Deno, without the flags of V8. */
 export function wordsOf(task: string): string[] {
   const { tasks } = JSON.parse(Deno.readTextFileSync(resolve(ROOT, "deno.json")));
   const { command } = tasks[task];
-  const [program, ...words] = command.replaceAll("'", "").split(" ");
+  const [program, ...words] = command.replace(FLAGS, "").replaceAll("'", "").split(" ");
   if (program !== "deno") throw new Error(`the task ${task} does not start Deno: ${command}`);
   return words;
 }

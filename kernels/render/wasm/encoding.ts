@@ -1,15 +1,14 @@
 /** WebAssembly's binary encoding: opcodes, numbers, sections. */
 
-import type { BinaryOp, UnaryOp, ValueType } from "../syntax.ts";
+import type { BinaryOp, UnaryOp, ValueType } from "../../syntax.ts";
 
 /** Codes of value types. */
 const VALUE_TYPES = {
   i32: 0x7f,
   i64: 0x7e,
   f32: 0x7d,
-  f32x4: 0x7b,
-  /** There are no wider ones: renderWasm says so. */
-  ...{ f32x8: 0x7b, f32x16: 0x7b },
+  /** A group of four lanes of any vector. */
+  ...{ f32x4: 0x7b, f32x8: 0x7b, f32x16: 0x7b },
 } as const;
 
 /** The code of a type, where addresses are of the other one. */
