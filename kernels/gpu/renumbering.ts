@@ -58,16 +58,6 @@ export function renumbered(body: readonly GpuStatement[], numbers: Numbers): Gpu
         return { ...s, to: placed(s.to), at: own(s.at), values: four(s.values, own) };
       case "barrier":
         return s;
-      case "shuffle":
-        return { ...s, local: named(s.local), value: own(s.value) };
-      case "subgroupSize":
-        return { ...s, local: named(s.local) };
-      case "bySubgroups":
-        return {
-          ...s,
-          then: renumbered(s.then, numbers),
-          otherwise: renumbered(s.otherwise, numbers),
-        };
       case "for":
         return {
           ...s,
@@ -80,6 +70,16 @@ export function renumbered(body: readonly GpuStatement[], numbers: Numbers): Gpu
         return {
           ...s,
           condition: own(s.condition),
+          then: renumbered(s.then, numbers),
+          otherwise: renumbered(s.otherwise, numbers),
+        };
+      case "shuffle":
+        return { ...s, local: named(s.local), value: own(s.value) };
+      case "subgroupSize":
+        return { ...s, local: named(s.local) };
+      case "bySubgroups":
+        return {
+          ...s,
           then: renumbered(s.then, numbers),
           otherwise: renumbered(s.otherwise, numbers),
         };
@@ -97,8 +97,6 @@ export function localsOf(body: readonly GpuStatement[]): number {
       case "variable":
       case "uniform":
       case "read":
-      case "shuffle":
-      case "subgroupSize":
         return Math.max(most, s.local.index + 1);
       case "read4":
         return Math.max(most, ...s.locals.map(({ index }) => index + 1));
@@ -112,6 +110,9 @@ export function localsOf(body: readonly GpuStatement[]): number {
       case "write4":
       case "barrier":
         return most;
+      case "shuffle":
+      case "subgroupSize":
+        return Math.max(most, s.local.index + 1);
       default:
         return s satisfies never;
     }

@@ -36,13 +36,13 @@ struct Runtime {
   // Now, when this block began, and when this launch began.
   u64 tick, blockTick, launchTick;
   void (*barrier)(Runtime*, int line);
-  // Gives a value, and gets that of the thread of the warp whose number differs in the mask's bits.
-  void (*shuffle)(Runtime*, int line, float* value, u32 mask);
   // These do not return: the launch ends with an error.
   void (*outOfBounds)(Runtime*, Access, u64 elements, bool writes);
   void (*race)(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
   void (*unset)(Runtime*, Access);
   void (*misaligned)(Runtime*, Access);
+  // Gives a value, and gets that of the thread of the warp whose number differs in the mask's bits.
+  void (*shuffle)(Runtime*, int line, float* value, u32 mask);
 };
 
 // A global array of a kernel, as it is declared and as it is bound.

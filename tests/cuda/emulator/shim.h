@@ -168,12 +168,6 @@ inline void write4(A& array, long long at, Four<float> values) {
   array.set(at + 3, values.w);
 }
 
-inline float shuffleXor(int line, u32 threads, float value, u32 mask) {
-  if (threads != 0xffffffffu) __builtin_trap();
-  runtime->shuffle(runtime, line, &value, mask);
-  return value;
-}
-
 template <u32... I>
 struct Numbers {};
 
@@ -185,6 +179,12 @@ inline void call(void (*kernel)(P...), const Bound* bound, const Declared* array
 template <class... P>
 inline void run(void (*kernel)(P...), const Bound* bound, const Declared* arrays) {
   call(kernel, bound, arrays, Numbers<__integer_pack(sizeof...(P))...>());
+}
+
+inline float shuffleXor(int line, u32 threads, float value, u32 mask) {
+  if (threads != 0xffffffffu) __builtin_trap();
+  runtime->shuffle(runtime, line, &value, mask);
+  return value;
 }
 
 }  // namespace suture
