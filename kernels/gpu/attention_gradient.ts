@@ -197,7 +197,7 @@ function queryBlock(context: Context, group: Index, blocks: number): void {
   const queries = scores.values.map((_, r) => k.let(add(first, scores.row(r))));
   const norms = queries.map((query) => normOf(context, own, query));
   const parts = queries.map((query) => dotParts(context, own, query));
-  const dots = foldLanes(k, tile, { lanes: LANES, apart: 1 }, parts, (a, b) => add(a, b));
+  const dots = foldLanes(k, tile, LANES, parts, (a, b) => add(a, b));
   const dq = productSums(k, block, padded(width));
   const end = k.let(min(add(first, i32(block)), i32(time)));
   k.for(firstBlock(k, first, block, window), end, block, (firstKey) => {
@@ -236,7 +236,7 @@ function keyBlock(context: Context, group: Index, blocks: number): void {
       // Rows of threads take a query each; the first of a row writes what it found.
       const queries = scores.values.map((_, r) => k.let(add(firstQuery, scores.row(r))));
       const parts = queries.map((query) => dotParts(context, own, query));
-      const sums = foldLanes(k, tile, { lanes: LANES, apart: 1 }, parts, (a, b) => add(a, b));
+      const sums = foldLanes(k, tile, LANES, parts, (a, b) => add(a, b));
       queries.forEach((query, r) => {
         const norm = normOf(context, own, query);
         k.if(lessThan(scores.column(0), i32(1)), () => {

@@ -87,7 +87,7 @@ export function flash(k: GpuBlock, room: FlashRoom, of: FlashBlock): void {
   const tops = each.map(() => k.variable(f32(HIDDEN)));
   const sums = each.map(() => k.variable(f32(0)));
   const fold = (values: readonly Float[], combine: (a: Float, b: Float) => Float) =>
-    foldLanes(k, weights, { lanes: LANES, apart: 1 }, values, combine);
+    foldLanes(k, weights, LANES, values, combine);
 
   k.for(of.begin, of.end, block, (firstKey) => {
     eachSum(scores, (sum) => k.set(sum, f32(0)));
