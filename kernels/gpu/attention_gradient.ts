@@ -188,7 +188,7 @@ function queryBlock<S extends Sums>(context: Context<S>, group: Index, blocks: n
   const norms = queries.map((query) => normOf(context, own, query));
   const parts = queries.map((query) => dotParts(context, own, query));
   const { lanes, scratch } = products;
-  const dots = foldLanes(k, scratch, { lanes, apart: 1 }, parts, (a, b) => add(a, b));
+  const dots = foldLanes(k, scratch, lanes, parts, (a, b) => add(a, b));
   const dq = products.mixed();
   const end = k.let(min(add(first, i32(block.rows)), i32(time)));
   k.for(firstBlock(k, first, block.columns, window), end, block.columns, (firstKey) => {
@@ -231,7 +231,7 @@ function keyBlock<S extends Sums>(context: Context<S>, group: Index, blocks: num
       const sums = foldLanes(
         k,
         products.scratch,
-        { lanes: products.lanes, apart: 1 },
+        products.lanes,
         parts,
         (a, b) => add(a, b),
       );

@@ -148,8 +148,7 @@ function blocksKernel(reduction: ColumnReduction, { blocks, rows }: Blocks): Gpu
         const row = loopRow(k, stored, places, index);
         k.set(sum, combineOf(fn)(sum, row.values.at({ column }).value(loop.values.length - 1)));
       }, UNROLL);
-      const lanes = { lanes: down, apart: across };
-      const [total] = foldLanes(k, scratch, lanes, [sum], combineOf(fn));
+      const [total] = foldLanes(k, scratch, down, [sum], combineOf(fn), across);
       k.if(bitAnd(exists, equal(side, i32(0))), () => {
         k.write(
           places.result,

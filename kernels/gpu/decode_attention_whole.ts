@@ -32,7 +32,7 @@ export function wholeCode(shape: DecodeShape) {
     const [highest] = foldLanes(
       k,
       scratch,
-      { lanes: THREADS, apart: 1 },
+      THREADS,
       [top],
       (x, y) => max(x, y),
     );
@@ -41,7 +41,7 @@ export function wholeCode(shape: DecodeShape) {
     const [total] = foldLanes(
       k,
       scratch,
-      { lanes: THREADS, apart: 1 },
+      THREADS,
       [k.let(mul(weight, sum))],
       (x, y) => add(x, y),
     );

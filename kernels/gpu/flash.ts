@@ -59,7 +59,7 @@ export function flash<S extends Sums>(
   const tops = each.map(() => k.variable(f32(HIDDEN)));
   const sums = each.map(() => k.variable(f32(0)));
   const fold = (values: readonly Float[], combine: (a: Float, b: Float) => Float) =>
-    foldLanes(k, scratch, { lanes, apart: 1 }, values, combine);
+    foldLanes(k, scratch, lanes, values, combine);
 
   k.for(of.begin, of.end, of.step, (firstKey) => {
     eachSum(scores, (sum) => k.set(sum, f32(0)));

@@ -19,16 +19,18 @@ export interface Lanes {
 type Combine = (a: Float, b: Float, value: number) => Float;
 
 /**
- * Combines values of the threads of a row, each value on its own; every one of the threads gets the
- * results. Scratch memory has room for the values of all threads.
+ * Combines values of the threads of a row, `lanes` of them `apart` from one another, each value on its
+ * own; every one of the threads gets the results. Scratch memory has room for the values of all threads.
  */
 export function foldLanes(
   k: GpuBlock,
   scratch: Place<"f32">,
-  of: Lanes,
+  lanes: number,
   values: readonly Float[],
   combine: Combine,
+  apart = 1,
 ): Float[] {
+  const of = { lanes, apart };
   const results = values.map((value) => k.variable(value));
   k.bySubgroups(
     (subgroup) => foldSubgroups(k, subgroup, scratch, of, results, combine),

@@ -206,13 +206,7 @@ function rowCode(stored: StoredLoop, rows: number, lanes: number) {
           k.set(sums[s], combine(i)(sums[s], at.source(values[i].sources[0])));
         });
       });
-      const results = foldLanes(
-        k,
-        scratch,
-        { lanes, apart: 1 },
-        sums,
-        (a, b, s) => combine(folded[s])(a, b),
-      );
+      const results = foldLanes(k, scratch, lanes, sums, (a, b, s) => combine(folded[s])(a, b));
       folded.forEach((i, s) => row.values.know(i, results[s]));
     }
   });

@@ -64,16 +64,6 @@ export function renumbered(body: readonly GpuStatement[], numbers: Numbers): Gpu
         return { ...s, to: placed(s.to), at: own(s.at), values: four(s.values, own) };
       case "barrier":
         return s;
-      case "shuffle":
-        return { ...s, local: named(s.local), value: own(s.value) };
-      case "subgroupSize":
-        return { ...s, local: named(s.local) };
-      case "bySubgroups":
-        return {
-          ...s,
-          then: renumbered(s.then, numbers),
-          otherwise: renumbered(s.otherwise, numbers),
-        };
       case "for":
         return {
           ...s,
@@ -86,6 +76,16 @@ export function renumbered(body: readonly GpuStatement[], numbers: Numbers): Gpu
         return {
           ...s,
           condition: own(s.condition),
+          then: renumbered(s.then, numbers),
+          otherwise: renumbered(s.otherwise, numbers),
+        };
+      case "shuffle":
+        return { ...s, local: named(s.local), value: own(s.value) };
+      case "subgroupSize":
+        return { ...s, local: named(s.local) };
+      case "bySubgroups":
+        return {
+          ...s,
           then: renumbered(s.then, numbers),
           otherwise: renumbered(s.otherwise, numbers),
         };
@@ -104,8 +104,6 @@ export function localsOf(body: readonly GpuStatement[]): number {
       case "uniform":
       case "read":
       case "tf32":
-      case "shuffle":
-      case "subgroupSize":
         return Math.max(most, s.local.index + 1);
       case "read4":
         return Math.max(most, ...s.locals.map(({ index }) => index + 1));
@@ -120,6 +118,9 @@ export function localsOf(body: readonly GpuStatement[]): number {
       case "mma":
       case "barrier":
         return most;
+      case "shuffle":
+      case "subgroupSize":
+        return Math.max(most, s.local.index + 1);
       default:
         return s satisfies never;
     }

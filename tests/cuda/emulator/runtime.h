@@ -38,13 +38,13 @@ struct Runtime {
   void (*barrier)(Runtime*, int line);
   // sums += a·b by the 32 threads of a warp, of which each has 4, 4 and 2 numbers.
   void (*mma)(Runtime*, int line, float* sums, const float* a, const float* b);
-  // Gives a value, and gets that of the thread of the warp whose number differs in the mask's bits.
-  void (*shuffle)(Runtime*, int line, float* value, u32 mask);
   // These do not return: the launch ends with an error.
   void (*outOfBounds)(Runtime*, Access, u64 elements, bool writes);
   void (*race)(Runtime*, Access, u64 earlier, bool earlierWrites, bool writes);
   void (*unset)(Runtime*, Access);
   void (*misaligned)(Runtime*, Access);
+  // Gives a value, and gets that of the thread of the warp whose number differs in the mask's bits.
+  void (*shuffle)(Runtime*, int line, float* value, u32 mask);
 };
 
 // A global array of a kernel, as it is declared and as it is bound.

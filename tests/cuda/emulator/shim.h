@@ -178,12 +178,6 @@ inline void multiply(int line, float& s0, float& s1, float& s2, float& s3, float
   s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
 }
 
-inline float shuffleXor(int line, u32 threads, float value, u32 mask) {
-  if (threads != 0xffffffffu) __builtin_trap();
-  runtime->shuffle(runtime, line, &value, mask);
-  return value;
-}
-
 template <u32... I>
 struct Numbers {};
 
@@ -195,6 +189,12 @@ inline void call(void (*kernel)(P...), const Bound* bound, const Declared* array
 template <class... P>
 inline void run(void (*kernel)(P...), const Bound* bound, const Declared* arrays) {
   call(kernel, bound, arrays, Numbers<__integer_pack(sizeof...(P))...>());
+}
+
+inline float shuffleXor(int line, u32 threads, float value, u32 mask) {
+  if (threads != 0xffffffffu) __builtin_trap();
+  runtime->shuffle(runtime, line, &value, mask);
+  return value;
 }
 
 }  // namespace suture

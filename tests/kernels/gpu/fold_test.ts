@@ -26,9 +26,9 @@ const WAYS = POWERS.flatMap((apart) =>
 const CODE = gpuKernel("folds", THREADS, { x: "f32", y: "+f32" }, (k, { x, y }) => {
   const scratch = k.shared("f32", 2 * THREADS);
   const own = k.read(x, k.thread);
-  WAYS.forEach((way, w) => {
+  WAYS.forEach(({ lanes, apart }, w) => {
     const combine = (a: Float, b: Float, i: number) => i === 0 ? add(a, b) : max(a, b);
-    foldLanes(k, scratch, way, [own, own], combine).forEach((result, i) => {
+    foldLanes(k, scratch, lanes, [own, own], combine, apart).forEach((result, i) => {
       k.write(y, add(k.thread, i32((2 * w + i) * THREADS)), result);
     });
   });
