@@ -47,7 +47,7 @@ Deno.test("gpu tiling: on tensor cores eight warps share a tile, which fits shar
   }
   const { rows, columns } = tilingOf(shapeOf(4096, 4096, 4096), "tf32");
   assertEquals([rows, columns], [128, 128]);
-  assertEquals(warpsOf(128, 128), { down: 2, across: 4 });
+  assertEquals(warpsOf(128, 128), { down: 4, across: 2 });
   assertEquals(warpsOf(16, 32), undefined);
 });
 
