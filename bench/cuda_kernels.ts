@@ -10,11 +10,13 @@ import type { Nvrtc } from "../devices/cuda/nvrtc.ts";
 import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
 import { align, distill, finetune } from "../dsl/stages.ts";
 import { schedule } from "../graph/schedule.ts";
+import type { Step } from "../graph/step.ts";
 import { size, type Tensor } from "../graph/tensor.ts";
 import { openSession } from "../infer/session.ts";
 import { storedAs, WEIGHT_FORMATS } from "../infer/weights.ts";
 import { joining } from "../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../kernels/gpu/program.ts";
+import type { ProductNumbers } from "../kernels/gpu/tiling.ts";
 import { buildProgram } from "../kernels/program.ts";
 import { type CudaKernel, renderCuda } from "../kernels/render/cuda.ts";
 import type { DecoderConfig } from "../models/config.ts";
@@ -84,9 +86,13 @@ export function compileKernels(
 }
 
 /** The CUDA kernels of some programs, each once, under names of their own. */
-export function kernelsOf(programs: readonly (readonly Tensor[])[]): CudaKernel[] {
+export function kernelsOf(
+  programs: readonly (readonly Tensor[])[],
+  numbers: ProductNumbers = "f32",
+): CudaKernel[] {
+  const kernels = (step: Step) => gpuKernelsOf(step, numbers);
   const launches = programs.flatMap((results) =>
-    buildProgram(schedule(results, GPU_SCHEDULING), gpuKernelsOf, joining(Infinity)).launches
+    buildProgram(schedule(results, GPU_SCHEDULING), kernels, joining(Infinity)).launches
   );
   return [...moduleKernels(launches).values()];
 }
@@ -130,13 +136,17 @@ function shaped(shape: BenchShape, headDim: number): BenchShape {
 /** Head widths of the kernels in the table. */
 export const HEAD_WIDTHS = [64, 128] as const;
 
-/** The kernels of a head width: of training and decoding with each mixer and with attention. */
+/**
+ * The kernels of a head width: of training and decoding with each mixer and with attention, multiplying
+ * in f32, and those that are others in TF32.
+ */
 export async function trainingKernels(headDim: number): Promise<CudaKernel[]> {
   const programs: (readonly Tensor[])[] = [];
   for (const mixer of ["rwkv6", "rwkv7"] as const) {
     programs.push(...await recordPrograms(headDim, mixer));
   }
-  return kernelsOf(programs);
+  const ofTensorCores = kernelsOf(programs, "tf32").filter(({ name }) => /_tf32_/.test(name));
+  return [...kernelsOf(programs), ...ofTensorCores];
 }
 
 /** The programs of alignment, distillation, training with attention, and decoding. */

@@ -1,9 +1,10 @@
 /** What a GPU reaches at best, beside what its maker states. */
 
-import type { Device } from "../devices/device.ts";
+import type { Device, ProductPrecision } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import type { Tensor } from "../graph/tensor.ts";
 import { type DeviceRow, DEVICES } from "../plan/fleets.ts";
+import { matrixPeak } from "../plan/roofline.ts";
 import type { Peaks } from "./peaks.ts";
 import { quickNumbers } from "./quick_values.ts";
 import { timeRuns } from "./timing.ts";
@@ -14,8 +15,9 @@ export interface GpuPeaks extends Peaks {
   /** What its maker states, where it is a device of plan/fleets.ts. */
   readonly datasheet?: {
     readonly name: string;
-    /** Of f32 on the vector units, and of dense bf16 products. */
+    /** Of f32 on the vector units, and of dense products in TF32, where it has them, and in bf16. */
     readonly gflops: number;
+    readonly tf32Gflops?: number;
     readonly bf16Gflops: number;
     readonly GBs: number;
   };
@@ -31,6 +33,8 @@ export interface GpuPeakOptions {
   readonly bytes?: number;
   /** Time of one measurement. */
   readonly seconds?: number;
+  /** In which numbers the device multiplies matrices: shares are of the peak of these, or of f32. */
+  readonly products?: ProductPrecision;
 }
 
 /** The sizes that are begun with. */
@@ -95,6 +99,7 @@ export async function measureGpuPeaks(
   options: GpuPeakOptions = {},
 ): Promise<GpuPeaks> {
   const { side = SIDE, bytes = BYTES[device.kind], seconds: time = 0.25 } = options;
+  const { products = "f32" } = options;
   const row = (values: number) => [values / READ_COLUMNS, READ_COLUMNS];
   const memory = { from: LEAST_BYTES, to: bytes, time };
   const product = await largest(device, { from: LEAST_SIDE, to: side, time }, (n) => ({
@@ -124,6 +129,7 @@ export async function measureGpuPeaks(
   const stated = known && {
     name: known.name,
     gflops: known.peak.f32 / 1e9,
+    ...(known.tf32 !== undefined && { tf32Gflops: known.tf32 / 1e9 }),
     bf16Gflops: known.peak.bf16 / 1e9,
     GBs: known.bandwidth / 1e9,
   };
@@ -131,7 +137,11 @@ export async function measureGpuPeaks(
     device: device.description,
     fmaGflops,
     productGflops,
-    machineGflops: Math.max(fmaGflops, productGflops, stated?.gflops ?? 0),
+    machineGflops: Math.max(
+      fmaGflops,
+      productGflops,
+      known === undefined ? 0 : matrixPeak(known, products) / 1e9,
+    ),
     readGBs,
     copyGBs,
     machineGBs: Math.max(readGBs, copyGBs, stated?.GBs ?? 0),

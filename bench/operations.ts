@@ -62,6 +62,19 @@ export function operationsOf({ config, batch, context }: BenchShape): Operation[
     product("LoRA up", tokens, hiddenSize, RANK, false, true),
     product("gradient of LoRA", RANK, hiddenSize, tokens, true, false),
     product("head", headTokens, vocabSize, hiddenSize, false, true),
+    // Work on results that is done inside the product, where a device does that.
+    operation(
+      "LoRA down, tanh",
+      `${tokens} × ${RANK} × ${hiddenSize}`,
+      { x: signed(tokens, hiddenSize), down: signed(hiddenSize, RANK) },
+      ({ x, down }) => [g.tanh(g.matmul(x, down))],
+    ),
+    operation(
+      "LoRA up, bias, sigmoid",
+      `${tokens} × ${hiddenSize} × ${RANK}`,
+      { x: signed(tokens, RANK), up: signed(RANK, hiddenSize), base: signed(hiddenSize) },
+      ({ x, up, base }) => [g.sigmoid(g.add(base, g.matmul(x, up)))],
+    ),
     ...differentiated(
       "attention",
       `${list(...heads)}, ${keyValueHeads} k/v`,

@@ -56,7 +56,9 @@ function basis({ name, row, devices, computes }: RatedFleet): string[] {
         : ""
     }`;
   return [
-    `${name}: products and attention at ${countText(matrixPeak(row))}FLOP/s in ${computes}, ` +
+    `${name}: products and attention at ${
+      countText(matrixPeak(row, computes))
+    }FLOP/s in ${computes}, ` +
     `${products}; all else at ${countText(row.peak.f32)}FLOP/s in f32; ` +
     `${countText(row.bandwidth)}B/s of memory${links}`,
     ...(devices === 1

@@ -1,12 +1,13 @@
 /** Kernels of the operations that have one of their own, chosen by operation. */
 
-import { isWeight, type Node, size } from "../graph/tensor.ts";
+import type { Node } from "../graph/tensor.ts";
 import type { View } from "../graph/view.ts";
 import { attention } from "./attention.ts";
 import { attentionGradient } from "./attention_gradient.ts";
 import { cachedAttention } from "./cached_attention.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import type { Kernel, OperandLayout } from "./kernel.ts";
+import { structuredShape } from "./structured_shape.ts";
 import { wkv6 } from "./wkv6.ts";
 import { wkv6Gradient } from "./wkv6_gradient.ts";
 import { wkv7 } from "./wkv7.ts";
@@ -22,51 +23,27 @@ function layout({ shape, strides }: View): OperandLayout {
  * outputs that are kept.
  */
 export function structuredKernel(node: Node, views: readonly View[], writes: number): Kernel {
-  const [batch, time, heads, width] = node.inputs[0].shape;
-  switch (node.op.kind) {
+  const of = structuredShape(node, views, writes, layout);
+  switch (of.kind) {
     case "wkv6":
-    case "wkv6_gradient": {
-      const [r, w, k, v] = views.map(layout);
-      const shape = { batch, time, heads, width, inputs: { r, w, k, v } };
-      return node.op.kind === "wkv6"
-        ? wkv6({ ...shape, keepStates: writes === 3 })
-        : wkv6Gradient({ ...shape, dy: layout(views[5]) });
-    }
+      return wkv6(of.shape);
+    case "wkv6_gradient":
+      return wkv6Gradient(of.shape);
     case "wkv7":
-    case "wkv7_gradient": {
-      const [r, w, k, v, kappa, a] = views.map(layout);
-      const shape = { batch, time, heads, width, inputs: { r, w, k, v, kappa, a } };
-      return node.op.kind === "wkv7"
-        ? wkv7({ ...shape, keepStates: writes === 3 })
-        : wkv7Gradient({ ...shape, dy: layout(views[7]) });
-    }
+      return wkv7(of.shape);
+    case "wkv7_gradient":
+      return wkv7Gradient(of.shape);
     case "attention":
+      return attention(of.shape);
     case "attention_gradient":
-    case "cached_attention": {
-      const [q, k, v] = views.map(layout);
-      const kvHeads = node.inputs[1].shape[2];
-      const { scale, window } = node.op;
-      const limit = window === undefined ? {} : { window };
-      const shape = { batch, time, heads, kvHeads, width, scale, ...limit, q, k, v };
-      if (node.op.kind === "attention") return attention(shape);
-      if (node.op.kind === "attention_gradient") {
-        return attentionGradient({ ...shape, dOutput: layout(views[5]) });
-      }
-      const capacity = node.inputs[3].shape[2];
-      return { ...cachedAttention({ ...shape, capacity }), inPlace: [3, 4] };
-    }
-    case "embedding": {
-      const [vocabulary, columns] = node.inputs[0].shape;
-      const { dtype } = node.inputs[0];
-      const weight = isWeight(dtype) ? { weight: dtype } : {};
-      const tokens = size(node.inputs[1].shape);
-      return embedding({ vocabulary, width: columns, tokens, ...weight });
-    }
-    case "embedding_gradient": {
-      const [vocabulary, columns] = node.outputs[0].shape;
-      return embeddingGradient({ vocabulary, width: columns, tokens: size(node.inputs[1].shape) });
-    }
+      return attentionGradient(of.shape);
+    case "cached_attention":
+      return { ...cachedAttention(of.shape), inPlace: [3, 4] };
+    case "embedding":
+      return embedding(of.shape);
+    case "embedding_gradient":
+      return embeddingGradient(of.shape);
     default:
-      throw new Error(`no kernel for ${node.op.kind}`);
+      return of satisfies never;
   }
 }

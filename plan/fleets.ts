@@ -10,6 +10,8 @@ export interface DeviceRow {
   readonly name: string;
   /** FLOP/s as its maker states them: of dense bf16 products, and of f32 on the vector units. */
   readonly peak: Readonly<Record<ComputeType, number>>;
+  /** The same of dense TF32 products, where its units for matrices do them and Suture uses them. */
+  readonly tf32?: number;
   /** FLOP/s of the best bf16 product that others measured, and who did. */
   readonly products?: { readonly flops: number; readonly from: string };
   /** Bytes a second of its memory. */
@@ -54,6 +56,7 @@ export const DEVICES: readonly DeviceRow[] = Object.freeze([
   {
     name: "H100",
     peak: { bf16: 989.4e12, f32: 66.9e12 },
+    tf32: 494.7e12,
     products: { flops: 794.5e12, from: MAMF },
     bandwidth: 3.35e12,
     memory: 80e9,
@@ -66,6 +69,7 @@ export const DEVICES: readonly DeviceRow[] = Object.freeze([
   {
     name: "H200",
     peak: { bf16: 989.4e12, f32: 66.9e12 },
+    tf32: 494.7e12,
     products: { flops: 794.5e12, from: MAMF },
     bandwidth: 4.8e12,
     memory: 141e9,
@@ -78,6 +82,7 @@ export const DEVICES: readonly DeviceRow[] = Object.freeze([
   {
     name: "A100",
     peak: { bf16: 312e12, f32: 19.5e12 },
+    tf32: 156e12,
     products: { flops: 271.2e12, from: MAMF },
     bandwidth: 2.039e12,
     memory: 80e9,
@@ -90,6 +95,7 @@ export const DEVICES: readonly DeviceRow[] = Object.freeze([
   {
     name: "RTX 4090",
     peak: { bf16: 165.2e12, f32: 82.6e12 },
+    tf32: 82.6e12,
     bandwidth: 1.008e12,
     memory: 24e9,
     link: 31.5e9,

@@ -11,7 +11,7 @@
 
 import { type StageKind, stepsOf } from "../dsl/stages.ts";
 import { BYTES, OPTIMIZER, sequences, type StageSize } from "./budget.ts";
-import type { DeviceRow, Fleet } from "./fleets.ts";
+import type { ComputeType, DeviceRow, Fleet } from "./fleets.ts";
 
 /** Kinds of kernels: `head` is embedding, head and loss; `pointwise` has the reductions as well. */
 export const KERNEL_KINDS = ["products", "attention", "wkv", "pointwise", "head"] as const;
@@ -92,8 +92,25 @@ const GATHERS = 2;
 
 const sum = (values: readonly number[]): number => values.reduce((total, n) => total + n, 0);
 
-/** FLOP/s of the units for matrices: of the best product that was measured, if any was. */
-export const matrixPeak = ({ peak, products }: DeviceRow): number => products?.flops ?? peak.bf16;
+/**
+ * FLOP/s of products and attention by the numbers that are multiplied: in bf16 of the best product that
+ * was measured, if any was; in f32 of the units for vectors, as in TF32 where others do not.
+ */
+export function matrixPeak(
+  { peak, tf32, products }: DeviceRow,
+  numbers: ComputeType | "tf32",
+): number {
+  switch (numbers) {
+    case "bf16":
+      return products?.flops ?? peak.bf16;
+    case "tf32":
+      return tf32 ?? peak.f32;
+    case "f32":
+      return peak.f32;
+    default:
+      return numbers satisfies never;
+  }
+}
 
 /** The longer of computing and moving. */
 function longer(compute: number, memory: number): { seconds: number; bound: Bound } {
@@ -102,9 +119,9 @@ function longer(compute: number, memory: number): { seconds: number; bound: Boun
     : { seconds: compute, bound: "compute" };
 }
 
-/** The time of a kernel on a device that computes in bf16: half of what was counted is moved. */
+/** The time of a kernel on a device; where it computes in bf16, half of what was counted is moved. */
 function kernelTime(kernel: CountedKernel, { row, computes }: RatedFleet): KernelTime {
-  const peak = kernel.unit === "matrix" ? matrixPeak(row) : row.peak.f32;
+  const peak = kernel.unit === "matrix" ? matrixPeak(row, computes) : row.peak.f32;
   const moved = kernel.bytes * BYTES[computes] / BYTES.f32;
   return { ...kernel, ...longer(kernel.flops / peak, moved / row.bandwidth) };
 }

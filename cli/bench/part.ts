@@ -70,7 +70,7 @@ export function partContext(flags: BenchFlags, say: Output["say"], all: boolean)
     peaks: (form) => {
       const known = peaks.get(form.name) ??
         (form.name === "GPU"
-          ? device((own) => measureGpuPeaks(own, { seconds }), form)
+          ? device((own) => measureGpuPeaks(own, { seconds, products: flags.products }), form)
           : measurePeaks({ threads, seconds, ...form }));
       peaks.set(form.name, known);
       return known;

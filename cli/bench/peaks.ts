@@ -68,7 +68,9 @@ function gpuResult(peak: CpuPeaks | GpuPeaks): PartResult {
         ...(stated === undefined ? [] : [[
           `data sheet, ${stated.name}`,
           `${stated.gflops} GFLOPS`,
-          `bf16: ${stated.bf16Gflops} GFLOPS`,
+          `${
+            stated.tf32Gflops === undefined ? "" : `TF32: ${stated.tf32Gflops}, `
+          }bf16: ${stated.bf16Gflops} GFLOPS`,
           `${stated.GBs} GB/s`,
           `${stated.GBs} GB/s`,
         ]]),

@@ -8,7 +8,7 @@
  */
 
 import { seenPairs } from "../attention.ts";
-import { add, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
+import { add, bitAnd, div, fma, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
 import { exp2 } from "../math.ts";
 import { contiguousHeads, firstBlock, type GpuAttentionShape, sees } from "./attention.ts";
 import {
@@ -71,6 +71,16 @@ const OPERANDS = {
   ...{ dq: "+f32", dk: "+f32", dv: "+f32" },
 } as const satisfies OperandTypes;
 
+/** Heads beyond which the sums of four tiles on tensor cores do not fit the registers of a thread. */
+const WIDEST_TENSOR = 96;
+
+/** The block of a group; on tensor cores with fewer columns, where sums take most registers. */
+function gradientBlock({ time, width, numbers }: GpuAttentionGradientShape): AttentionBlock {
+  const own = attentionBlock(time, width <= WIDEST_TENSOR ? numbers : "f32");
+  const most = width <= 64 ? 32 : 16;
+  return own.numbers === "f32" ? own : { ...own, columns: Math.min(own.columns, most) };
+}
+
 /** What both kinds of group work with. */
 interface Context<S extends Sums> {
   readonly k: GpuBlock;
@@ -85,9 +95,9 @@ interface Context<S extends Sums> {
 
 function attentionGradientCode(shape: GpuAttentionGradientShape) {
   const { batch, time, heads, width } = shape;
-  const block = attentionBlock(time, shape.numbers);
+  const block = gradientBlock(shape);
   const blocks = Math.ceil(time / block.rows);
-  const name = shape.numbers === "tf32" ? "attention_gradient_tf32" : "attention_gradient";
+  const name = block.numbers === "tf32" ? "attention_gradient_tf32" : "attention_gradient";
   const run = <S extends Sums>(context: Omit<Context<S>, "scores" | "dWeights">) => {
     const { k, products } = context;
     const all = { ...context, scores: products.scores(), dWeights: products.scores() };
@@ -237,7 +247,9 @@ function keyBlock<S extends Sums>(context: Context<S>, group: Index, blocks: num
       );
       queries.forEach((query, r) => {
         const norm = normOf(context, own, query);
-        k.if(lessThan(scores.column(0), i32(1)), () => {
+        const first = lessThan(scores.column(0), i32(1));
+        const inside = lessThan(scores.row(r), i32(block.columns));
+        k.if(block.columns < block.rows ? bitAnd(first, inside) : first, () => {
           k.write(dots, scores.row(r), sums[r]);
           k.write(norms, scores.row(r), norm);
         });

@@ -7,13 +7,15 @@ import type { View } from "../../graph/view.ts";
 import type { MatmulShape } from "../kernel.ts";
 import { matmulShape } from "../matmul_shape.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
+import { cachedShape } from "../structured_shape.ts";
 import { columnsKernels } from "./columns.ts";
 import { decodeAttention } from "./decode_attention.ts";
+import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
 import { matmulKernels } from "./matmul.ts";
 import { isMatvec, matvecKernel } from "./matvec.ts";
-import { cachedShape, structuredKernel } from "./structured.ts";
+import { structuredKernel } from "./structured.ts";
 import type { ProductNumbers } from "./tiling.ts";
 import { type StoredMatrix, wideningKernel } from "./weights.ts";
 
@@ -66,7 +68,7 @@ const isDecoding = ({ op, inputs }: Node) =>
   op.kind === "cached_attention" && inputs[0].shape[1] === 1;
 
 function decodeAttentionKernels(node: Node, views: readonly View[]): StepKernels<GpuKernel> {
-  const { parts, whole, foundBytes } = decodeAttention(cachedShape(node, views));
+  const { parts, whole, foundBytes } = decodeAttention(cachedShape(node, views, headStrides));
   const [start, output, found] = [5, 6, 7];
   return {
     kernels: [

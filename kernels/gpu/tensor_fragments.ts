@@ -20,9 +20,9 @@ export const TENSOR_DEPTH = 16;
 /** Threads that multiply together, and how many times there are of them in a group. */
 export const WARP = 32;
 const WARPS = TILE_THREADS / WARP;
-/** Lines that a warp reads at once: a product has 16 rows, two times that, and 8 columns. */
+/** Columns of a product, and half of its rows. */
 export const GROUP = 8;
-/** Lines' groups that are read at once where neighbouring lines lie side by side. */
+/** Numbers that are read at once: steps of a thread, and groups where neighbouring lines do. */
 export const QUAD = 4;
 /** Elements between lines that keep banks apart. */
 export const APART = 8;
@@ -56,9 +56,17 @@ export interface Fragments extends Layout {
   line(group: number, index: Index): Index;
   /** Elements that are side by side in a tile that is stored: lines of so many groups. */
   readonly together: number;
-  /** Every group's element of each of a thread's four steps, of a stretch from an element on. */
-  read(first: Index): readonly (readonly Float[])[];
+  /** Groups that are read together. */
+  readonly chunk: number;
+  /**
+   * What a thread has in a stretch that begins at an element: four steps of each group of a chunk,
+   * which begins with a group.
+   */
+  read(first: Index): (group: number) => readonly (readonly Float[])[];
 }
+
+/** Groups that are read together: few, so that a thread need not keep many numbers at once. */
+const chunkOf = (groups: number): number => groups % QUAD === 0 ? QUAD : groups;
 
 /**
  * Neighbouring steps lie side by side: [line][step]. A thread's steps are four neighbours; eight
@@ -71,26 +79,29 @@ export function fragmentsAlong(
   warp: WarpLines,
 ): Fragments {
   const { base, groups, x, y } = warp;
+  const chunk = chunkOf(groups);
   const line = (group: number, index: Index) => add(base, add(index, i32(group * GROUP)));
   const at = (line: Index, step: Index) => add(mul(line, i32(TENSOR_DEPTH)), step);
   const own = k.let(at(line(0, x), mul(y, i32(QUAD))));
   return {
-    ...{ at, line, groups, apart: 1, together: 1 },
+    ...{ at, line, groups, apart: 1, together: 1, chunk },
     size: lines * TENSOR_DEPTH,
     stored: (value) => k.tf32(value),
     read: (first) => {
       const from = k.let(add(first, own));
-      return Array.from(
-        { length: groups },
-        (_, g) => k.read4(room.place, add(from, i32(g * GROUP * TENSOR_DEPTH))),
-      );
+      return (group) =>
+        Array.from(
+          { length: chunk },
+          (_, g) => k.read4(room.place, add(from, i32((group + g) * GROUP * TENSOR_DEPTH))),
+        );
     },
   };
 }
 
 /**
  * Neighbouring lines lie side by side: [step][line], where the first of every thread's four steps come
- * first, then the second, so that four threads read neighbouring steps. Of 32 lines or more a thread has four neighbours, one of each group.
+ * first, then the second, so that four threads read neighbouring steps. Of 32 lines or more a thread
+ * has four neighbours, one of each group.
  */
 export function fragmentsAcross(
   k: GpuBlock,
@@ -101,6 +112,7 @@ export function fragmentsAcross(
 ): Fragments {
   const { base, groups, x, y } = warp;
   const pitch = lines + APART;
+  const chunk = chunkOf(groups);
   const together = groups % QUAD === 0 ? QUAD : 1;
   const line = (group: number, index: Index) => {
     const inside = group % together;
@@ -109,7 +121,7 @@ export function fragmentsAcross(
   };
   const own = k.let(add(mul(y, i32(pitch)), line(0, x)));
   return {
-    ...{ line, groups, together, apart: 1 },
+    ...{ line, groups, together, apart: 1, chunk },
     at: (line, step) => {
       const { which, of } = order(step);
       return add(mul(add(mul(which, i32(QUAD)), of), i32(pitch)), line);
@@ -118,15 +130,17 @@ export function fragmentsAcross(
     stored: (value) => k.tf32(value),
     read: (first) => {
       const from = k.let(add(first, own));
-      const steps = Array.from(
-        { length: QUAD },
-        (_, step) =>
-          Array.from({ length: groups / together }, (_, g) => {
-            const at = add(from, i32(step * QUAD * pitch + g * together * GROUP));
-            return together === 1 ? [k.read(room.place, at)] : k.read4(room.place, at);
-          }).flat(),
-      );
-      return steps[0].map((_, g) => steps.map((step) => step[g]));
+      return (group) => {
+        const steps = Array.from(
+          { length: QUAD },
+          (_, step) =>
+            Array.from({ length: chunk / together }, (_, g) => {
+              const at = add(from, i32(step * QUAD * pitch + (group + g * together) * GROUP));
+              return together === 1 ? [k.read(room.place, at)] : k.read4(room.place, at);
+            }).flat(),
+        );
+        return steps[0].map((_, g) => steps.map((step) => step[g]));
+      };
     },
   };
 }

@@ -95,26 +95,46 @@ export function tensorSums(
 export function addTensorProduct(
   k: GpuBlock,
   room: Stretches,
-  { tiles, left, right }: TensorSums,
+  sums: TensorSums,
   a: Side,
   b: Side,
   steps: Steps,
 ): void {
+  const { left, right } = sums;
   const staged = [
     { stage: staging(k, room, a, steps, left), at: 0 },
     { stage: staging(k, room, b, steps, right), at: left.size },
   ];
   eachStretch(k, room, staged, left.size + right.size, steps, (_, buffer) => {
-    const columns = right.read(k.let(add(buffer, i32(left.size))));
-    const rows = left.read(buffer);
+    const read = left.read(buffer);
+    const chunks = Array.from({ length: left.groups / left.chunk }, (_, i) => read(i * left.chunk));
+    multiply(k, sums, chunks.flat(), k.let(add(buffer, i32(left.size))));
+  });
+}
+
+/**
+ * Adds two products of 8 steps to the sums of a warp: of four numbers of each of its groups of rows,
+ * and of a stretch that lies in shared memory from an element on.
+ */
+function multiply(
+  k: GpuBlock,
+  { tiles, right }: TensorSums,
+  rows: readonly (readonly Float[])[],
+  from: Index,
+): void {
+  const read = right.read(from);
+  for (let group = 0; group < right.groups; group += right.chunk) {
+    const columns = read(group);
     for (const first of [0, 2]) {
       tiles.forEach((line, r) => {
         const [upper, lower] = [rows[2 * r], rows[2 * r + 1]];
         const own = [upper[first], lower[first], upper[first + 1], lower[first + 1]] as const;
-        line.forEach((sums, c) => k.mma(sums, own, [columns[c][first], columns[c][first + 1]]));
+        columns.forEach((column, c) =>
+          k.mma(line[group + c], own, [column[first], column[first + 1]])
+        );
       });
     }
-  });
+  }
 }
 
 /**
@@ -125,22 +145,16 @@ export function addTensorProduct(
 export function addOwnProduct(
   k: GpuBlock,
   room: Stretches,
-  { tiles, right }: TensorSums,
+  sums: TensorSums,
   own: readonly (readonly Float[])[],
   b: Side,
 ): void {
+  const { right } = sums;
   const staged = { stage: staging(k, room, b, own[0].length * QUAD, right), at: 0 };
   const rounded = own.map((row) => row.map((value) => k.tf32(value)));
   eachWrittenStretch(k, room, staged, right.size, own[0].length * QUAD, (from, buffer) => {
-    const columns = right.read(buffer);
-    for (const first of [0, 2]) {
-      const c = from / QUAD + first;
-      tiles.forEach((line, r) => {
-        const [upper, lower] = [rounded[2 * r], rounded[2 * r + 1]];
-        const left = [upper[c], lower[c], upper[c + 1], lower[c + 1]] as const;
-        line.forEach((sums, g) => k.mma(sums, left, [columns[g][first], columns[g][first + 1]]));
-      });
-    }
+    const first = from / QUAD;
+    multiply(k, sums, rounded.map((row) => row.slice(first, first + QUAD)), buffer);
   });
 }
 

@@ -16,6 +16,8 @@ import {
 import { nvrtcPath, preparePython } from "../../bench/python.ts";
 import { CudaError } from "../../devices/cuda/error.ts";
 import { type Nvrtc, openNvrtc, targetFor } from "../../devices/cuda/nvrtc.ts";
+import * as g from "../../graph/build.ts";
+import { renderCuda } from "../../kernels/render/cuda.ts";
 import { caseGraph } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
 
@@ -47,6 +49,8 @@ Deno.test("nvrtc: kernels of training and decoding compile for all GPUs, and do 
       for (
         const name of [
           "matmul",
+          "matmul_tf32",
+          "attention_tf32",
           "matvec",
           "joined",
           "loop",
@@ -63,11 +67,45 @@ Deno.test("nvrtc: kernels of training and decoding compile for all GPUs, and do 
 
 Deno.test("nvrtc: kernels of every operation's tests compile, and do not spill", async () => {
   await withNvrtc((nvrtc) => {
-    const kernels = kernelsOf([...opCases, ...gradientCases].map((own) => caseGraph(own).outputs));
+    const programs = [...opCases, ...gradientCases].map((own) => caseGraph(own).outputs);
+    const ofTensorCores = kernelsOf(programs, "tf32").filter(({ name }) => /_tf32_/.test(name));
+    const kernels = [...kernelsOf(programs), ...ofTensorCores];
     // A thousand kernels: for the one of the three on which spills were the most.
     const resources = compileKernels(nvrtc, kernels, NVRTC_LOGS, [80]);
     assertEquals(resources.length, kernels.length);
     assertEquals(spills(resources), []);
+  });
+});
+
+/** The instructions of machine code whose lower 12 bits, of 128, are an operation's. */
+function instructions(code: Uint8Array<ArrayBuffer>, operation: number): number {
+  const words = new DataView(code.buffer);
+  const places = Array.from({ length: Math.floor(code.length / 16) }, (_, i) => 16 * i);
+  return places.filter((at) => (words.getUint16(at, true) & 0xfff) === operation).length;
+}
+
+/** HMMA, as disassemblers show it for sm_80 and newer. */
+const HMMA = 0x23c;
+
+Deno.test("nvrtc: tensor cores do products and attention in TF32, and no others", async () => {
+  await withNvrtc((nvrtc) => {
+    const heads = (name: string, count: number) => g.input(name, [1, 64, count, 64]);
+    const programs = [
+      [g.tanh(g.matmul(g.input("a", [512, 256]), g.input("b", [256, 256])))],
+      [g.attention(heads("q", 2), heads("k", 1), heads("v", 1), 0.125)],
+    ];
+    for (const numbers of ["f32", "tf32"] as const) {
+      for (const kernel of kernelsOf(programs, numbers)) {
+        const source = renderCuda([kernel]);
+        for (const architecture of ARCHITECTURES) {
+          const { code } = nvrtc.compile(source, "products", { kind: "cubin", architecture });
+          const found = instructions(code, HMMA);
+          // What is no code may look like one instruction.
+          const isOf = numbers === "tf32" ? found >= 8 : found <= 1;
+          assert(isOf, `${kernel.name} on sm_${architecture}: ${found} HMMA`);
+        }
+      }
+    }
   });
 });
 

@@ -122,10 +122,16 @@ Deno.test("roofline: between machines the network decides, all of a machine's ad
 });
 
 Deno.test("roofline: products at what was measured, at the stated peak where nothing was", () => {
-  assertEquals(matrixPeak(FLEET.row), 100 * G);
-  assertEquals(matrixPeak({ ...FLEET.row, products: undefined }), 200 * G);
+  assertEquals(matrixPeak(FLEET.row, "bf16"), 100 * G);
+  assertEquals(matrixPeak({ ...FLEET.row, products: undefined }, "bf16"), 200 * G);
+  assertEquals(matrixPeak(FLEET.row, "f32"), FLEET.row.peak.f32);
+  assertEquals(matrixPeak(FLEET.row, "tf32"), FLEET.row.peak.f32);
+  assertEquals(matrixPeak({ ...FLEET.row, tf32: 50 * G }, "tf32"), 50 * G);
   for (const row of DEVICES) {
-    assert(matrixPeak(row) <= row.peak.bf16 && row.network <= row.link, row.name);
+    const numbers = ["f32", "tf32", "bf16"] as const;
+    const [f32, tf32, bf16] = numbers.map((own) => matrixPeak(row, own));
+    assert(f32 <= tf32 && tf32 <= bf16, row.name);
+    assert(bf16 <= row.peak.bf16 && row.network <= row.link, row.name);
   }
   assert(isRated(FLEET) && !isRated({ ...FLEET, row: undefined }));
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { warpsOf } from "../../../kernels/gpu/tensor_fragments.ts";
 import { depthOf, tilingOf } from "../../../kernels/gpu/tiling.ts";
 import type { MatmulShape } from "../../../kernels/kernel.ts";
 
@@ -24,6 +25,30 @@ Deno.test("gpu tiling: parts cover the length, and stretches fit what WebGPU pro
       }
     }
   }
+});
+
+Deno.test("gpu tiling: on tensor cores eight warps share a tile, which fits shared memory", () => {
+  const sizes = [1, 16, 65, 352, 4096];
+  for (const m of sizes) {
+    for (const n of sizes) {
+      for (const k of sizes) {
+        const tiling = tilingOf(shapeOf(m, n, k), "tf32");
+        const { rows, columns, parts, partLength } = tiling;
+        const name = `${m}×${n}×${k}`;
+        assert(parts * partLength >= k && (parts - 1) * partLength < k, name);
+        assert(parts === 1 || partLength % depthOf(tiling) === 0, name);
+        const { down, across } = warpsOf(rows, columns)!;
+        assertEquals(down * across, 8, name);
+        assert(rows / down % 16 === 0 && columns / across % 8 === 0, name);
+        // What a block has without asking for more, with what keeps banks apart.
+        assert(4 * 2 * depthOf(tiling) * (rows + columns + 16) <= 49152, name);
+      }
+    }
+  }
+  const { rows, columns } = tilingOf(shapeOf(4096, 4096, 4096), "tf32");
+  assertEquals([rows, columns], [128, 128]);
+  assertEquals(warpsOf(128, 128), { down: 4, across: 2 });
+  assertEquals(warpsOf(16, 32), undefined);
 });
 
 Deno.test("gpu tiling: large tiles where they fill a GPU, parts where there are few", () => {
