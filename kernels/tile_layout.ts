@@ -1,7 +1,7 @@
 /**
  * How factors of products lie in memory, and how they are packed for tiles of bf16 (TILES in
  * syntax.ts). The pairs of a tile are of places 16 apart, so that a vector of one and a vector of the
- * other make one row of a tile.
+ * other make one row of a tile; where tiles are filled from memory, they are of neighbours.
  */
 
 import { isBlocked, WEIGHT_BLOCK } from "../graph/tensor.ts";

@@ -29,7 +29,9 @@ const LEAST_ROWS = 5;
 export function suitsTiles(shape: MatmulShape): boolean {
   const { batch, m, n, k, weight } = shape;
   const { left, right } = tileProductOf(shape);
-  return !isMatvec(shape) && m >= LEAST_ROWS && Math.min(n, k) >= TILES.rows &&
+  // Reading a matrix as it lies is faster for few rows, unless tiles do that themselves.
+  const reads = isMatvec(shape) && !liesInTiles(left);
+  return !reads && m >= LEAST_ROWS && Math.min(n, k) >= TILES.rows &&
     batch * m * n * k >= LEAST &&
     // Pairs of bf16 are copied.
     (weight === undefined || k % 2 === 0) &&

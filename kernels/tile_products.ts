@@ -1,4 +1,4 @@
-/** Products of two packed panels (tile_packing.ts), added up in tiles. */
+/** Products of two panels (tile_packing.ts), added up in tiles. */
 
 import type { Block } from "./block.ts";
 import { equal, fma, i32, load, offset, splat } from "./language.ts";

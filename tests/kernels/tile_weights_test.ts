@@ -129,5 +129,7 @@ Deno.test("tiles of stored weights: code for every product, without spills", () 
 Deno.test("tiles of stored weights: which products go there", () => {
   assert(suitsTiles(shapeOf(9, 576, 576, "q4_0")));
   assert(!suitsTiles(shapeOf(8, 576, 576, "q4_0")), "few rows, which need no packing");
+  assert(suitsTiles(shapeOf(5, 576, 576, "bf16")), "nor do tiles");
+  assert(!suitsTiles(shapeOf(4, 1024, 1024, "bf16")));
   assert(!suitsTiles(shapeOf(64, 576, 575, "bf16")), "half a pair at the end");
 });
