@@ -52,7 +52,7 @@ Deno.test("--device cuda: libraries by their variables, kernels in the user's ca
   const rounded = await golden("cuda", variables, "--products", "tf32");
   assert(/, cuBLASLt [\d.]+ \(tf32\)\n/.test(rounded.stderr), rounded.stderr);
   const own = await golden("cuda", { ...variables, SUTURE_CUDA_CUBLASLT: "none" });
-  assertStringIncludes(own.stderr, ", without cuBLASLt\n");
+  assertStringIncludes(own.stderr, ", without cuBLASLt (f32)\n");
   assertStringIncludes(own.stdout, "1 of 1 cases pass");
   const wrong = await golden("cuda", variables, "--threads", "2");
   assertStringIncludes(wrong.stderr, "--threads: expected --device cpu, whose it is, found --dev");

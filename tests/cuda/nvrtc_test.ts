@@ -87,22 +87,24 @@ function instructions(code: Uint8Array<ArrayBuffer>, operation: number): number 
 /** HMMA, as disassemblers show it for sm_80 and newer. */
 const HMMA = 0x23c;
 
-Deno.test("nvrtc: tensor cores do products and attention in TF32, and no others", async () => {
+Deno.test("nvrtc: every product of tiles is an instruction of tensor cores, and no other is", async () => {
   await withNvrtc((nvrtc) => {
     const heads = (name: string, count: number) => g.input(name, [1, 64, count, 64]);
     const programs = [
-      [g.tanh(g.matmul(g.input("a", [512, 256]), g.input("b", [256, 256])))],
+      [g.tanh(g.matmul(g.input("a", [2048, 256]), g.input("b", [256, 704])))],
       [g.attention(heads("q", 2), heads("k", 1), heads("v", 1), 0.125)],
     ];
     for (const numbers of ["f32", "tf32"] as const) {
       for (const kernel of kernelsOf(programs, numbers)) {
         const source = renderCuda([kernel]);
+        const tiles = [...source.matchAll(/^ *mma\(/gm)].length;
+        assertEquals(tiles > 0, numbers === "tf32", kernel.name);
         for (const architecture of ARCHITECTURES) {
           const { code } = nvrtc.compile(source, "products", { kind: "cubin", architecture });
           const found = instructions(code, HMMA);
-          // What is no code may look like one instruction.
-          const isOf = numbers === "tf32" ? found >= 8 : found <= 1;
-          assert(isOf, `${kernel.name} on sm_${architecture}: ${found} HMMA`);
+          // What is no code may look like an instruction.
+          const isOf = found >= tiles && found <= tiles + 2;
+          assert(isOf, `${kernel.name} on sm_${architecture}: ${found} HMMA of ${tiles}`);
         }
       }
     }
