@@ -79,6 +79,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   if (blas !== undefined) chooseCore(blas);
   const native = chooseNative(options.native ?? "auto");
   const tiles = native === "amx";
+  const dots = native === "vnni" || native === "amx";
   const features = wasmFeatures();
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
@@ -281,7 +282,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
         epilogues: blas === undefined || tiles ? true : ofFewRows(MOST_ROWS),
         ...{ folds: true, accumulates: true },
       },
-      kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles })),
+      kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles, dots })),
       code: ({ kernel }) => kernelText(kernel.code(4)),
     }, options),
     bind,

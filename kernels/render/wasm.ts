@@ -263,6 +263,9 @@ class Writer {
       case "low_nibbles":
         this.#emit(0x41, 15, ...simd(0x0f), ...simd(0x4e));
         return;
+      case "unsigned_bytes":
+        this.#emit(0x41, ...signed(-128), ...simd(0x0f), ...simd(0x51));
+        return;
       case "high_nibbles":
         this.#emit(0x41, 4, ...simd(0x6d));
         return;

@@ -90,6 +90,9 @@ export type Runner = (operands: readonly number[], begin?: number, end?: number)
 /** Lanes of the widest vectors of the target that is tested. */
 export const targetLanes = (): Lanes => target === "wasm" ? 4 : X64_LANES[target];
 
+/** The instruction set that is tested; undefined for WebAssembly. */
+export const targetLevel = (): X64Level | undefined => target === "wasm" ? undefined : target;
+
 /** Compiles a kernel for an arena, and for the target that is tested. */
 export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
   const scratch = room(kernel.scratchBytes / 4 + 4);
