@@ -207,11 +207,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     };
     const own = launches.filter((launch) => blas === undefined || !isGemm(launch, threads));
     own.forEach(checkReach);
-    loadKernels([
-      ...own.map(({ kernel }) => kernel),
-      ...launches.flatMap(({ kernel: { expansion } }) => expansion ?? []),
-      ...own.flatMap(({ kernel: { prepare } }) => prepare ?? []),
-    ]);
+    loadKernels(own.flatMap(({ kernel }) => [kernel, kernel.prepare ?? []].flat()));
+    loadKernels(launches.flatMap(({ kernel: { expansion } }) => expansion ?? []));
     reserve(program.arenaBytes, scratchBytes);
     live++;
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
