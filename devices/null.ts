@@ -30,7 +30,10 @@ function compiled(results: readonly Tensor[]) {
   const plan = schedule(results, { epilogues: true, folds: true, accumulates: true });
   return {
     steps: plan.steps,
-    ...buildProgram(plan, (step) => oneKernel(step, cpuKernel(step, { threads: 1, tiles: false }))),
+    ...buildProgram(
+      plan,
+      (step) => oneKernel(step, cpuKernel(step, { threads: 1, tiles: false, dots: false })),
+    ),
   };
 }
 

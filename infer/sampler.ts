@@ -13,7 +13,11 @@ export interface SamplingOptions {
 /** The id of the largest logit; the first of equals. */
 export function greedy(logits: Float32Array): number {
   let best = 0;
-  for (let i = 1; i < logits.length; i++) if (logits[i] > logits[best]) best = i;
+  let largest = logits[0];
+  for (let i = 1; i < logits.length; i++) {
+    const logit = logits[i];
+    if (logit > largest) [best, largest] = [i, logit];
+  }
   return best;
 }
 

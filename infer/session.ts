@@ -201,6 +201,7 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
 
   /** Moves the caches into larger ones. */
   const grow = async (needed: number) => {
+    if (needed <= capacity) return;
     let larger = capacity;
     while (larger < needed) larger *= 2;
     const grows = mixers.some((_, layer) =>

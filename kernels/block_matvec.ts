@@ -1,13 +1,14 @@
 /**
  * Products of a few rows with weights in blocks (q8_0, q4_0), as decoding makes them. Whole numbers of
- * q8_0 become f32, are multiplied with the activations, and a block's sum with its scale. With q4_0
- * activations become whole numbers themselves (activations.ts): arithmetic in f32 would take longer
- * than the weights take to come from memory.
+ * q8_0 become f32, are multiplied with the activations, and a block's sum with its scale. With q4_0,
+ * and with q8_0 where a processor has AVX-512 VNNI, activations become whole numbers themselves
+ * (activations.ts): arithmetic in f32 would take longer than the weights take to come from memory.
  */
 
 import type { Epilogue } from "../graph/step.ts";
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
 import { activationBytes, storeActivations } from "./activations.ts";
+import { wholeByteSums } from "./byte_sums.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import { type Block, kernel } from "./block.ts";
 import { add, constant, equal, fma, i32, load, loadF16, mul, offset, splat } from "./language.ts";
@@ -34,18 +35,24 @@ const ITEM = TILES * TILE_ROWS;
 
 type BlockType = "q8_0" | "q4_0";
 
-/** The kernel; operands as those of `matmulKernel`. */
+/**
+ * The kernel; operands as those of `matmulKernel`.
+ * @param dots whether the processor multiplies bytes of 0 … 255: then activations become whole numbers
+ * beside q8_0 too
+ */
 export function blockMatvecKernel(
   shape: MatmulShape,
   dtype: BlockType,
   epilogue?: Epilogue,
+  dots = false,
 ): Kernel {
+  const whole = dtype === "q4_0" || dots;
   return {
-    key: JSON.stringify(["block_matvec", shape, epilogueKey(epilogue)]),
-    code: (lanes) => code(shape, dtype, lanes, epilogue),
+    key: JSON.stringify(["block_matvec", shape, epilogueKey(epilogue), whole]),
+    code: (lanes) => code(shape, { dtype, whole }, lanes, epilogue),
     items: Math.ceil(shape.n / ITEM),
-    scratchBytes: dtype === "q8_0" ? TILE_ROWS * F32 : activationBytes(shape),
-    ...(dtype === "q8_0" ? {} : { prepare: activationsKernel(shape, epilogue) }),
+    scratchBytes: whole ? activationBytes(shape) : TILE_ROWS * F32,
+    ...(whole ? { prepare: activationsKernel(shape, epilogue) } : {}),
     streams: { operand: 1, itemBytes: ITEM * weightRowBytes(dtype, shape.k) },
     ...productCost(shape, epilogue),
   };
@@ -53,10 +60,10 @@ export function blockMatvecKernel(
 
 /** Makes whole numbers of the activations; on the product's operands. */
 function activationsKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel["prepare"] {
-  const { m, k, a } = shape;
+  const { m, k, a, weight } = shape;
   const parameters = productParameters(epilogue);
   return {
-    key: JSON.stringify(["activations", { m, k, a }, Object.keys(parameters).length]),
+    key: JSON.stringify(["activations", { m, k, a, weight }, Object.keys(parameters).length]),
     code: (lanes) =>
       kernel("activations", parameters, (k, args) => {
         storeActivations(k, shape, args as unknown as Record<string, Pointer>);
@@ -66,7 +73,7 @@ function activationsKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel["pre
 
 function code(
   shape: MatmulShape,
-  dtype: BlockType,
+  { dtype, whole }: { readonly dtype: BlockType; readonly whole: boolean },
   lanes: Lanes,
   epilogue?: Epilogue,
 ): KernelCode {
@@ -76,7 +83,7 @@ function code(
     const args = all as unknown as Record<string, Pointer>;
     const target = { shape, epilogue, args };
     const tile = (column: Index, columns: number) => {
-      const sumsOf = dtype === "q8_0" ? byteSums : nibbleSums;
+      const sumsOf = dtype === "q4_0" ? nibbleSums : whole ? wholeByteSums : byteSums;
       sumsOf(k, { shape, matrix, args, column }, columns).forEach((sum, row) => {
         const part = { batch: i32(0), row: i32(row), column, columns };
         storeRow(k.withLanes(4), target, part, () => sum);

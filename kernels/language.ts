@@ -271,6 +271,9 @@ export const lowNibbles = <T extends Vector>(a: Expr<T>): Expr<T> =>
 /** The first four bits of every byte of a vector, as bytes. */
 export const highNibbles = <T extends Vector>(a: Expr<T>): Expr<T> =>
   unary("high_nibbles", a.type, a);
+/** 128 more than every byte of a vector, −128 … 127: 0 … 255. */
+export const unsignedBytes = <T extends Vector>(a: Expr<T>): Expr<T> =>
+  unary("unsigned_bytes", a.type, a);
 /** Lanes that hold whole numbers of 32 bits, as `dotBytes` gives them, as f32. */
 export const wholeToF32 = <T extends Vector>(a: Expr<T>): Expr<T> =>
   unary("whole_to_f32", a.type, a);
@@ -278,7 +281,7 @@ export const wholeToF32 = <T extends Vector>(a: Expr<T>): Expr<T> =>
 /**
  * Products of the bytes of a, 0 … 15, with those of b, −128 … 127, added to c, whose lanes hold whole
  * numbers. Of a group of four lanes only the sum is defined: targets have a group's sixteen products
- * in different lanes of it.
+ * in different lanes of it. With AVX-512 VNNI bytes of a are 0 … 255, and four of them a lane.
  */
 export const dotBytes = <T extends Vector>(a: Expr<T>, b: Expr<T>, c: Expr<T>): Expr<T> =>
   ({ kind: "dot", type: a.type, a, b, c }) as unknown as Expr<T>;
@@ -287,8 +290,13 @@ export const dotBytes = <T extends Vector>(a: Expr<T>, b: Expr<T>, c: Expr<T>): 
 export const loadQuad = <T extends Vector>(type: T, at: Expr<"ptr">, byteOffset = 0): Expr<T> =>
   ({ kind: "load", type, at, offset: byteOffset, as: "quad" }) as unknown as Expr<T>;
 
-/** Each lane of a from one on four times: as many as a type has lanes. */
-export const spread = (a: Expr<Vector>, first: number, type: Vector): Expr<Vector> =>
+/** Each lane of a from one on four times, or eight: as many as a type has lanes. */
+export const spread = (
+  a: Expr<Vector>,
+  first: number,
+  type: Vector,
+  times: 4 | 8 = 4,
+): Expr<Vector> =>
   (type === "f32x4"
     ? shuffle(a, a, [first, first, first, first] as unknown as Pick4)
-    : { kind: "spread", type, a, first }) as Expr<Vector>;
+    : { kind: "spread", type, a, first, times }) as Expr<Vector>;

@@ -46,10 +46,12 @@ export function isMatvec({ batch, m, a, b }: MatmulShape): boolean {
 
 const orderOf = ({ b }: MatmulShape) => b.kStride === 1 ? "along" : "across";
 
-/** The kernel; operands as those of `matmulKernel`. */
-export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel {
+/** The kernel; operands as those of `matmulKernel`, `dots` as of `blockMatvecKernel`. */
+export function matvecKernel(shape: MatmulShape, epilogue?: Epilogue, dots = false): Kernel {
   const { weight } = shape;
-  if (weight !== undefined && isBlocked(weight)) return blockMatvecKernel(shape, weight, epilogue);
+  if (weight !== undefined && isBlocked(weight)) {
+    return blockMatvecKernel(shape, weight, epilogue, dots);
+  }
   return {
     key: JSON.stringify(["matvec", shape, epilogueKey(epilogue)]),
     code: (lanes) => matvecCode(shape, lanes, epilogue),

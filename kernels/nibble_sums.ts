@@ -4,7 +4,7 @@
  */
 
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
-import { RECORD, rowBytes, scalesIn } from "./activations.ts";
+import { RECORD_SCALES, RECORDS, rowBytes, scalesIn } from "./activations.ts";
 import type { MatmulShape } from "./kernel.ts";
 import type { Block } from "./block.ts";
 import {
@@ -38,6 +38,8 @@ import {
 import { SCALE, type WeightMatrix, weightTile } from "./weight_rows.ts";
 import { TILE_ROWS } from "./weights.ts";
 
+const RECORD = RECORDS.q4_0;
+
 /** Bytes of a row's block without its scale. */
 const BLOCK_BYTES = WEIGHT_BLOCK / 2;
 
@@ -67,7 +69,7 @@ function blockPlaces(
     weights: k.let(at(weightsAt, block, columns * BLOCK_BYTES)),
     scales: k.let(at(scalesAt, block, columns * SCALE)),
     records: k.let(at(args.scratch, block, RECORD.bytes)),
-    factors: k.let(at(factorsAt, block, RECORD.scales)),
+    factors: k.let(at(factorsAt, block, RECORD_SCALES)),
   });
 }
 

@@ -87,10 +87,15 @@ export interface CpuTarget {
   readonly threads: number;
   /** Whether it multiplies tiles of bf16. */
   readonly tiles: boolean;
+  /** Whether it multiplies bytes of 0 … 255 by signed ones exactly (AVX-512 VNNI). */
+  readonly dots: boolean;
 }
 
 /** The CPU's kernel of a step; the number of threads does not change its results. */
-export function cpuKernel({ work, reads, writes }: Step, { threads, tiles }: CpuTarget): Kernel {
+export function cpuKernel(
+  { work, reads, writes }: Step,
+  { threads, tiles, dots }: CpuTarget,
+): Kernel {
   switch (work.kind) {
     case "loop":
       return loopKernel(work.body);
@@ -101,7 +106,7 @@ export function cpuKernel({ work, reads, writes }: Step, { threads, tiles }: Cpu
       const shape = matmulShape(a, b, transposeA, transposeB, reads[1].dtype);
       if (tiles && suitsTiles(shape)) return tileMatmulKernel(shape, threads, epilogue);
       const own = isMatvec(shape)
-        ? matvecKernel(shape, epilogue)
+        ? matvecKernel(shape, epilogue, dots)
         : matmulKernel(shape, threads, epilogue);
       return accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
     }

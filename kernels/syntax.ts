@@ -38,6 +38,7 @@ export type UnaryOp =
   | "bf16"
   | "low_nibbles"
   | "high_nibbles"
+  | "unsigned_bytes"
   | "whole_to_f32"
   | "as_f32"
   | "f16_to_f32";
@@ -82,7 +83,7 @@ export type Expr<T extends ValueType = ValueType> =
     | { readonly kind: "shuffle"; readonly a: Expr; readonly b: Expr; readonly lanes: Pick4 }
     | { readonly kind: "quads"; readonly parts: readonly Expr[] }
     | { readonly kind: "dot"; readonly a: Expr; readonly b: Expr; readonly c: Expr }
-    | { readonly kind: "spread"; readonly a: Expr; readonly first: number }
+    | { readonly kind: "spread"; readonly a: Expr; readonly first: number; readonly times: 4 | 8 }
     | { readonly kind: "offset"; readonly base: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   );
 

@@ -184,6 +184,7 @@ export function wkv7(shape: Wkv7Shape & { keepStates: boolean; y?: OperandLayout
     code: (most) => wkv7Code({ ...shape, y: yLayout, parts }, lanesFor(most, width)),
     items: batch * heads * parts,
     scratchBytes: (WKV_CHUNK + 1) * recordBytes(width) + width * F32,
+    ...(time === 1 && { streams: { operand: 6, itemBytes: width * width * F32 / parts } }),
     flops: 9 * elements * time,
     bytes: F32 * (7 * batch * time * heads * width + (2 + (keepStates ? chunks : 0)) * elements),
   };

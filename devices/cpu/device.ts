@@ -81,6 +81,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const native = chooseNative(options.native ?? "auto");
   const tiles = native === "amx";
   const [features, lanes] = [wasmFeatures(), wasmLanes()];
+  const dots = native === "vnni" || native === "amx";
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
   const { memory } = shared;
@@ -207,11 +208,8 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     };
     const own = launches.filter((launch) => blas === undefined || !isGemm(launch, threads));
     own.forEach(checkReach);
-    loadKernels([
-      ...own.map(({ kernel }) => kernel),
-      ...launches.flatMap(({ kernel: { expansion } }) => expansion ?? []),
-      ...own.flatMap(({ kernel: { prepare } }) => prepare ?? []),
-    ]);
+    loadKernels(own.flatMap(({ kernel }) => [kernel, kernel.prepare ?? []].flat()));
+    loadKernels(launches.flatMap(({ kernel: { expansion } }) => expansion ?? []));
     reserve(program.arenaBytes, scratchBytes);
     live++;
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
@@ -282,7 +280,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
         epilogues: blas === undefined || tiles ? true : ofFewRows(MOST_ROWS),
         ...{ folds: true, accumulates: true },
       },
-      kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles })),
+      kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles, dots })),
       code: ({ kernel }) => kernelText(kernel.code(4)),
     }, options),
     bind,

@@ -78,6 +78,11 @@ const pause = (asm: Assembler) => asm.bytes.push(0xf3, 0x90);
 /** Brings the line at a register below rsp into the second cache (prefetcht1). */
 const prefetch = (asm: Assembler, register: number) => asm.bytes.push(0x0f, 0x18, 0x10 | register);
 
+function jumpIfZero(asm: Assembler, register: number, to: number): void {
+  asm.aluConstant("cmp", register, 0);
+  asm.jumpIf("eq", to);
+}
+
 /** The function: takes the address of the state's words. */
 export function sequenceCode(): Uint8Array<ArrayBuffer> {
   const asm = new Assembler();
@@ -86,10 +91,7 @@ export function sequenceCode(): Uint8Array<ArrayBuffer> {
   const [loop, start, run, take, next, leave] = Array.from({ length: 6 }, label);
   const field = (name: keyof typeof LAUNCH) => word(AT, LAUNCH[name]);
   const state = (name: keyof typeof STATE) => word(STATE_AT, STATE[name]);
-  const isZero = (register: number, to: number) => {
-    asm.aluConstant("cmp", register, 0);
-    asm.jumpIf("eq", to);
-  };
+  const isZero = (register: number, to: number) => jumpIfZero(asm, register, to);
 
   for (const register of SAVED) asm.push(register);
   asm.aluConstant("sub", RSP, FRAME.bytes);
@@ -220,15 +222,9 @@ function barrier(
   asm.label(last);
   asm.move(RDX, state("sleepers"));
   asm.signExtend(RAX, word(RDX, 0));
-  isNobody(asm, start);
+  jumpIfZero(asm, RAX, start);
   asm.set(RCX, OUTCOMES.last);
   asm.jump(leave);
-}
-
-/** Jumps where nobody sleeps. */
-function isNobody(asm: Assembler, to: number): void {
-  asm.aluConstant("cmp", RAX, 0);
-  asm.jumpIf("eq", to);
 }
 
 /** Launches of one thread, ready to be played. */

@@ -41,12 +41,17 @@ export function nativeLaunch(text: LaunchText, context: LaunchContext): Sequence
   };
 }
 
-/** The bytes of the thread's first piece of what is read next. */
+/** Bytes that a waiting thread asks for at most: some microseconds of memory. */
+const MOST_AHEAD = 65536;
+
+/** What is read next, from the thread's first piece on. */
 function aheadOf(
   { ahead }: LaunchText,
   { base, thread, threads }: LaunchContext,
 ): Pick<SequenceLaunch, "ahead"> {
   if (ahead === undefined || threads === 1 || thread >= ahead.pieces) return {};
-  const begin = base + BigInt(ahead.address + thread * ahead.bytes);
-  return { ahead: { begin, end: begin + BigInt(ahead.bytes) } };
+  const { address, bytes, pieces } = ahead;
+  const begin = address + thread * bytes;
+  const end = Math.min(begin + MOST_AHEAD, address + pieces * bytes);
+  return { ahead: { begin: base + BigInt(begin), end: base + BigInt(end) } };
 }

@@ -5,7 +5,7 @@ import type { BinaryOp, Expr, UnaryOp } from "../syntax.ts";
 
 /** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
 export type ScalarOp = Exclude<UnaryOp, ByteOp | "bf16">;
-type ByteOp = "low4" | "high4" | "low_nibbles" | "high_nibbles" | "whole_to_f32";
+type ByteOp = "low4" | "high4" | "low_nibbles" | "high_nibbles" | "unsigned_bytes" | "whole_to_f32";
 
 /** What languages with C's syntax say differently. Texts of expressions are whole: in brackets. */
 export interface Dialect {
@@ -83,6 +83,7 @@ function unary({ op, a }: Expr & { readonly kind: "unary" }, dialect: Dialect): 
     case "bf16":
     case "low_nibbles":
     case "high_nibbles":
+    case "unsigned_bytes":
     case "whole_to_f32":
       throw ofCpu(op);
     default:

@@ -64,7 +64,7 @@ export function exprText(e: Expr): string {
     case "dot":
       return `dot(${exprText(e.a)}, ${exprText(e.b)}, ${exprText(e.c)})`;
     case "spread":
-      return `${e.type}.spread(${exprText(e.a)}, ${e.first})`;
+      return `${e.type}.spread(${exprText(e.a)}, ${e.first}, ${e.times})`;
     case "offset":
       return `${inner(e.base)} + ${inner(e.bytes)}`;
     default:

@@ -51,7 +51,8 @@ Deno.test("streams: every text is what it is alone, however many are written at 
 Deno.test("streams: a real model's logits stay within rounding of those alone", async () => {
   const stories = sharedPath("models", "stories260k");
   await withCpu({ threads: 2 }, async (device) => {
-    for (const [format, bound] of [["f32", 2e-5], ["q8_0", 1e-3]] as const) {
+    // Beside q8_0 activations of few rows may be whole numbers (kernels/activations.ts).
+    for (const [format, bound] of [["f32", 2e-5], ["bf16", 2e-5], ["q8_0", 0.04]] as const) {
       const model = loadCheckpoint(device, inspectCheckpoint(stories), format);
       const { vocabSize } = model.spec.config;
       const texts = Array.from(

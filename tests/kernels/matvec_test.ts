@@ -24,7 +24,7 @@ import type { Expr, Vector } from "../../kernels/syntax.ts";
 import { isMatvec, matvecKernel } from "../../kernels/matvec.ts";
 import { wholeActivations } from "../../kernels/reference/weights.ts";
 import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
-import { arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
+import { arena, compile, kernelTest, targetLanes, targetLevel } from "../support/kernels.ts";
 import { random } from "../support/random.ts";
 
 const reals = (count: number, seed: number): Float32Array<ArrayBuffer> => {
@@ -46,11 +46,12 @@ function error(
   stored: Uint8Array,
   b: Float32Array,
   itemsAtOnce: number,
+  dots = false,
 ): { worst: number; found: Float32Array } {
   const { m, n, k } = shape;
   const memory = arena(1 << 20);
   const operands = [memory.place(a), placeBytes(memory, stored), memory.room(m * n)];
-  const made = matvecKernel(shape);
+  const made = matvecKernel(shape, undefined, dots);
   const runner = compile(made, memory);
   for (let begin = 0; begin < made.items; begin += itemsAtOnce) {
     runner(operands, begin, Math.min(begin + itemsAtOnce, made.items));
@@ -58,7 +59,7 @@ function error(
   assertEquals(memory.read(operands[2] - 16, 4), new Float32Array(4).fill(NaN));
   assertEquals(memory.read(operands[2] + 4 * m * n, 4), new Float32Array(4).fill(NaN));
   const found = memory.read(operands[2], m * n);
-  const left = shape.weight === "q4_0" ? wholeActivations(a) : a;
+  const left = shape.weight === "q4_0" || dots ? wholeActivations(a) : a;
   let worst = 0;
   for (let row = 0; row < m; row++) {
     for (let column = 0; column < n; column++) {
@@ -120,6 +121,28 @@ kernelTest("rows by stored weights", () => {
       assert(worst < 1e-6, `${dtype} ${m} × ${k} × ${n}: ${worst}`);
       assertEquals(error(shape, a, stored, b, 1).found, found);
     }
+  }
+});
+
+kernelTest("rows by q8_0 weights, activations as whole numbers where bytes are multiplied", () => {
+  const level = targetLevel();
+  const dots = level === "vnni" || level === "amx";
+  for (const [m, k, n] of [[1, 32, 1], [1, 576, 19], [2, 64, 7], [3, 160, 50], [4, 160, 22]]) {
+    const shape: MatmulShape = {
+      ...{ batch: 1, m, n, k, weight: "q8_0" },
+      a: { batchStride: 0, mStride: k, kStride: 1 },
+      b: { batchStride: 0, nStride: k, kStride: 1 },
+    };
+    // The largest and the smallest bytes, next to each other.
+    const weights = reals(n * k, n).map((x, i) => i % 5 < 2 ? 2 * (i % 5) - 1 : x);
+    const stored = encodeWeights("q8_0", weights, [n, k]);
+    const a = reals(m * k, m).map((x, i) => x * [1, 1e-3, 1e3][Math.floor(i / 32) % 3]);
+    const b = decodeWeights("q8_0", stored, [n, k]);
+    const { worst, found } = error(shape, a, stored, b, 1000, dots);
+    assert(worst < 1e-6, `${m} × ${k} × ${n}: ${worst}`);
+    assertEquals(error(shape, a, stored, b, 1, dots).found, found);
+    const wrong = error(shape, a.with(k - 1, NaN), stored, b, 1, dots).found;
+    assert(wrong.slice(0, m * n).some(Number.isNaN));
   }
 });
 

@@ -43,5 +43,6 @@ export const KERNELS: Readonly<Record<string, Kernel>> = {
   matvecAcross: matvecKernel({ ...product, m: 1 }),
   matvecBf16: matvecKernel({ ...row, weight: "bf16" }),
   matvecQ8: matvecKernel({ ...row, weight: "q8_0" }),
+  matvecQ8Whole: matvecKernel({ ...row, weight: "q8_0" }, undefined, true),
   matvecQ4: matvecKernel({ ...row, weight: "q4_0" }),
 };

@@ -91,6 +91,10 @@ export type Runner = (operands: readonly number[], begin?: number, end?: number)
 export const targetLanes = (): Lanes =>
   target === "wasm" ? 4 : target === "wasm8" ? 8 : X64_LANES[target];
 
+/** The instruction set that is tested; undefined for WebAssembly. */
+export const targetLevel = (): X64Level | undefined =>
+  target === "wasm" || target === "wasm8" ? undefined : target;
+
 /** Compiles a kernel for an arena, and for the target that is tested. */
 export function compile(kernel: Kernel, { memory, room }: Arena): Runner {
   const scratch = room(kernel.scratchBytes / 4 + 4);

@@ -96,7 +96,7 @@ export function writeValue(o: Output, e: Expr, quad: Quad = 0): void {
       writeValue(o, e.b, quad);
       return writeShuffle(o, e.lanes);
     case "spread": {
-      const lane = e.first + quad;
+      const lane = e.first + Math.floor(4 * quad / e.times);
       for (let i = 0; i < 2; i++) writeValue(o, e.a, lane < 4 ? 0 : 1);
       return writeShuffle(o, [lane % 4, lane % 4, lane % 4, lane % 4]);
     }
@@ -150,6 +150,8 @@ function writeUnary(o: Output, op: UnaryOp, e: Expr & { kind: "unary" }, quad: Q
       return o.emit(0x41, 15, ...simd(0x0f), ...simd(0x4e));
     case "high_nibbles":
       return o.emit(0x41, 4, ...simd(0x6d));
+    case "unsigned_bytes":
+      return o.emit(0x41, ...signed(-128), ...simd(0x0f), ...simd(0x51));
     case "bits_to_f32":
       // 2ⁿ: the last bits of n + 1.5·2²³ + 127 are n + 127, which belong into the exponent.
       if (wide) {

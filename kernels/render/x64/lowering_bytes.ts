@@ -25,9 +25,9 @@ export function dot(c: Output, e: Expr & { kind: "dot" }, bits: Bits, to: Regist
   emit("addInteger", to, sum, pairs);
 }
 
-/** Each lane from one on four times. */
+/** Each lane from one on so many times. */
 export function spread(c: Output, e: Expr & { kind: "spread" }, bits: Bits, to: Register): void {
-  const numbers = Array.from({ length: bits / 32 }, (_, i) => e.first + Math.floor(i / 4));
+  const numbers = Array.from({ length: bits / 32 }, (_, i) => e.first + Math.floor(i / e.times));
   const table = c.register("vector");
   c.emit({ op: "vector", name: "load", bits }, table, { constant: c.pool.words(numbers) });
   c.emit({ op: "vector", name: "permuteLanes", bits }, to, table, lowerVector(c, e.a));

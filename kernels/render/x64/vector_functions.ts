@@ -36,6 +36,8 @@ export function vectorFunction(
       vector(c, "add", bits, shifted, x, word32(realBits(EXP2_SHIFT)));
       return withImmediate(c, "shiftLeft", bits, 23, to, shifted);
     }
+    case "unsigned_bytes":
+      return vector(c, "xor", bits, to, x, word32(0x80808080));
     case "low_nibbles":
       return vector(c, "andInteger", bits, to, x, word32(0x0f0f0f0f));
     case "high_nibbles": {
