@@ -157,7 +157,9 @@ inline void checkAligned(A& array, long long at) {
 template <class A>
 inline auto read4(A& array, long long at) {
   checkAligned(array, at);
-  return four(array.get(at), array.get(at + 1), array.get(at + 2), array.get(at + 3));
+  // In their order, which arguments of a call need not have.
+  const auto x = array.get(at), y = array.get(at + 1), z = array.get(at + 2), w = array.get(at + 3);
+  return four(x, y, z, w);
 }
 template <class A>
 inline void write4(A& array, long long at, Four<float> values) {
