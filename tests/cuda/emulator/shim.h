@@ -157,7 +157,7 @@ inline void checkAligned(A& array, long long at) {
 template <class A>
 inline auto read4(A& array, long long at) {
   checkAligned(array, at);
-  // In order: what is found wrong first does not depend on the compiler.
+  // In their order, which arguments of a call need not have.
   const auto x = array.get(at), y = array.get(at + 1), z = array.get(at + 2), w = array.get(at + 3);
   return four(x, y, z, w);
 }
