@@ -46,7 +46,7 @@ export function at(base: Pointer, index: Index, bytes: number): Pointer {
  * stops at every page (4 KiB), and with arithmetic in between few loads wait at a time: a matrix read
  * once came at a third of the memory's bandwidth without this.
  */
-export const READ_AHEAD = 4096;
+export const READ_AHEAD = 8192;
 /** Bytes that memory gives at a time. */
 const LINE = 64;
 

@@ -110,15 +110,17 @@ function workOf(
   operands: readonly number[],
   { kernel, threads, blas }: LinkContext,
 ): Work {
-  const { matmul, expansion, key, items, bytes, flops } = launched.kernel;
+  const { matmul, expansion, key, items, bytes, flops, streams } = launched.kernel;
   // A sum that goes elsewhere than what it is added to is the kernel's own.
   const inPlace = !matmul?.accumulates || operands[2] === operands[3];
   const call = blas && matmul !== undefined && inPlace ? gemmCall(matmul, threads) : undefined;
   if (call === undefined) {
     // What is one piece is done by the thread that comes to it first.
     const alone = bytes + flops <= ALONE_WORK;
-    // A few pieces a thread, so that one that is held up does not hold up all.
-    const grain = alone ? items : Math.max(1, Math.ceil(items / (threads * 4)));
+    // A few pieces a thread, so that one that is held up does not hold up all; fewer of what is read
+    // in order, since every piece begins with waiting for memory.
+    const pieces = threads * (streams === undefined ? 4 : 2);
+    const grain = alone ? items : Math.max(1, Math.ceil(items / pieces));
     return { kernel: kernel(key), items, grain, alone };
   }
   if (expansion === undefined) {

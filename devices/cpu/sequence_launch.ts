@@ -42,7 +42,7 @@ export function nativeLaunch(text: LaunchText, context: LaunchContext): Sequence
 }
 
 /** Bytes that a waiting thread asks for at most: some microseconds of memory. */
-const MOST_AHEAD = 65536;
+const MOST_AHEAD = 32768;
 
 /** What is read next, from the thread's first piece on. */
 function aheadOf(
