@@ -12,13 +12,13 @@ import { type AttentionShape, checkAttention } from "./attention.ts";
 import { flash, FLASH_QUERIES, flashLanes, flashScratch } from "./flash.ts";
 import { contiguousLayout, type Kernel, type OperandLayout } from "./kernel.ts";
 import { type Block, kernel } from "./block.ts";
+import { laneSum } from "./lanes.ts";
 import {
   add,
   constant,
   div,
   fma,
   i32,
-  laneSum,
   lessThan,
   load,
   max,

@@ -14,10 +14,10 @@ import {
   targetOf,
   type V,
 } from "./body.ts";
+import { acrossLanes } from "./lanes.ts";
 import { type Columns, isCostly, type Row } from "./loop_values.ts";
 import { type Block, kernel } from "./block.ts";
 import {
-  acrossLanes,
   add,
   bitAnd,
   constant,
