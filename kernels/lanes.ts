@@ -1,4 +1,4 @@
-/** What combines the lanes of vectors, or makes a vector of scalars, by several operations. */
+/** Lanes of vectors: combined, taken by fours, and put together from scalars. */
 
 import type { Block } from "./block.ts";
 import { add, half, lane, shuffle, splat } from "./language.ts";

@@ -21,7 +21,8 @@ import {
   toF32,
   toI32,
 } from "../language.ts";
-import { isReduce, loopCost, loopKey, type Passes, passesOf, reloads } from "../loop.ts";
+import { loopCost, loopKey } from "../loop.ts";
+import { isReduce, type Passes, passesOf, reloads } from "../loop_passes.ts";
 import { type Given, loopValues, type Row, rowOffsets } from "../loop_values.ts";
 import { foldLanes } from "./fold.ts";
 import type { GpuKernel } from "./kernel.ts";
