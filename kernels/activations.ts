@@ -11,9 +11,9 @@
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
 import type { MatmulShape } from "./kernel.ts";
 import type { Block } from "./block.ts";
+import { acrossLanes } from "./lanes.ts";
 import {
   abs,
-  acrossLanes,
   constant,
   div,
   dotBytes,

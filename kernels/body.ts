@@ -3,10 +3,10 @@
 import type { Address, Loop, LoopOperand, LoopValue } from "../graph/loop.ts";
 import type { DType } from "../graph/tensor.ts";
 import type { Block } from "./block.ts";
+import { gather } from "./lanes.ts";
 import {
   add,
   div,
-  gather,
   half,
   i32,
   lane,

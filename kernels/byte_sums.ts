@@ -6,6 +6,7 @@
 import { WEIGHT_BLOCK } from "../graph/tensor.ts";
 import { RECORD_SCALES, RECORDS, rowBytes, scalesIn } from "./activations.ts";
 import type { Block } from "./block.ts";
+import { quadsOf } from "./lanes.ts";
 import {
   add,
   constant,
@@ -21,7 +22,7 @@ import {
 } from "./language.ts";
 import type { WeightTile } from "./nibble_sums.ts";
 import type { Vector } from "./syntax.ts";
-import { at, FOUR, prefetchRange, quadsOf, READ_AHEAD, sums, type V, zeros } from "./vectors.ts";
+import { at, FOUR, prefetchRange, READ_AHEAD, sums, type V, zeros } from "./vectors.ts";
 import { SCALE, weightTile } from "./weight_rows.ts";
 import { TILE_ROWS } from "./weights.ts";
 

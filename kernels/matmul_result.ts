@@ -5,10 +5,11 @@ import { tensorBytes } from "../graph/tensor.ts";
 import { loopRow, type Position, rowPointers, storeColumns, targetOf, type V } from "./body.ts";
 import type { MatmulShape } from "./kernel.ts";
 import type { Block } from "./block.ts";
+import { quadsOf } from "./lanes.ts";
 import { add, constant, i32, lane, mul, offset, splat } from "./language.ts";
 import type { ValueType } from "./syntax.ts";
 import { loopCost, loopKey } from "./loop.ts";
-import { F32, type Index, type Pointer, quadsOf } from "./vectors.ts";
+import { F32, type Index, type Pointer } from "./vectors.ts";
 
 /** Where the rows of a product go. */
 export interface ProductTarget {

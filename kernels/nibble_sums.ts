@@ -7,6 +7,7 @@ import { WEIGHT_BLOCK } from "../graph/tensor.ts";
 import { RECORD_SCALES, RECORDS, rowBytes, scalesIn } from "./activations.ts";
 import type { MatmulShape } from "./kernel.ts";
 import type { Block } from "./block.ts";
+import { quadsOf } from "./lanes.ts";
 import {
   add,
   constant,
@@ -29,7 +30,6 @@ import {
   type Index,
   type Pointer,
   prefetchRange,
-  quadsOf,
   READ_AHEAD,
   sums,
   type V,

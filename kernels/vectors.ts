@@ -2,7 +2,8 @@
 
 import { axisOffset, type OperandLayout } from "./kernel.ts";
 import type { Block } from "./block.ts";
-import { add, constant, foldQuads, half, i32, mul, offset, shuffle } from "./language.ts";
+import { foldQuads } from "./lanes.ts";
+import { add, constant, i32, mul, offset, shuffle } from "./language.ts";
 import type { Expr, Lanes, ValueType, Vector } from "./syntax.ts";
 
 /** A value of a vector. */
@@ -101,13 +102,6 @@ export function sums(k: Block, a: V, b: V, c: V, d: V): V {
   const [ab, cd] = [halves(a, b), halves(c, d)];
   const fours = add(shuffle(ab, cd, [0, 2, 4, 6]), shuffle(ab, cd, [1, 3, 5, 7]));
   return k.let(foldQuads(fours, k, add));
-}
-
-/** The groups of four lanes of a vector. */
-export function quadsOf(k: Block, value: V): V[] {
-  if (value.type === "f32x4") return [value];
-  const whole = k.let(value);
-  return ([0, 1] as const).flatMap((which) => quadsOf(k, half(whole, which)));
 }
 
 /** A copy of four vectors with rows and columns exchanged, in every group of four lanes. */

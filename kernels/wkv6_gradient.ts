@@ -12,6 +12,7 @@
 
 import type { Block } from "./block.ts";
 import type { Kernel, OperandLayout } from "./kernel.ts";
+import { quadsOf } from "./lanes.ts";
 import { add, fma, i32, load, mul, offset, splat, sub } from "./language.ts";
 import { accumulate, eachColumns, further, storeTile, tileOf } from "./products.ts";
 import { scratchLayout, scratchPointers } from "./scratch.ts";
@@ -22,7 +23,6 @@ import {
   F32,
   type Index,
   type Pointer,
-  quadsOf,
   type Rows,
   sums,
   transpose,

@@ -11,6 +11,7 @@
  */
 
 import type { Block } from "./block.ts";
+import { quadsOf } from "./lanes.ts";
 import { add, constant, fma, i32, lessThan, load, mul, neg, offset, sub } from "./language.ts";
 import { further } from "./products.ts";
 import { scratchLayout } from "./scratch.ts";
@@ -22,7 +23,6 @@ import {
   FOUR,
   type Index,
   type Pointer,
-  quadsOf,
   type Rows,
   sums,
   transpose,

@@ -1,6 +1,6 @@
 /** Whether a GPU has the subgroups that kernels count on, and how its WGSL asks for them. */
 
-import { SUBGROUP_SIZES } from "../../kernels/gpu/language.ts";
+import { SUBGROUP_SIZES } from "../../kernels/gpu/block.ts";
 import type { WgslSubgroups } from "../../kernels/render/wgsl.ts";
 
 /** Threads of a group of the probe, and what each of them tells. */

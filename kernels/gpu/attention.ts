@@ -3,6 +3,7 @@
 import { seenPairs } from "../attention.ts";
 import { add, bitAnd, div, i32, lessThan, max, min, mul, rem, sub } from "../language.ts";
 import { attentionBlock, withProducts } from "./attention_products.ts";
+import { type GpuBlock, gpuKernel } from "./block.ts";
 import { flash, type FlashBlock } from "./flash.ts";
 import {
   areWide,
@@ -13,7 +14,7 @@ import {
   linesOfRows,
 } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { type GpuBlock, gpuKernel, type Index } from "./language.ts";
+import type { Index } from "./language.ts";
 import type { ProductNumbers } from "./tiling.ts";
 
 /** What an attention kernel is made for. */

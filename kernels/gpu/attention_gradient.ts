@@ -17,6 +17,7 @@ import {
   type AttentionProducts,
   withProducts,
 } from "./attention_products.ts";
+import { type GpuBlock, gpuKernel, type OperandTypes } from "./block.ts";
 import {
   areWide,
   elementAt,
@@ -27,15 +28,7 @@ import {
   linesOfRows,
 } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import {
-  f32,
-  type Float,
-  type GpuBlock,
-  gpuKernel,
-  type Index,
-  type OperandTypes,
-  type Place,
-} from "./language.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 import { foldLanes } from "./fold.ts";
 import { eachSum, LANES, type Sums } from "./products.ts";
 

@@ -5,8 +5,9 @@
  */
 
 import { i32, rem } from "../language.ts";
+import type { GpuBlock } from "./block.ts";
 import { padded } from "./heads.ts";
-import type { Float, GpuBlock, Index, Place } from "./language.ts";
+import type { Float, Index, Place } from "./language.ts";
 import {
   addProduct,
   LANES,

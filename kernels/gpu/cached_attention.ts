@@ -10,17 +10,11 @@ import { type CachedAttentionShape, checkCached } from "../cached_attention.ts";
 import { add, bitAnd, div, equal, i32, lessThan, max, min, mul, rem, sub } from "../language.ts";
 import { contiguousHeads, type GpuAttentionShape } from "./attention.ts";
 import { attentionBlock, vectorProducts } from "./attention_products.ts";
+import { type GpuBlock, gpuKernel, type OperandTypes } from "./block.ts";
 import { flash } from "./flash.ts";
 import { elementAt, type HeadRows, headRows, linesOfRows, padded } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import {
-  f32,
-  type GpuBlock,
-  gpuKernel,
-  type Index,
-  type OperandTypes,
-  type Place,
-} from "./language.ts";
+import { f32, type Index, type Place } from "./language.ts";
 import { type Side, TILE_THREADS } from "./products.ts";
 
 /** What a cached attention kernel is made for. */

@@ -5,9 +5,10 @@ import type { Step } from "../../graph/step.ts";
 import { add, bitAnd, div, equal, i32, lessThan, max, min, mul, rem } from "../language.ts";
 import { loopCost, loopKey } from "../loop.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
+import { gpuKernel } from "./block.ts";
 import { foldLanes } from "./fold.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, type Float, gpuKernel, type Index } from "./language.ts";
+import { f32, type Float, type Index } from "./language.ts";
 import { loopOperands, loopRow, THREADS } from "./loop.ts";
 
 /** Columns of a group at most, side by side; the other threads are so many rows. */

@@ -16,18 +16,11 @@ import {
   sub,
 } from "../language.ts";
 import { exp2 } from "../math.ts";
+import { type GpuBlock, gpuKernel, type OperandTypes } from "./block.ts";
 import { type GpuCachedAttentionShape, isRing } from "./cached_attention.ts";
 import { foldShares, foldSubgroups } from "./fold.ts";
 import { elementAt, headRows } from "./heads.ts";
-import {
-  f32,
-  type Float,
-  type GpuBlock,
-  gpuKernel,
-  type Index,
-  type OperandTypes,
-  type Place,
-} from "./language.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 
 /** Threads of a group, and those that share a key. */
 const THREADS = 256;

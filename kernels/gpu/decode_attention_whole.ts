@@ -3,10 +3,11 @@
 import { add, div, fma, i32, lessThan, max, min, mul, rem, select, sub } from "../language.ts";
 import { exp2 } from "../math.ts";
 import { contiguousHeads } from "./attention.ts";
+import { gpuKernel } from "./block.ts";
 import { type DecodeShape, foundSize, HIDDEN, rowsOf } from "./decode_attention_parts.ts";
 import { foldLanes, foldShares } from "./fold.ts";
 import { elementAt, headRows } from "./heads.ts";
-import { f32, gpuKernel } from "./language.ts";
+import { f32 } from "./language.ts";
 
 /** Threads of a group. */
 const THREADS = 256;

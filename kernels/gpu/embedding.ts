@@ -17,8 +17,9 @@ import {
   sub,
 } from "../language.ts";
 import type { StepKernels } from "../program.ts";
+import { gpuKernel } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, gpuKernel, type Index, type Place } from "./language.ts";
+import { f32, type Index, type Place } from "./language.ts";
 import { THREADS } from "./loop.ts";
 import { weightElement } from "./weights.ts";
 

@@ -18,7 +18,8 @@ import {
 } from "../language.ts";
 import { exp2, log } from "../math.ts";
 import type { AttentionProducts } from "./attention_products.ts";
-import { f32, type Float, type GpuBlock, type Index } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import { f32, type Float, type Index } from "./language.ts";
 import { foldLanes } from "./fold.ts";
 import { eachSum, LANES, type Side, type Sums } from "./products.ts";
 

@@ -1,13 +1,8 @@
 /** Folding what the threads of a group have, always in the same order on one device. */
 
 import { add, div, i32, lessThan, max, mul, rem, sub } from "../language.ts";
-import {
-  type Float,
-  type GpuBlock,
-  type Place,
-  type Subgroup,
-  SUBGROUP_SIZES,
-} from "./language.ts";
+import { type GpuBlock, type Subgroup, SUBGROUP_SIZES } from "./block.ts";
+import type { Float, Place } from "./language.ts";
 
 /** Threads whose values become one: `lanes` of them, `apart` from one another; powers of 2. */
 export interface Lanes {

@@ -1,16 +1,9 @@
 /** The frame of a recurrence's forward pass on a GPU: its state, token by token. */
 
+import { type GpuBlock, gpuKernel, type OperandTypes } from "./block.ts";
 import { elementAt, type HeadRows } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import {
-  type Float,
-  type GpuBlock,
-  type GpuCode,
-  gpuKernel,
-  type Index,
-  type OperandTypes,
-  type Place,
-} from "./language.ts";
+import type { Float, GpuCode, Index, Place } from "./language.ts";
 import { TILE_THREADS } from "./products.ts";
 import {
   atChunks,

@@ -2,7 +2,8 @@
 
 import type { View } from "../../graph/view.ts";
 import { add, i32, min, mul } from "../language.ts";
-import type { Float, GpuBlock, Index, Place } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import type { Float, Index, Place } from "./language.ts";
 import type { Side } from "./products.ts";
 
 /** Elements from one batch, time and head to the next. */

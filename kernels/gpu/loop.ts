@@ -21,20 +21,13 @@ import {
   toF32,
   toI32,
 } from "../language.ts";
-import { isReduce, loopCost, loopKey, type Passes, passesOf, reloads } from "../loop.ts";
+import { loopCost, loopKey } from "../loop.ts";
+import { isReduce, type Passes, passesOf, reloads } from "../loop_passes.ts";
 import { type Given, loopValues, type Row, rowOffsets } from "../loop_values.ts";
+import { type GpuBlock, gpuKernel, type OperandTypes } from "./block.ts";
 import { foldLanes } from "./fold.ts";
 import type { GpuKernel } from "./kernel.ts";
-import {
-  f32,
-  type Float,
-  type GpuBlock,
-  gpuKernel,
-  type Index,
-  type OperandTypes,
-  type Place,
-  type Scalar,
-} from "./language.ts";
+import { f32, type Float, type Index, type Place, type Scalar } from "./language.ts";
 
 /** Threads of a group. */
 export const THREADS = 256;

@@ -5,8 +5,9 @@ import type { MatmulShape } from "../kernel.ts";
 import { add, bitAnd, div, i32, lessThan, min, mul, rem } from "../language.ts";
 import { epilogueKey, productCost } from "../matmul_result.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
+import { type GpuBlock, gpuKernel } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
+import type { Float, Index, Place } from "./language.ts";
 import { loopOperands, loopRow, THREADS } from "./loop.ts";
 import {
   addProduct,

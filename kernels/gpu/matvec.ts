@@ -9,8 +9,9 @@ import { isBlocked, WEIGHT_BLOCK } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../kernel.ts";
 import { add, div, fma, i32, lessThan, min, mul, rem, select } from "../language.ts";
 import { epilogueKey, productCost } from "../matmul_result.ts";
+import { gpuKernel } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, type Float, gpuKernel, type Index, type Place } from "./language.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 import { resultOperands, storeElements } from "./matmul.ts";
 import {
   blockedColumn,

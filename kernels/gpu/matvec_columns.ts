@@ -4,8 +4,9 @@ import { WEIGHT_BLOCK } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../kernel.ts";
 import { add, div, i32, min, mul, rem, shiftRight, sub } from "../language.ts";
 import { TILE_ROWS } from "../weights.ts";
+import type { GpuBlock } from "./block.ts";
 import type { Lanes } from "./fold.ts";
-import type { Float, GpuBlock, Index, Place } from "./language.ts";
+import type { Float, Index, Place } from "./language.ts";
 import {
   bf16Pair,
   blockWords,

@@ -1,8 +1,9 @@
 /** The sums that the threads of columns have, put together for each column and stored. */
 
 import { add, div, equal, i32, lessThan, mul, rem, select } from "../language.ts";
+import type { GpuBlock } from "./block.ts";
 import { foldSubgroups } from "./fold.ts";
-import { f32, type Float, type GpuBlock, type Index } from "./language.ts";
+import { f32, type Float, type Index } from "./language.ts";
 import type { Column, ColumnPlan } from "./matvec_columns.ts";
 
 /** Stores a sum, by the number of the value among those of a thread and by the column. */

@@ -5,7 +5,8 @@
  */
 
 import { add, div, fma, i32, mul, rem } from "../language.ts";
-import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 import {
   eachStretch,
   LANES,

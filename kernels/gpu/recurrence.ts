@@ -3,8 +3,9 @@
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, equal, i32, mul, rem } from "../language.ts";
 import { contiguousHeads } from "./attention.ts";
+import type { GpuBlock } from "./block.ts";
 import { type HeadRows, headRows, type HeadStrides } from "./heads.ts";
-import type { GpuBlock, Index, Place } from "./language.ts";
+import type { Index, Place } from "./language.ts";
 
 /** What a recurrence's kernel is made for; `inputs` tells how each lies. */
 export interface GpuWkvShape<Name extends string> {

@@ -4,8 +4,9 @@
  */
 
 import { add, fma, i32, lessThan, min, mul, select } from "../language.ts";
+import type { GpuBlock } from "./block.ts";
 import { elementAt, type HeadRows, padded } from "./heads.ts";
-import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 import { eachSum, LANES, type Sums, tileSums } from "./products.ts";
 
 /** Shared memory for partial sums, in elements, that leaves room for other things. */

@@ -4,7 +4,8 @@
  */
 
 import { add, div, i32, lessThan, min, mul, rem, select, sub } from "../language.ts";
-import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 
 /** Threads along the rows and along the columns of a tile; those of a row are side by side. */
 export const LANES = 16;

@@ -8,7 +8,8 @@
  */
 
 import { add, div, i32, mul, rem } from "../language.ts";
-import type { Float, GpuBlock, Index } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import type { Float, Index } from "./language.ts";
 import { type Layout, type Side, type Stretches, TILE_THREADS } from "./stretches.ts";
 
 /** What a side is without its elements. */

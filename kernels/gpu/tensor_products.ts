@@ -5,7 +5,8 @@
  */
 
 import { add, div, i32, mul, rem } from "../language.ts";
-import { f32, type Float, type Four, type GpuBlock, type Index } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import { f32, type Float, type Four, type Index } from "./language.ts";
 import type { Sums } from "./products.ts";
 import {
   eachStretch,

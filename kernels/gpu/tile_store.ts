@@ -1,7 +1,8 @@
 /** The sums of a tile on their way to memory. */
 
 import { add, div, i32, mul, rem } from "../language.ts";
-import type { Float, GpuBlock, Index } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import type { Float, Index } from "./language.ts";
 import {
   LANES,
   linesInQuads,

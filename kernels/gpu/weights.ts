@@ -24,8 +24,9 @@ import {
   toF32,
 } from "../language.ts";
 import { TILE_ROWS, weightRowBytes } from "../weights.ts";
+import { type GpuBlock, gpuKernel } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, type Float, type GpuBlock, gpuKernel, type Index, type Place } from "./language.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 
 /** A matrix of stored weights; rows lie side by side. */
 export interface StoredMatrix {

@@ -4,9 +4,10 @@
  */
 
 import { fma, mul, neg } from "../language.ts";
+import type { GpuBlock } from "./block.ts";
 import { forwardRecurrence, type GpuForwardShape } from "./forward_recurrence.ts";
 import type { GpuKernel } from "./kernel.ts";
-import type { Float, GpuBlock, Index } from "./language.ts";
+import type { Float, Index } from "./language.ts";
 import { eachSum } from "./products.ts";
 import { blockSums, foldState, ofColumns, ofRows, type State, tokenOf } from "./state.ts";
 

@@ -22,8 +22,9 @@
 
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, fma, i32, lessThan, min, mul, rem, select } from "../language.ts";
+import type { GpuBlock } from "./block.ts";
 import { elementAt, type HeadRows, type HeadStrides } from "./heads.ts";
-import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 import { chunksOf, type GpuWkvShape, type GroupHead, groupHead } from "./recurrence.ts";
 
 /** Inputs of a recurrence; RWKV-7 has κ and a. */

@@ -12,8 +12,9 @@
 
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, equal, fma, i32, lessThan, min, mul, neg, rem, select } from "../language.ts";
+import { gpuKernel, type OperandTypes } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, type Float, gpuKernel, type Index, type OperandTypes } from "./language.ts";
+import { f32, type Float, type Index } from "./language.ts";
 import { ownRows, rowsByName } from "./recurrence.ts";
 import {
   allChunks,

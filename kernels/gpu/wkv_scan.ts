@@ -6,17 +6,10 @@
 
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, fma, i32, lessThan, max, min, mul, rem, select, sub } from "../language.ts";
+import { type GpuBlock, gpuKernel, type OperandTypes } from "./block.ts";
 import { headRows, type HeadStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import {
-  f32,
-  type Float,
-  type GpuBlock,
-  gpuKernel,
-  type Index,
-  type OperandTypes,
-  type Place,
-} from "./language.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 import { chunksOf, groupHead, ownRows } from "./recurrence.ts";
 import {
   allChunks,

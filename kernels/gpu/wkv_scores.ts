@@ -5,7 +5,8 @@
 
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, equal, fma, i32, lessThan, mul, neg, rem, select, sub } from "../language.ts";
-import { f32, type Float, type GpuBlock, type Index, type Place } from "./language.ts";
+import type { GpuBlock } from "./block.ts";
+import { f32, type Float, type Index, type Place } from "./language.ts";
 import { TILE_THREADS } from "./products.ts";
 import {
   count,

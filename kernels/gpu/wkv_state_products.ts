@@ -5,9 +5,10 @@
 
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, div, fma, i32, lessThan, mul, rem, select } from "../language.ts";
+import { gpuKernel, type OperandTypes } from "./block.ts";
 import { headRows, type HeadStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, gpuKernel, type Index, type OperandTypes } from "./language.ts";
+import { f32, type Index } from "./language.ts";
 import { TILE_THREADS } from "./products.ts";
 import {
   allChunks,

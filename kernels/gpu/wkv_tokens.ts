@@ -5,8 +5,9 @@
 
 import { WKV_CHUNK } from "../../graph/build.ts";
 import { add, i32, lessThan, mul, rem, sub } from "../language.ts";
+import { gpuKernel, type OperandTypes } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";
-import { f32, gpuKernel, type Index, type OperandTypes } from "./language.ts";
+import { f32, type Index } from "./language.ts";
 import { TILE_THREADS } from "./products.ts";
 import { rowsByName } from "./recurrence.ts";
 import {

@@ -1,7 +1,8 @@
 /** Products of tiles by a warp on the emulated driver: what they are, and what it finds wrong. */
 
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { f32, type Float, type GpuBlock, gpuKernel } from "../../kernels/gpu/language.ts";
+import { type GpuBlock, gpuKernel } from "../../kernels/gpu/block.ts";
+import { f32, type Float } from "../../kernels/gpu/language.ts";
 import { add, div, i32, lessThan, mul, rem } from "../../kernels/language.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";

@@ -1,7 +1,8 @@
 /** What the emulated driver finds in rendered kernels: races, accesses out of bounds, barriers. */
 
 import { assertEquals } from "@std/assert";
-import { type GpuBlock, gpuKernel, type Index, type Place } from "../../kernels/gpu/language.ts";
+import { type GpuBlock, gpuKernel } from "../../kernels/gpu/block.ts";
+import type { Index, Place } from "../../kernels/gpu/language.ts";
 import { add, i32, lessThan, mul, sub, toF32 } from "../../kernels/language.ts";
 import { failureOf, runCuda } from "../support/cuda_kernel.ts";
 

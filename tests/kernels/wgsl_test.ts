@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { f32, type GpuCode, gpuKernel } from "../../kernels/gpu/language.ts";
+import { gpuKernel } from "../../kernels/gpu/block.ts";
+import { f32, type GpuCode } from "../../kernels/gpu/language.ts";
 import { add, i32, lessThan, mul, splat, toF32 } from "../../kernels/language.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
 

@@ -113,27 +113,6 @@ void Grid::resume(u32 thread) {
   sutureSwitch(&scheduler, fibers[thread].stack);
 }
 
-// Runs the threads of a warp until each waits at a barrier or has ended.
-bool Grid::runWarp(u32 first, u32 end, bool begins) {
-  for (;; begins = false) {
-    bool multiplies = false, exchanges = false;
-    for (u32 thread = first; thread < end; thread++) {
-      Fiber& fiber = fibers[thread];
-      if (begins) place(thread);
-      if (fiber.state != State::READY) continue;
-      resume(thread);
-      if (failed) return false;
-      if (fiber.state == State::DONE) freeSlots[freeCount++] = fiber.slot;
-      multiplies |= fiber.state == State::PRODUCT;
-      exchanges |= fiber.state == State::SHUFFLE;
-    }
-    if (!multiplies && !exchanges) return true;
-    // Where some threads do the one and some the other, either says so.
-    if (multiplies && !multiply(first, end)) return false;
-    if (exchanges && !exchange(first, end)) return false;
-  }
-}
-
 bool Grid::runBlock() {
   const u32 count = runtime.blockDim.x * runtime.blockDim.y * runtime.blockDim.z;
   runtime.blockTick = ++runtime.tick;
@@ -182,48 +161,6 @@ bool Grid::checkBarrier() {
            std::to_string(waits) + " " + doing(waits) + ", thread " + std::to_string(i) + " " +
            doing(i) + inBlock();
     return false;
-  }
-  return true;
-}
-
-// A product of tiles by all 32 threads of a warp: mma.m16n8k8 in TF32, as the PTX manual lays it out.
-bool Grid::multiply(u32 first, u32 end) {
-  u32 multiplies = first;
-  while (fibers[multiplies].state != State::PRODUCT) multiplies++;
-  const std::string what = std::string("kernel ") + kernel + ": ";
-  for (u32 i = first; i < first + WARP; i++) {
-    const bool exists = i < end;
-    if (exists && fibers[i].state == State::PRODUCT && fibers[i].line == fibers[multiplies].line) {
-      continue;
-    }
-    text = what + "an mma that not all threads of a warp reach: thread " +
-           std::to_string(multiplies) + " " + doing(multiplies) + ", thread " + std::to_string(i) +
-           " " + (exists ? doing(i) : "is not in the block") + inBlock();
-    return false;
-  }
-  float a[16][8], b[8][8];
-  for (u32 lane = 0; lane < WARP; lane++) {
-    const Fiber& fiber = fibers[first + lane];
-    const u32 x = lane / 4, y = lane % 4;
-    for (u32 i = 0; i < 4; i++) a[x + i % 2 * 8][y + i / 2 * 4] = fiber.a[i];
-    for (u32 i = 0; i < 2; i++) b[y + i * 4][x] = fiber.b[i];
-    for (u32 i = 0; i < 6; i++) {
-      const float number = i < 4 ? fiber.a[i] : fiber.b[i - 4];
-      const u32 bits = __builtin_bit_cast(u32, number);
-      if (number != number || (bits & 0x1fff) == 0) continue;
-      text = what + "an mma of numbers that are not TF32: thread " + std::to_string(first + lane) +
-             " has " + std::to_string(number) + " in line " + std::to_string(fiber.line) +
-             inBlock();
-      return false;
-    }
-  }
-  for (u32 lane = 0; lane < WARP; lane++) {
-    Fiber& fiber = fibers[first + lane];
-    for (u32 i = 0; i < 4; i++) {
-      const u32 row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-      for (u32 step = 0; step < 8; step++) fiber.sums[i] += a[row][step] * b[step][column];
-    }
-    fiber.state = State::READY;
   }
   return true;
 }
