@@ -14,7 +14,7 @@ const withFlags = (flags: readonly string[], args: readonly string[]): Promise<T
   outputOf(Deno.execPath(), args, { DENO_V8_FLAGS: flags.join(",") });
 
 /** Kernels of which V8 makes no AVX2: products by a row, which end in single numbers. */
-const NARROW = ["matvec", "matvecBf16", "matvecQ8", "matvecQ4"];
+const NARROW = ["matvec", "matvecBf16", "matvecQ8", "matvecQ8Whole", "matvecQ4"];
 
 // The processors for which V8 does this; where it does not, other tests have run the same code.
 if (findNative() !== undefined) {
