@@ -146,7 +146,8 @@ export function findNative(): X64Level | undefined {
     calls.close();
     code.free();
     const level = levelOf(words);
-    return level === "amx" && !mayUseTiles() ? "avx512" : level;
+    // Every level has what the one below it has.
+    return level === "amx" && !mayUseTiles() ? "vnni" : level;
   } catch {
     // No such library, or no executable memory: WebAssembly it is.
     return undefined;
