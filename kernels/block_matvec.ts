@@ -11,7 +11,7 @@ import { activationBytes, storeActivations } from "./activations.ts";
 import { wholeByteSums } from "./byte_sums.ts";
 import type { Kernel, MatmulShape } from "./kernel.ts";
 import { type Block, kernel } from "./block.ts";
-import { add, constant, equal, fma, i32, load, loadF16, mul, offset, splat } from "./language.ts";
+import { add, equal, fma, i32, load, loadF16, mul, offset, splat } from "./language.ts";
 import type { KernelCode, Lanes } from "./syntax.ts";
 import { epilogueKey, productCost, productParameters, storeRow } from "./matmul_result.ts";
 import {
@@ -21,7 +21,7 @@ import {
   type Pointer,
   prefetchRange,
   READ_AHEAD,
-  sums,
+  sumsOfSome,
   type V,
   zeros,
 } from "./vectors.ts";
@@ -90,9 +90,9 @@ function code(
       });
     };
     const run = (first: Index, columns: number) => {
-      const whole = columns - columns % TILE_ROWS;
-      k.for(0, whole, TILE_ROWS, (c) => tile(k.let(add(first, c)), TILE_ROWS));
-      if (columns > whole) tile(k.let(add(first, i32(whole))), columns - whole);
+      const ofTiles = columns - columns % TILE_ROWS;
+      k.for(0, ofTiles, TILE_ROWS, (c) => tile(k.let(add(first, c)), TILE_ROWS));
+      if (columns > ofTiles) tile(k.let(add(first, i32(ofTiles))), columns - ofTiles);
     };
     k.for(all.begin, all.end, 1, (item) => {
       const first = k.let(mul(item, i32(ITEM)));
@@ -133,10 +133,7 @@ function byteSums(
       });
     }
   });
-  return totals.map((total) => {
-    const [x, y, z, w] = [0, 1, 2, 3].map((c) => total[c] ?? constant(k.vector, 0));
-    return sums(k, x, y, z, w);
-  });
+  return totals.map((total) => sumsOfSome(k, total));
 }
 
 /** The scales of a tile as f32: a load that puts one in every lane costs no arithmetic. */

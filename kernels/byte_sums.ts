@@ -9,7 +9,6 @@ import type { Block } from "./block.ts";
 import { quadsOf } from "./lanes.ts";
 import {
   add,
-  constant,
   dotBytes,
   fma,
   load,
@@ -22,7 +21,7 @@ import {
 } from "./language.ts";
 import type { WeightTile } from "./nibble_sums.ts";
 import type { Vector } from "./syntax.ts";
-import { at, FOUR, prefetchRange, READ_AHEAD, sums, type V, zeros } from "./vectors.ts";
+import { at, FOUR, prefetchRange, READ_AHEAD, sums, sumsOfSome, type V, zeros } from "./vectors.ts";
 import { SCALE, weightTile } from "./weight_rows.ts";
 import { TILE_ROWS } from "./weights.ts";
 
@@ -127,8 +126,5 @@ function partOfTile(
       });
     }
   });
-  return totals.map((total) => {
-    const [x, y, z, w] = [0, 1, 2, 3].map((c) => total[c] ?? constant(k.vector, 0));
-    return sums(k, x, y, z, w);
-  });
+  return totals.map((total) => sumsOfSome(k, total));
 }

@@ -24,7 +24,7 @@ import {
   type Pointer,
   prefetchRange,
   READ_AHEAD,
-  sums,
+  sumsOfSome,
   type V,
   zeros,
 } from "./vectors.ts";
@@ -158,15 +158,9 @@ function along(
     });
   }
   return products.map(({ wholes, rests }) => {
-    const total = sumsOf(k, wholes);
-    return [rests.length === 0 ? total : k.let(add(total, sumsOf(four, rests)))];
+    const total = sumsOfSome(k, wholes);
+    return [rests.length === 0 ? total : k.let(add(total, sumsOfSome(four, rests)))];
   });
-}
-
-/** The sums of up to four vectors. */
-function sumsOf(k: Block, vectors: readonly V[]): V {
-  const [x, y, z, w] = [0, 1, 2, 3].map((c) => vectors[c] ?? constant(k.vector, 0));
-  return sums(k, x, y, z, w);
 }
 
 /** A vector with one value in its first lane and zeros. */

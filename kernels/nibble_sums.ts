@@ -10,7 +10,6 @@ import type { Block } from "./block.ts";
 import { quadsOf } from "./lanes.ts";
 import {
   add,
-  constant,
   dotBytes,
   fma,
   highNibbles,
@@ -32,6 +31,7 @@ import {
   prefetchRange,
   READ_AHEAD,
   sums,
+  sumsOfSome,
   type V,
   zeros,
 } from "./vectors.ts";
@@ -151,8 +151,5 @@ function partOfTile(k: Block, tile: WeightTile, columns: number): V[] {
       });
     }
   });
-  return totals.map((total) => {
-    const [x, y, z, w] = [0, 1, 2, 3].map((c) => total[c] ?? constant(k.vector, 0));
-    return sums(k, x, y, z, w);
-  });
+  return totals.map((total) => sumsOfSome(k, total));
 }

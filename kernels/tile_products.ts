@@ -168,6 +168,12 @@ function walk(k: Block, panels: Panels, meanwhile?: PackedMeanwhile): Walk {
   };
 }
 
+/** One of so many parts of a list, as even as can be. */
+function partOf<T>(list: readonly T[], part: number, parts: number): readonly T[] {
+  const [from, to] = [part, part + 1].map((n) => Math.floor(n * list.length / parts));
+  return list.slice(from, to);
+}
+
 /**
  * The products of one step, with other work spread among them: a processor looks ahead no further
  * than some products.
@@ -180,11 +186,7 @@ function multiplyStep(
 ): void {
   const count = products.length * tiles.length;
   let done = 0;
-  const share = () => {
-    const [from, to] = [done, done + 1].map((n) => Math.floor(n * meanwhile.length / count));
-    meanwhile.slice(from, to).forEach((work) => work());
-    done++;
-  };
+  const share = () => partOf(meanwhile, done++, count).forEach((work) => work());
   const rows = [...new Set(tiles.map(({ row }) => row))];
   const columns = [...new Set(tiles.map(({ column }) => column))];
   let held: readonly [number, number] = [-1, -1];
@@ -262,10 +264,7 @@ export function addScaledProducts(
   // Work of both kinds in turn.
   const meanwhileAll = addFresh.flatMap((add, i) => [
     add,
-    ...state.pack.slice(
-      Math.floor(i * state.pack.length / addFresh.length),
-      Math.floor((i + 1) * state.pack.length / addFresh.length),
-    ),
+    ...partOf(state.pack, i, addFresh.length),
   ]);
   // There is nothing before the first step.
   k.zero(fresh.at, sums.rows * fresh.rowBytes);

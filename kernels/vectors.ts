@@ -104,6 +104,12 @@ export function sums(k: Block, a: V, b: V, c: V, d: V): V {
   return k.let(foldQuads(fours, k, add));
 }
 
+/** As `sums`, of up to four vectors; 0 for those that are missing. */
+export function sumsOfSome(k: Block, vectors: readonly V[]): V {
+  const [a, b, c, d] = [0, 1, 2, 3].map((i) => vectors[i] ?? constant(k.vector, 0));
+  return sums(k, a, b, c, d);
+}
+
 /** A copy of four vectors with rows and columns exchanged, in every group of four lanes. */
 export function transpose(k: Block, [a, b, c, d]: readonly V[]): V[] {
   const low = (x: V, y: V) => k.let(shuffle(x, y, [0, 4, 1, 5]));

@@ -208,8 +208,12 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
     };
     const own = launches.filter((launch) => blas === undefined || !isGemm(launch, threads));
     own.forEach(checkReach);
-    loadKernels(own.flatMap(({ kernel }) => [kernel, kernel.prepare ?? []].flat()));
-    loadKernels(launches.flatMap(({ kernel: { expansion } }) => expansion ?? []));
+    loadKernels([
+      ...own.flatMap(({ kernel }) =>
+        kernel.prepare === undefined ? kernel : [kernel, kernel.prepare]
+      ),
+      ...launches.flatMap(({ kernel: { expansion } }) => expansion ?? []),
+    ]);
     reserve(program.arenaBytes, scratchBytes);
     live++;
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);

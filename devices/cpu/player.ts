@@ -65,9 +65,22 @@ interface Launch {
   readonly native: boolean;
 }
 
+/** The first launch from each on that is not machine code; their count where there is none. */
+function sequenceEnds(launches: readonly Launch[]): readonly number[] {
+  let end = launches.length;
+  const ends = launches.map((_, back) => {
+    const i = launches.length - 1 - back;
+    if (!launches[i].native) end = i;
+    return end;
+  });
+  return ends.toReversed();
+}
+
 interface LoadedProgram {
   readonly counters: Int32Array;
   readonly launches: readonly Launch[];
+  /** By launch (sequenceEnds). */
+  readonly ends: readonly number[];
   /** Its machine code: shared with the other threads, and by this thread alone. */
   readonly shared?: Sequence;
   readonly own?: Sequence;
@@ -234,6 +247,7 @@ export function createPlayer(options: PlayerOptions): Player {
       programs.set(id, {
         counters: new Int32Array(memory.buffer, counters, launches.length),
         launches,
+        ends: sequenceEnds(launches),
         ...(isNative && { shared: sequence(threads, thread) }),
         ...(isNative && thread === 0 && { own: sequence(1, 0) }),
       });
@@ -242,14 +256,12 @@ export function createPlayer(options: PlayerOptions): Player {
     play: (id, seconds) => {
       const program = programs.get(id)!;
       if (seconds !== undefined) return playTimed(program, seconds);
-      const { launches, shared } = program;
+      const { launches, ends, shared } = program;
       let barriers = 0;
       for (let i = 0; i < launches.length;) {
         if (launches[i].native) {
-          const end = launches.findIndex(({ native }, j) => j > i && !native);
-          const to = end < 0 ? launches.length : end;
-          barriers = shared!.play(i, to, barriers);
-          i = to;
+          barriers = shared!.play(i, ends[i], barriers);
+          i = ends[i];
           continue;
         }
         if (launches[i].waits && threads > 1) barrier(words, threads, ++barriers);
@@ -257,9 +269,9 @@ export function createPlayer(options: PlayerOptions): Player {
       }
     },
     playAlone: (id, seconds) => {
-      const { launches, own } = programs.get(id)!;
+      const { launches, ends, own } = programs.get(id)!;
       const { length } = launches;
-      if (seconds === undefined && launches.every(({ native }) => native)) {
+      if (seconds === undefined && ends[0] === length) {
         own!.play(0, length, 0);
         return;
       }

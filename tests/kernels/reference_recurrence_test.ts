@@ -4,8 +4,7 @@ import type { Tensor } from "../../graph/tensor.ts";
 import { evaluate } from "../../kernels/reference.ts";
 import { assertClose } from "../support/compare.ts";
 import { caseGraph, caseValues, opCase, real } from "../support/op_case.ts";
-
-const EXACT = 1e-13;
+import { EXACT } from "./reference_values.ts";
 
 Deno.test("wkv6 is what its definition says, token by token in matrices", () => {
   const [batch, time, heads, width] = [2, 19, 3, 4];

@@ -1,21 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import * as g from "../../graph/build.ts";
-import { type OpKind, type Shape, type Tensor, topologicalOrder } from "../../graph/tensor.ts";
+import { type OpKind, topologicalOrder } from "../../graph/tensor.ts";
 import { evaluate } from "../../kernels/reference.ts";
 import { assertClose } from "../support/compare.ts";
 import { caseGraph, caseValues } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
-
-const EXACT = 1e-13;
-
-const f32 = (name: string, shape: Shape): Tensor => g.input(name, shape);
-const i32 = (name: string, shape: Shape): Tensor => g.input(name, shape, "i32");
-
-/** Computes one tensor from values written out. */
-function values(t: Tensor, inputs: Record<string, readonly number[]> = {}): number[] {
-  const data = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, { data: v }]));
-  return Array.from(evaluate([t], data)[0]);
-}
+import { EXACT, f32, i32, values } from "./reference_values.ts";
 
 Deno.test("every kind of operation has a case", () => {
   const kinds: Readonly<Record<OpKind, true>> = {
