@@ -26,8 +26,8 @@ export {
   withSeed,
   withStages,
   withTeacher,
-} from "./dsl/compose.ts";
-export { fromJson, hash, toJson } from "./dsl/serialise.ts";
+} from "./dsl/transformations.ts";
+export { fromJson, hash, toJson } from "./dsl/json.ts";
 export { validate } from "./dsl/recipe.ts";
 export { RecipeError } from "./dsl/problem.ts";
 
@@ -47,5 +47,5 @@ export type { TokenCount } from "./dsl/tokens.ts";
 export type { Schedule } from "./dsl/schedules.ts";
 export type { Match, Trains } from "./dsl/trains.ts";
 export type { Data, SamplesOptions, Source } from "./dsl/sources.ts";
-export type { RecipePatch, Transformation } from "./dsl/compose.ts";
+export type { RecipePatch, Transformation } from "./dsl/transformations.ts";
 export type { Problem } from "./dsl/problem.ts";

@@ -6,7 +6,7 @@ import type { Device } from "../devices/device.ts";
 import { align } from "../dsl/stages.ts";
 import { exists } from "../formats/files.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
-import { inspectCheckpoint } from "../infer/load.ts";
+import { inspectCheckpoint } from "../infer/loading.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import { randomStream } from "../models/random.ts";

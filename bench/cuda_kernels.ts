@@ -16,7 +16,7 @@ import { openSession } from "../infer/session.ts";
 import { storedAs, WEIGHT_FORMATS } from "../infer/weights.ts";
 import { joining } from "../kernels/gpu/joined.ts";
 import { GPU_SCHEDULING, gpuKernelsOf } from "../kernels/gpu/program.ts";
-import type { ProductNumbers } from "../kernels/gpu/tiling.ts";
+import type { ProductNumbers } from "../kernels/gpu/matmul/tiling.ts";
 import { buildProgram } from "../kernels/program.ts";
 import { type CudaKernel, renderCuda } from "../kernels/render/cuda.ts";
 import type { DecoderConfig } from "../models/config.ts";

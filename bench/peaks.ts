@@ -5,11 +5,11 @@ import { type CpuDevice, type CpuOptions, openCpu } from "../devices/cpu/device.
 import type { Memory } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import type { Kernel } from "../kernels/kernel.ts";
-import { kernel } from "../kernels/block.ts";
-import { add, fma, i32, load } from "../kernels/language.ts";
-import type { KernelCode, Lanes } from "../kernels/syntax.ts";
+import { kernel } from "../kernels/language/block.ts";
+import { add, fma, i32, load } from "../kernels/language/language.ts";
+import type { KernelCode, Lanes } from "../kernels/language/syntax.ts";
 import type { OperandMemory, Program } from "../kernels/program.ts";
-import { at, type V, variable, WIDEST, zeros } from "../kernels/vectors.ts";
+import { at, type V, variable, WIDEST, zeros } from "../kernels/language/vectors.ts";
 
 /** What a machine reaches at best. */
 export interface Peaks {

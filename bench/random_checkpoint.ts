@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { AtomicFile, writeJsonAtomic } from "../formats/atomic_file.ts";
-import { encode } from "../formats/convert.ts";
+import { encode } from "../formats/elements.ts";
 import { INDEX_FILE } from "../formats/safetensors/weight_map.ts";
 import { DEFAULT_METADATA, formatHeader } from "../formats/safetensors/write.ts";
 import { size } from "../graph/tensor.ts";

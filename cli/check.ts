@@ -1,7 +1,7 @@
 /** `deno task check`: everything that can be wrong with a recipe, without its weights. */
 import { printable, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
-import { hash } from "../dsl/serialise.ts";
+import { hash } from "../dsl/json.ts";
 import { command, main } from "./command.ts";
 import { type Fit, fitOf, type Found, foundOf } from "./recipe/fit.ts";
 import { typeProblems } from "./recipe/types.ts";

@@ -8,7 +8,7 @@ import { findCheckpoint, findConfig, locationText, parseLocation } from "../hub/
 import { type HubSettings, hubSettings } from "../hub/settings.ts";
 import type { DownloadEvents, Needs } from "../hub/snapshot.ts";
 import { checkWidths } from "../infer/checks.ts";
-import { type Checkpoint as InspectedCheckpoint, inspectCheckpoint } from "../infer/load.ts";
+import { type Checkpoint as InspectedCheckpoint, inspectCheckpoint } from "../infer/loading.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import type { FolderOf } from "../train/sources.ts";
 import { type Progress, standardProgress } from "./progress.ts";

@@ -4,7 +4,7 @@ import { basename, join, resolve } from "node:path";
 import { printable, type Problem, RecipeError } from "../dsl/problem.ts";
 import { writeFileAtomic, writeJsonAtomic } from "../formats/atomic_file.ts";
 import type { Problem as FileProblem } from "../formats/error.ts";
-import { isBegun, runRecipe } from "../train/convert.ts";
+import { isBegun, runRecipe } from "../train/conversion.ts";
 import { NotFiniteError } from "../train/finite.ts";
 import { originOf } from "../train/origin.ts";
 import { checkData } from "../train/preparation.ts";

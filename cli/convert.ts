@@ -3,7 +3,7 @@
 import { printable } from "../dsl/problem.ts";
 import { build, type Recipe } from "../dsl/recipe.ts";
 import { planOf } from "../plan/plan.ts";
-import { runRecipe } from "../train/convert.ts";
+import { runRecipe } from "../train/conversion.ts";
 import { NotFiniteError } from "../train/finite.ts";
 import { OUTPUT_DTYPES } from "../train/output.ts";
 import type { InferenceReport, KeptAttention, Report, StageReport } from "../train/report.ts";

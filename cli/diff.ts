@@ -2,7 +2,7 @@
 import { differences } from "../dsl/difference.ts";
 import { printable } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
-import { hash } from "../dsl/serialise.ts";
+import { hash } from "../dsl/json.ts";
 import { FormatError } from "../formats/error.ts";
 import { command, main } from "./command.ts";
 import { loadRecipe, RECIPE } from "./recipe/module.ts";

@@ -3,8 +3,8 @@
 import { FormatError } from "../formats/error.ts";
 import { readText } from "../formats/json_file.ts";
 import { TEXT_LIMIT } from "../formats/text/text.ts";
-import { evaluate as evaluateTokens } from "../infer/evaluate.ts";
-import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { evaluate as evaluateTokens } from "../infer/evaluation.ts";
+import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/loading.ts";
 import { inferenceBytes } from "../infer/memory_need.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";

@@ -1,8 +1,8 @@
 /** `deno task generate`: continues a prompt, token by token, or many prompts side by side. */
 
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
-import { generate as continuation, type GenerateOptions } from "../infer/generate.ts";
-import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/load.ts";
+import { generate as continuation, type GenerateOptions } from "../infer/generation.ts";
+import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/loading.ts";
 import { inferenceBytes } from "../infer/memory_need.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import { stateBytes } from "../infer/state.ts";

@@ -1,7 +1,7 @@
 /** `deno task page`: decodes a checkpoint in a browser. */
 
 import { basename } from "node:path";
-import { inspectCheckpoint } from "../infer/load.ts";
+import { inspectCheckpoint } from "../infer/loading.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { absent, optional, text, UsageError, whole } from "./flags.ts";

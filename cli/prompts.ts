@@ -3,7 +3,7 @@
 import { FormatError } from "../formats/error.ts";
 import { readText } from "../formats/json_file.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
-import type { GenerateOptions } from "../infer/generate.ts";
+import type { GenerateOptions } from "../infer/generation.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import { generateStreams } from "../infer/streams.ts";
 

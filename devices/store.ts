@@ -3,7 +3,7 @@
 import type { Device, Memory } from "./device.ts";
 import * as g from "../graph/build.ts";
 import { type Shape, size, type Tensor, tensorBytes, type WeightDType } from "../graph/tensor.ts";
-import { decodeWeights, encodeWeights } from "../kernels/weights.ts";
+import { decodeWeights, encodeWeights } from "../kernels/weights/weights.ts";
 
 /** A tensor's name and shape, and how it is stored: f32 where nothing is said. */
 export interface NamedShape {

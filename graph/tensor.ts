@@ -7,7 +7,7 @@
 /** Sizes of a tensor's axes, outermost first. A scalar is `[1]`. */
 export type Shape = readonly number[];
 
-/** How the weights of an input may be stored in fewer bits than f32 (kernels/weights.ts). */
+/** How the weights of an input may be stored in fewer bits than f32 (kernels/weights/weights.ts). */
 export type WeightDType =
   /** The upper half of an f32. */
   | "bf16"

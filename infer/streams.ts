@@ -1,7 +1,7 @@
 /** Writing several texts at a time, each with a state of its own. */
 
 import { randomStream } from "../models/random.ts";
-import type { GenerateOptions } from "./generate.ts";
+import type { GenerateOptions } from "./generation.ts";
 import { sample } from "./sampler.ts";
 import { type LoadedModel, openSession } from "./session.ts";
 

@@ -2,7 +2,7 @@
 
 import { tensorBytes, type WeightDType } from "../graph/tensor.ts";
 import type { Kernel } from "./kernel.ts";
-import { type Block, kernel } from "./block.ts";
+import { type Block, kernel } from "./language/block.ts";
 import {
   add,
   bitAnd,
@@ -15,10 +15,10 @@ import {
   offset,
   rem,
   sub,
-} from "./language.ts";
-import type { Expr, KernelCode, Lanes } from "./syntax.ts";
-import { at, eachPlace, F32, FOUR, type Index, type Pointer } from "./vectors.ts";
-import { anyWeightRow, expandRow } from "./weight_rows.ts";
+} from "./language/language.ts";
+import type { Expr, KernelCode, Lanes } from "./language/syntax.ts";
+import { at, eachPlace, F32, FOUR, type Index, type Pointer } from "./language/vectors.ts";
+import { anyWeightRow, expandRow } from "./weights/rows.ts";
 
 /** What an embedding kernel is made for: a table [vocabulary, width] and so many ids. */
 export interface EmbeddingShape {

@@ -1,8 +1,8 @@
 /** What a kernel is to a device: code, independent work items, scratch memory, and its cost. */
 
 import type { WeightDType } from "../graph/tensor.ts";
-import { add, div, i32, mul, rem } from "./language.ts";
-import type { Expr, KernelCode, Lanes } from "./syntax.ts";
+import { add, div, i32, mul, rem } from "./language/language.ts";
+import type { Expr, KernelCode, Lanes } from "./language/syntax.ts";
 
 /** A product of [batch, m, k] and [batch, k, n], with strides in elements. */
 export interface MatmulShape {
@@ -48,7 +48,7 @@ export interface Kernel extends KernelCost {
   readonly scratchBytes: number;
   /** A plain matrix product, which a device may leave to a library. */
   readonly matmul?: MatmulShape;
-  /** For a product with stored weights: what makes f32 of rows of b (weight_rows.ts). */
+  /** For a product with stored weights: what makes f32 of rows of b (weights/rows.ts). */
   readonly expansion?: Kernel;
   /**
    * Code with the same operands that a thread runs once before its first items, for any of them: it

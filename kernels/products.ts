@@ -1,8 +1,17 @@
 /** Matrix products by tiles that stay in registers: rows of splats times vectors. */
 
-import type { Block } from "./block.ts";
-import { fma, i32, load, rem, splat, sub } from "./language.ts";
-import { advance, at, F32, type Index, type Pointer, type V, variable, zeros } from "./vectors.ts";
+import type { Block } from "./language/block.ts";
+import { fma, i32, load, rem, splat, sub } from "./language/language.ts";
+import {
+  advance,
+  at,
+  F32,
+  type Index,
+  type Pointer,
+  type V,
+  variable,
+  zeros,
+} from "./language/vectors.ts";
 
 /** Rows of a tile. With 2 vectors a row, 12 sums leave registers for 2 vectors and a splat. */
 export const ROWS = 6;

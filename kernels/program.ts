@@ -3,15 +3,15 @@
 import { type MemoryPlan, type Place, planMemory } from "../graph/memory.ts";
 import type { Schedule, Step } from "../graph/step.ts";
 import { describe, type DType, type Shape, type Tensor } from "../graph/tensor.ts";
-import { columnsKernel } from "./columns.ts";
+import { columnsKernel } from "./loops/columns.ts";
 import type { Kernel } from "./kernel.ts";
-import { loopKernel } from "./loop.ts";
-import { matmulKernel } from "./matmul.ts";
-import { matmulShape } from "./matmul_shape.ts";
-import { isMatvec, matvecKernel } from "./matvec.ts";
+import { loopKernel } from "./loops/loop.ts";
+import { matmulKernel } from "./matmul/matmul.ts";
+import { matmulShape } from "./matmul/shape.ts";
+import { isMatvec, matvecKernel } from "./matvec/matvec.ts";
 import { structuredKernel } from "./structured.ts";
-import { tileMatmulKernel } from "./tile_matmul.ts";
-import { suitsTiles } from "./tile_matmul_shape.ts";
+import { tileMatmulKernel } from "./matmul/tiles/matmul.ts";
+import { suitsTiles } from "./matmul/tiles/shape.ts";
 
 /** The memory of one operand of a launch. */
 export interface OperandMemory {

@@ -1,8 +1,8 @@
 /** Scratch memory of a kernel in parts that have names. */
 
-import type { Block } from "./block.ts";
-import { offset } from "./language.ts";
-import type { Pointer } from "./vectors.ts";
+import type { Block } from "./language/block.ts";
+import { offset } from "./language/language.ts";
+import type { Pointer } from "./language/vectors.ts";
 
 /** Where parts lie, one behind another. */
 export interface ScratchLayout<Name extends string> {

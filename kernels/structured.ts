@@ -2,16 +2,16 @@
 
 import type { Node } from "../graph/tensor.ts";
 import type { View } from "../graph/view.ts";
-import { attention } from "./attention.ts";
-import { attentionGradient } from "./attention_gradient.ts";
-import { cachedAttention } from "./cached_attention.ts";
+import { attention } from "./attention/attention.ts";
+import { attentionGradient } from "./attention/gradient.ts";
+import { cachedAttention } from "./attention/cached.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import type { Kernel, OperandLayout } from "./kernel.ts";
 import { structuredShape } from "./structured_shape.ts";
-import { wkv6 } from "./wkv6.ts";
-import { wkv6Gradient } from "./wkv6_gradient.ts";
-import { wkv7 } from "./wkv7.ts";
-import { wkv7Gradient } from "./wkv7_gradient.ts";
+import { wkv6 } from "./wkv/wkv6.ts";
+import { wkv6Gradient } from "./wkv/wkv6_gradient.ts";
+import { wkv7 } from "./wkv/wkv7.ts";
+import { wkv7Gradient } from "./wkv/wkv7_gradient.ts";
 
 /** A view as a layout; its offset is already in the operand's address. */
 function layout({ shape, strides }: View): OperandLayout {

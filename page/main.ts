@@ -3,7 +3,7 @@
 
 import type { Device } from "../devices/device.ts";
 import { openWebgpu } from "../devices/webgpu/device.ts";
-import { generate, type GenerateOptions } from "../infer/generate.ts";
+import { generate, type GenerateOptions } from "../infer/generation.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import { stateBytes } from "../infer/state.ts";
 import { addModelView, type ModelView } from "./model_view.ts";

@@ -8,7 +8,7 @@ import {
   storeBindings,
   storeInputs,
 } from "../devices/store.ts";
-import { decodeF32 } from "../formats/convert.ts";
+import { decodeF32 } from "../formats/elements.ts";
 import { DTYPE_BYTES } from "../formats/dtype.ts";
 import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../formats/json.ts";

@@ -8,7 +8,7 @@ import { openBinidx, type TokenFile } from "../formats/binidx/token_file.ts";
 import { writeBinidx } from "../formats/binidx/write.ts";
 import { isFile } from "../formats/files.ts";
 import { appended, type Tokenizer } from "../formats/tokenizer/tokenizer.ts";
-import { loadCheckpoint } from "../infer/load.ts";
+import { loadCheckpoint } from "../infer/loading.ts";
 import { joinStreams, type TokenStream } from "./data.ts";
 import { writeSamples } from "./samples.ts";
 import {

@@ -1,7 +1,7 @@
 /** What a model costs and writes at inference, for the report. */
 
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
-import { generate } from "../infer/generate.ts";
+import { generate } from "../infer/generation.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import { stateBytes } from "../infer/state.ts";
 import type { ModelSpec } from "../models/config.ts";

@@ -1,7 +1,7 @@
 /** How well the student does beside its teacher, on text that neither was trained on. */
 
 import type { Stage } from "../dsl/stages.ts";
-import { evaluate, type Evaluation, type ReadableTokens } from "../infer/evaluate.ts";
+import { evaluate, type Evaluation, type ReadableTokens } from "../infer/evaluation.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import type { TokenStream } from "./data.ts";
 import { NotFiniteError } from "./finite.ts";

@@ -7,7 +7,7 @@ import { FormatError } from "../formats/error.ts";
 import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
-import { type Checkpoint, checkpointTokenizer, inspectCheckpoint } from "../infer/load.ts";
+import { type Checkpoint, checkpointTokenizer, inspectCheckpoint } from "../infer/loading.ts";
 import { checkWidths } from "../infer/checks.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";

@@ -9,7 +9,7 @@ import { FormatError } from "../formats/error.ts";
 import type { ModelConfig } from "../formats/hf_config/config.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
 import { size } from "../graph/tensor.ts";
-import { type Checkpoint, type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
+import { type Checkpoint, type LoadedCheckpoint, loadedModel } from "../infer/loading.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { type Corpus, openCorpus } from "./corpus.ts";

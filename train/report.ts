@@ -1,6 +1,6 @@
 /** What a run found out, as it is written to report.json. */
 
-import type { Evaluation } from "../infer/evaluate.ts";
+import type { Evaluation } from "../infer/evaluation.ts";
 
 /** A model's measures on the held-out text. */
 export interface ModelReport extends Evaluation {

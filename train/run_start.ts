@@ -1,6 +1,6 @@
 /** Where a run begins: at its beginning, or where an earlier call stopped. */
 
-import { hash } from "../dsl/serialise.ts";
+import { hash } from "../dsl/json.ts";
 import { FormatError } from "../formats/error.ts";
 import { becomeHybrid } from "./hybrid.ts";
 import type { Run } from "./run.ts";

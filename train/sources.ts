@@ -9,7 +9,7 @@ import { readJsonl } from "../formats/text/jsonl.ts";
 import { sourceFiles } from "../formats/text/paths.ts";
 import { readTexts } from "../formats/text/text.ts";
 import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
-import { type Checkpoint, checkpointTokenizer, inspectCheckpoint } from "../infer/load.ts";
+import { type Checkpoint, checkpointTokenizer, inspectCheckpoint } from "../infer/loading.ts";
 
 /** The folder of a recipe's checkpoint, which may be named as on the hub. */
 export type FolderOf = (teacher: Teacher) => string;

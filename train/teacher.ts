@@ -3,7 +3,7 @@
 import type { Device } from "../devices/device.ts";
 import { createStore, layoutOf, type NamedShape } from "../devices/store.ts";
 import { openCheckpoint } from "../formats/safetensors/checkpoint.ts";
-import { type Checkpoint, type LoadedCheckpoint, loadedModel } from "../infer/load.ts";
+import { type Checkpoint, type LoadedCheckpoint, loadedModel } from "../infer/loading.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 

@@ -4,7 +4,7 @@ import { benchDecode, type DecodeWindow } from "../../bench/decode.ts";
 import { plotSvg } from "../draw/plot.ts";
 import type { Device } from "../../devices/device.ts";
 import { writeFileAtomic } from "../../formats/atomic_file.ts";
-import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import { mixerText } from "../../plan/plan.ts";
 import { machineReport } from "../../train/machine.ts";
 import { checkpointFolder } from "../checkpoints.ts";

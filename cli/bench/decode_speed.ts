@@ -3,7 +3,7 @@
 import { benchDecodeSpeed, type DecodeSpeed } from "../../bench/decode_speed.ts";
 import { decodeSpec, randomModel } from "../../bench/random_model.ts";
 import type { Device } from "../../devices/device.ts";
-import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import type { LoadedModel } from "../../infer/session.ts";
 import { WEIGHT_FORMATS, type WeightFormat } from "../../infer/weights.ts";
 import { checkpointFolder } from "../checkpoints.ts";

@@ -8,7 +8,7 @@ import { openSafetensors } from "../../formats/safetensors/store.ts";
 import * as g from "../../graph/build.ts";
 import { gradients } from "../../graph/gradient.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import type { LoadedModel } from "../../infer/session.ts";
 import { decoderForward } from "../../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../../models/rotary.ts";

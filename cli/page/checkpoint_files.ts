@@ -5,7 +5,7 @@ import { isFile } from "../../formats/files.ts";
 import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
 import { INDEX_FILE, SINGLE_FILE } from "../../formats/safetensors/weight_map.ts";
 import { TOKENIZER_CONFIG_FILE, TOKENIZER_FILE } from "../../formats/tokenizer/files.ts";
-import type { Checkpoint } from "../../infer/load.ts";
+import type { Checkpoint } from "../../infer/loading.ts";
 
 /** Path on disk of every file by its name: config, tokenizer, weights. */
 export function checkpointFiles({ folder }: Checkpoint): ReadonlyMap<string, string> {

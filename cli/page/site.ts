@@ -1,7 +1,7 @@
 /** Everything that the page's server has. */
 
 import { fileURLToPath } from "node:url";
-import type { Checkpoint } from "../../infer/load.ts";
+import type { Checkpoint } from "../../infer/loading.ts";
 import type { Models } from "../../page/models.ts";
 import { checkpointFiles } from "./checkpoint_files.ts";
 import { collectModules } from "./modules.ts";

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { JSON_LIMIT } from "../../dsl/serialise.ts";
+import { JSON_LIMIT } from "../../dsl/json.ts";
 import { RecipeModuleError, shown } from "./error.ts";
 import { type Import, readSyntax } from "./imports.ts";
 import { SUTURE } from "./link.ts";

@@ -9,7 +9,7 @@ import { getHeapStatistics } from "node:v8";
 import { type Problem, RecipeError } from "../../dsl/problem.ts";
 import type { Recipe } from "../../dsl/recipe.ts";
 import { LIST_LIMIT } from "../../dsl/schema.ts";
-import { fromJson, JSON_LIMIT } from "../../dsl/serialise.ts";
+import { fromJson, JSON_LIMIT } from "../../dsl/json.ts";
 import { RecipeModuleError, shown } from "./error.ts";
 import { fileReader } from "./files.ts";
 import { isPath, isWeb, readGraph, type ReadModule, type RecipeModule } from "./graph.ts";

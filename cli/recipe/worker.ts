@@ -9,7 +9,7 @@
  */
 import { type Problem, RecipeError } from "../../dsl/problem.ts";
 import { build, validate } from "../../dsl/recipe.ts";
-import { toJson } from "../../dsl/serialise.ts";
+import { toJson } from "../../dsl/json.ts";
 import * as suture from "../../mod.ts";
 import type { RecipeModule } from "./graph.ts";
 import { rewritten, SUTURE } from "./link.ts";

@@ -2,7 +2,7 @@
 
 import { ofFewRows } from "../../graph/schedule.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
-import { MOST_ROWS } from "../../kernels/matvec.ts";
+import { MOST_ROWS } from "../../kernels/matvec/matvec.ts";
 import { cpuKernel, oneKernel, type Program } from "../../kernels/program.ts";
 import { kernelText } from "../../kernels/render/text.ts";
 import { renderWasm, wasmCode, wasmFeatures } from "../../kernels/render/wasm.ts";

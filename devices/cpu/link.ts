@@ -4,7 +4,7 @@ import type { MatmulShape } from "../../kernels/kernel.ts";
 import type { Launch, Program } from "../../kernels/program.ts";
 import { checkBindings, memoryAt } from "../bindings.ts";
 import type { Bindings } from "../device.ts";
-import { expandedColumns } from "../../kernels/matmul_shape.ts";
+import { expandedColumns } from "../../kernels/matmul/shape.ts";
 import type { GemmCall } from "./blas.ts";
 import { type CpuMemory, piece } from "./memory.ts";
 import type { LaunchText } from "./player.ts";

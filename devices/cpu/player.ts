@@ -1,6 +1,6 @@
 /** What every thread of the CPU device does: hold kernels and programs, and play them. */
 
-import { EXPANDED_ROWS } from "../../kernels/weight_rows.ts";
+import { EXPANDED_ROWS } from "../../kernels/weights/rows.ts";
 import { type Blas, type ExpandedGemm, type GemmCall, openBlas } from "./blas.ts";
 import { barrier } from "./control.ts";
 import type { SharedMemory } from "./memory.ts";

@@ -7,7 +7,7 @@
  * safer than machine code called through FFI. Tasks that may use FFI set both; see docs/cpu.md.
  */
 
-import type { Lanes } from "../../kernels/syntax.ts";
+import type { Lanes } from "../../kernels/language/syntax.ts";
 import { variable } from "../environment.ts";
 
 /** Where Deno reads flags of V8 from. */

@@ -2,7 +2,7 @@
 
 import { fittingKernel, type GpuKernel } from "../../kernels/gpu/kernel.ts";
 import { joining } from "../../kernels/gpu/joined.ts";
-import { matmulKernel, matmulKernels } from "../../kernels/gpu/matmul.ts";
+import { matmulKernel, matmulKernels } from "../../kernels/gpu/matmul/matmul.ts";
 import { GPU_SCHEDULING, gpuKernelsOf, type ProductKernels } from "../../kernels/gpu/program.ts";
 import { type Launch, oneKernel, type OperandMemory, type Program } from "../../kernels/program.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
@@ -33,7 +33,7 @@ import { createMemory, type CudaMemory, piece } from "./memory.ts";
 import { createModules, moduleKernels } from "./modules.ts";
 import { openNvrtc } from "./nvrtc.ts";
 import { createProducts } from "./products.ts";
-import type { ProductNumbers } from "../../kernels/gpu/tiling.ts";
+import type { ProductNumbers } from "../../kernels/gpu/matmul/tiling.ts";
 
 /** What is told of programs, and where things are that are otherwise searched for. */
 export interface CudaOptions extends CompileOptions {

@@ -1,5 +1,5 @@
 /** Tensors of safetensors files, read by ranges: a file is never held as a whole. */
-import { decodeF32, decodeI32 } from "../convert.ts";
+import { decodeF32, decodeI32 } from "../elements.ts";
 import { DTYPE_BYTES, elementCount } from "../dtype.ts";
 import { FormatError, quote, systemError } from "../error.ts";
 import {

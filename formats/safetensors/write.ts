@@ -3,7 +3,7 @@
  * their type, then by name; the header padded with spaces to a multiple of 8 bytes.
  */
 import { AtomicFile } from "../atomic_file.ts";
-import { encode } from "../convert.ts";
+import { encode } from "../elements.ts";
 import { type Dtype, tensorBytes } from "../dtype.ts";
 import { quote, show } from "../error.ts";
 import { HEADER_LIMIT, isSize, LENGTH_BYTES, METADATA_KEY } from "./header.ts";

@@ -1,8 +1,8 @@
 /** GPU kernels under construction: what binds values to locals and lists statements (language.ts). */
 
-import type { Block } from "../block.ts";
-import { i32 } from "../language.ts";
-import type { Expr } from "../syntax.ts";
+import type { Block } from "../language/block.ts";
+import { i32 } from "../language/language.ts";
+import type { Expr } from "../language/syntax.ts";
 import type {
   Float,
   Four,

@@ -2,8 +2,19 @@
 
 import type { ColumnReduction } from "../../graph/fusion.ts";
 import type { Step } from "../../graph/step.ts";
-import { add, bitAnd, div, equal, i32, lessThan, max, min, mul, rem } from "../language.ts";
-import { loopCost, loopKey } from "../loop.ts";
+import {
+  add,
+  bitAnd,
+  div,
+  equal,
+  i32,
+  lessThan,
+  max,
+  min,
+  mul,
+  rem,
+} from "../language/language.ts";
+import { loopCost, loopKey } from "../loops/loop.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import { gpuKernel } from "./block.ts";
 import { foldLanes } from "./fold.ts";

@@ -15,7 +15,7 @@ import {
   rem,
   select,
   sub,
-} from "../language.ts";
+} from "../language/language.ts";
 import type { StepKernels } from "../program.ts";
 import { gpuKernel } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";

@@ -1,6 +1,6 @@
 /** Folding what the threads of a group have, always in the same order on one device. */
 
-import { add, div, i32, lessThan, max, mul, rem, sub } from "../language.ts";
+import { add, div, i32, lessThan, max, mul, rem, sub } from "../language/language.ts";
 import { type GpuBlock, type Subgroup, SUBGROUP_SIZES } from "./block.ts";
 import type { Float, Place } from "./language.ts";
 

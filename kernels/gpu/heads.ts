@@ -1,10 +1,10 @@
 /** Rows of operands [batch, time, heads, width] whose width lies side by side. */
 
 import type { View } from "../../graph/view.ts";
-import { add, i32, min, mul } from "../language.ts";
+import { add, i32, min, mul } from "../language/language.ts";
 import type { GpuBlock } from "./block.ts";
 import type { Float, Index, Place } from "./language.ts";
-import type { Side } from "./products.ts";
+import type { Side } from "./matmul/products.ts";
 
 /** Elements from one batch, time and head to the next. */
 export type HeadStrides = readonly [batch: number, time: number, head: number];
@@ -14,6 +14,13 @@ export const headStrides = ({ strides: [batch, time, head] }: View): HeadStrides
   batch,
   time,
   head,
+];
+
+/** Strides of a contiguous [batch, time, heads, width]. */
+export const contiguousHeads = (time: number, heads: number, width: number): HeadStrides => [
+  time * heads * width,
+  heads * width,
+  width,
 ];
 
 /** The rows of one batch and head, by time. */

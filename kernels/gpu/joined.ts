@@ -4,7 +4,7 @@
  */
 
 import type { Node } from "../../graph/tensor.ts";
-import { i32, lessThan, sub } from "../language.ts";
+import { i32, lessThan, sub } from "../language/language.ts";
 import type { Joining, StepKernel, StepKernels } from "../program.ts";
 import type { GpuKernel } from "./kernel.ts";
 import type { GpuCode, GpuOperand, GpuStatement, Index, Local, Scalar } from "./language.ts";

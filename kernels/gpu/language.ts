@@ -1,16 +1,16 @@
 /**
  * The GPU kernel language: what one thread of a group does, as a small typed tree.
  *
- * Arithmetic is that of kernels/language.ts on scalars (`f32`, and `i32` for indices and, as 0 or
- * 1, for conditions). A GPU adds statements: reads and writes of operands by element index, arrays
- * that the threads of a group share, barriers, and shuffles within subgroups, where there are any.
+ * Arithmetic is that of kernels/language/language.ts on scalars (`f32`, and `i32` for indices and,
+ * as 0 or 1, for conditions). A GPU adds statements: reads and writes of operands by element index,
+ * arrays that the threads of a group share, barriers, and shuffles within subgroups, where there are any.
  * A barrier must be reached by all threads of a group, a shuffle too: they stand only where bounds
  * and conditions around it are the same for all of them, which `group`, constants, `uniform` and
  * loop counters over such bounds are. A renderer turns the tree into WGSL or CUDA C++.
  */
 
-import { constant } from "../language.ts";
-import type { Expr } from "../syntax.ts";
+import { constant } from "../language/language.ts";
+import type { Expr } from "../language/syntax.ts";
 
 /** Element types of operands and shared arrays, and of scalars. */
 export type Scalar = "f32" | "i32";

@@ -20,10 +20,10 @@ import {
   select,
   toF32,
   toI32,
-} from "../language.ts";
-import { loopCost, loopKey } from "../loop.ts";
-import { isReduce, type Passes, passesOf, reloads } from "../loop_passes.ts";
-import { type Given, loopValues, type Row, rowOffsets } from "../loop_values.ts";
+} from "../language/language.ts";
+import { loopCost, loopKey } from "../loops/loop.ts";
+import { isReduce, type Passes, passesOf, reloads } from "../loops/passes.ts";
+import { type Given, loopValues, type Row, rowOffsets } from "../loops/values.ts";
 import { type GpuBlock, gpuKernel, type OperandTypes } from "./block.ts";
 import { foldLanes } from "./fold.ts";
 import type { GpuKernel } from "./kernel.ts";

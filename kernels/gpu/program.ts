@@ -5,18 +5,18 @@ import type { Epilogue, MatmulWork, Step } from "../../graph/step.ts";
 import type { Node } from "../../graph/tensor.ts";
 import type { View } from "../../graph/view.ts";
 import type { MatmulShape } from "../kernel.ts";
-import { matmulShape } from "../matmul_shape.ts";
+import { matmulShape } from "../matmul/shape.ts";
 import { oneKernel, type StepKernels } from "../program.ts";
 import { cachedShape } from "../structured_shape.ts";
 import { columnsKernels } from "./columns.ts";
-import { decodeAttention } from "./decode_attention.ts";
+import { decodeAttention } from "./attention/decode.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { loopKernel } from "./loop.ts";
-import { matmulKernels } from "./matmul.ts";
-import { isMatvec, matvecKernel } from "./matvec.ts";
+import { matmulKernels } from "./matmul/matmul.ts";
+import { isMatvec, matvecKernel } from "./matvec/matvec.ts";
 import { structuredKernel } from "./structured.ts";
-import type { ProductNumbers } from "./tiling.ts";
+import type { ProductNumbers } from "./matmul/tiling.ts";
 import { type StoredMatrix, wideningKernel } from "./weights.ts";
 
 /** What the GPU's kernels can do: neither sums over blocks of rows nor products that add. */

@@ -1,6 +1,6 @@
 /** Bodies of GPU kernels with other numbers of locals, operands and shared arrays. */
 
-import type { Expr } from "../syntax.ts";
+import type { Expr } from "../language/syntax.ts";
 import type { Four, GpuStatement, Local, Place } from "./language.ts";
 
 /** New numbers by the old ones. */

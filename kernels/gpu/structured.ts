@@ -4,14 +4,14 @@ import type { Node } from "../../graph/tensor.ts";
 import type { View } from "../../graph/view.ts";
 import type { StepKernels } from "../program.ts";
 import { structuredShape } from "../structured_shape.ts";
-import { attention } from "./attention.ts";
-import { attentionGradient } from "./attention_gradient.ts";
-import { cachedAttention } from "./cached_attention.ts";
+import { attention } from "./attention/attention.ts";
+import { attentionGradient } from "./attention/gradient.ts";
+import { cachedAttention } from "./attention/cached.ts";
 import { embedding, embeddingGradient } from "./embedding.ts";
 import { headStrides } from "./heads.ts";
 import type { GpuKernel } from "./kernel.ts";
-import type { ProductNumbers } from "./tiling.ts";
-import { wkvForward, wkvGradient } from "./wkv.ts";
+import type { ProductNumbers } from "./matmul/tiling.ts";
+import { wkvForward, wkvGradient } from "./wkv/wkv.ts";
 
 /**
  * The kernel, or kernels, of a structured node whose inputs lie as the views say; `writes` is the

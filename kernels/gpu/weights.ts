@@ -1,5 +1,5 @@
 /**
- * Stored weights (kernels/weights.ts) as GPU kernels read them: words of 32 bits, of which shifts
+ * Stored weights (kernels/weights/weights.ts) as GPU kernels read them: words of 32 bits, of which shifts
  * make whole numbers and real ones, exactly.
  */
 
@@ -22,8 +22,8 @@ import {
   shiftRight,
   sub,
   toF32,
-} from "../language.ts";
-import { TILE_ROWS, weightRowBytes } from "../weights.ts";
+} from "../language/language.ts";
+import { TILE_ROWS, weightRowBytes } from "../weights/weights.ts";
 import { type GpuBlock, gpuKernel } from "./block.ts";
 import type { GpuKernel } from "./kernel.ts";
 import { f32, type Float, type Index, type Place } from "./language.ts";
@@ -92,7 +92,7 @@ export function q4Factors(k: GpuBlock, word: Index): (() => Factor[])[] {
 const half = (word: Index, which: Index): Float =>
   fromF16(bitAnd(shiftRight(word, shiftLeft(which, i32(4))), i32(0xffff)));
 
-/** Where a block lies among all blocks of a matrix (kernels/weights.ts). */
+/** Where a block lies among all blocks of a matrix (kernels/weights/weights.ts). */
 function placeOf(
   k: GpuBlock,
   { rows, columns }: StoredMatrix,

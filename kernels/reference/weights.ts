@@ -1,4 +1,4 @@
-/** Stored weights, value by value from their definition (weights.ts). */
+/** Stored weights, value by value from their definition (kernels/weights/weights.ts). */
 
 import { type Shape, WEIGHT_BLOCK, type WeightDType } from "../../graph/tensor.ts";
 
@@ -53,7 +53,7 @@ function nearestEven(x: number): number {
   return rest < 0.5 || rest === 0.5 && below % 2 === 0 ? below : below + 1;
 }
 
-/** What activations are taken for beside q4_0 weights: by 32 values, d·q as kernels/activations.ts. */
+/** What activations are taken for beside q4_0 weights: by 32 values, d·q (kernels/matvec/activations.ts). */
 export function wholeActivations(values: Float32Array): Float64Array {
   return Float64Array.from(values, (x, i) => {
     const first = i - i % WEIGHT_BLOCK;

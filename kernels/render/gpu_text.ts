@@ -1,7 +1,7 @@
 /** GPU kernels (kernels/gpu/language.ts) as text of a language with C's syntax. */
 
 import type { Four, GpuStatement, Place, Scalar } from "../gpu/language.ts";
-import type { BinaryOp, Expr, UnaryOp } from "../syntax.ts";
+import type { BinaryOp, Expr, UnaryOp } from "../language/syntax.ts";
 
 /** Arithmetic on scalars: that on vectors of small integers is of the CPU's kernels. */
 export type ScalarOp = Exclude<UnaryOp, ByteOp | "bf16">;

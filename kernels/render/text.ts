@@ -1,6 +1,6 @@
 /** Kernels as text for people, with the values and statements of the kernel language. */
 
-import type { Expr, KernelCode, Statement, TileAction } from "../syntax.ts";
+import type { Expr, KernelCode, Statement, TileAction } from "../language/syntax.ts";
 
 const SIGNS: Readonly<Record<string, string>> = {
   add: "+",

@@ -1,6 +1,6 @@
 /** Walking the expressions of a kernel. */
 
-import type { Expr, Statement } from "../syntax.ts";
+import type { Expr, Statement } from "../language/syntax.ts";
 
 /** Calls `visit` with every expression inside loops. */
 export function eachLoopExpression(

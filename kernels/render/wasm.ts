@@ -7,7 +7,7 @@
  * where the engine has relaxed SIMD, a multiplication and an addition elsewhere.
  */
 
-import type { Expr, KernelCode, Lanes } from "../syntax.ts";
+import type { Expr, KernelCode, Lanes } from "../language/syntax.ts";
 import { section, text, unsigned } from "./wasm/encoding.ts";
 import { type AddressType, Output, type WasmFeatures } from "./wasm/output.ts";
 import { storesPairs } from "./wasm/pairs.ts";

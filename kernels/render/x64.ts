@@ -7,7 +7,7 @@
  * It returns 0 as an i32. It may lie anywhere, its constants behind it.
  */
 
-import type { KernelCode, Lanes } from "../syntax.ts";
+import type { KernelCode, Lanes } from "../language/syntax.ts";
 import { constantPool } from "./x64/constants.ts";
 import { emit, type EmittedCode } from "./x64/emission.ts";
 import { lowerStatements } from "./x64/lowering.ts";

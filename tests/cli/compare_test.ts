@@ -12,7 +12,7 @@ import {
 import { moduleTitle } from "../../cli/recipe/module.ts";
 import { radRwkv7 } from "../../dsl/mixers.ts";
 import { layers } from "../../dsl/selectors.ts";
-import { toJson } from "../../dsl/serialise.ts";
+import { toJson } from "../../dsl/json.ts";
 import { align } from "../../dsl/stages.ts";
 import { match } from "../../dsl/trains.ts";
 import type { Report } from "../../train/report.ts";

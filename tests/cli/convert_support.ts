@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import type { Recipe } from "../../dsl/recipe.ts";
-import { toJson } from "../../dsl/serialise.ts";
+import { toJson } from "../../dsl/json.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { runTask } from "../support/task.ts";
 import { minuteRecipe } from "../train/support.ts";

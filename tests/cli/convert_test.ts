@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { align, distill } from "../../dsl/stages.ts";
 import { constant } from "../../dsl/schedules.ts";
-import { runFolderOf } from "../../train/convert.ts";
+import { runFolderOf } from "../../train/conversion.ts";
 import { assertRefused, jsonOf, runTaskOnSmallDisk } from "../support/task.ts";
 import { startTask } from "../support/task_process.ts";
 import { namesIn, sentences, steps } from "../train/support.ts";

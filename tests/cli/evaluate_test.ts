@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { evaluate } from "../../infer/evaluate.ts";
-import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { evaluate } from "../../infer/evaluation.ts";
+import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { assertClose } from "../support/compare.ts";
 import { withCpu } from "../support/devices.ts";

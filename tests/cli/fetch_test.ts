@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Recipe } from "../../dsl/recipe.ts";
-import { fromJson, toJson } from "../../dsl/serialise.ts";
+import { fromJson, toJson } from "../../dsl/json.ts";
 import { align, distill } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { inspectTeacher } from "../../cli/checkpoints.ts";

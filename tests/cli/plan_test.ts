@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { timeText } from "../../cli/plan_text.ts";
-import { toJson } from "../../dsl/serialise.ts";
+import { toJson } from "../../dsl/json.ts";
 import { constant, cosineBetween } from "../../dsl/schedules.ts";
 import { align, distill } from "../../dsl/stages.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";

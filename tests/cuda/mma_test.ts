@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type GpuBlock, gpuKernel } from "../../kernels/gpu/block.ts";
 import { f32, type Float } from "../../kernels/gpu/language.ts";
-import { add, div, i32, lessThan, mul, rem } from "../../kernels/language.ts";
+import { add, div, i32, lessThan, mul, rem } from "../../kernels/language/language.ts";
 import { renderCuda } from "../../kernels/render/cuda.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
 import { failureOf, runCuda } from "../support/cuda_kernel.ts";

@@ -3,7 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { type GpuBlock, gpuKernel } from "../../kernels/gpu/block.ts";
 import type { Index, Place } from "../../kernels/gpu/language.ts";
-import { add, i32, lessThan, mul, sub, toF32 } from "../../kernels/language.ts";
+import { add, i32, lessThan, mul, sub, toF32 } from "../../kernels/language/language.ts";
 import { failureOf, runCuda } from "../support/cuda_kernel.ts";
 
 const THREADS = 32;

@@ -6,7 +6,7 @@ import * as g from "../../graph/build.ts";
 import { topologicalOrder } from "../../graph/tensor.ts";
 import { wholeView } from "../../graph/view.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
-import { matmulShape } from "../../kernels/matmul_shape.ts";
+import { matmulShape } from "../../kernels/matmul/shape.ts";
 import { assertCases, runCase } from "../support/device_case.ts";
 import { withCpu } from "../support/devices.ts";
 import { caseGraph, type OpCase, opCase, real, withGradients } from "../support/op_case.ts";

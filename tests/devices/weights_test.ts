@@ -5,7 +5,7 @@ import { createStore, layoutOf, storeBindings, storeInputs } from "../../devices
 import * as g from "../../graph/build.ts";
 import type { Tensor, WeightDType } from "../../graph/tensor.ts";
 import { evaluate } from "../../kernels/reference.ts";
-import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
+import { decodeWeights, encodeWeights } from "../../kernels/weights/weights.ts";
 import { withCpu, withCuda, withWebgpu } from "../support/devices.ts";
 import { random } from "../support/random.ts";
 
@@ -18,7 +18,7 @@ function reals(count: number, seed: number): Float32Array {
 
 /**
  * Multiples of 1/128, of which blocks of 32 have the largest, 127/128: as activations beside q4_0 they
- * are what they were (kernels/activations.ts).
+ * are what they were (kernels/matvec/activations.ts).
  */
 const steps = (count: number, seed: number) =>
   reals(count, seed).map((x, i) => i % 32 === 0 ? 127 / 128 : Math.trunc(127 * x) / 128);

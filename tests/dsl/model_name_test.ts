@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { isCommit, isModelName, isRevision } from "../../dsl/model_name.ts";
-import { hash } from "../../dsl/serialise.ts";
+import { hash } from "../../dsl/json.ts";
 import { extend, fromJson, teacher, toJson } from "../../mod.ts";
 import { conversion } from "./example.ts";
 

@@ -13,9 +13,9 @@ import {
   teacher,
   tokens,
 } from "../../mod.ts";
-import { evaluate } from "../../infer/evaluate.ts";
-import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
-import { runRecipe } from "../../train/convert.ts";
+import { evaluate } from "../../infer/evaluation.ts";
+import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
+import { runRecipe } from "../../train/conversion.ts";
 import { writeSamples } from "../../train/samples.ts";
 import { sharedPath } from "../support/shared.ts";
 

@@ -5,7 +5,7 @@ import { FormatError } from "../../formats/error.ts";
 import { findCheckpoint, findConfig, type FindOptions } from "../../hub/find.ts";
 import { cachedCommit, linkBlob, snapshotFolder, writeRef } from "../../hub/cache.ts";
 import type { Needs } from "../../hub/snapshot.ts";
-import { inspectCheckpoint } from "../../infer/load.ts";
+import { inspectCheckpoint } from "../../infer/loading.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { namesIn } from "../train/support.ts";
 import { COMMIT, NAME, OLDER, repository, withHub } from "./support.ts";

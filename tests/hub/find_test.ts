@@ -10,7 +10,7 @@ import {
   parseLocation,
 } from "../../hub/find.ts";
 import type { HubSettings } from "../../hub/settings.ts";
-import { inspectCheckpoint } from "../../infer/load.ts";
+import { inspectCheckpoint } from "../../infer/loading.ts";
 import { namesIn } from "../train/support.ts";
 import {
   COMMIT,

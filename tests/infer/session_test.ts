@@ -1,7 +1,7 @@
 /** Recurrent decoding gives what the parallel form gives, however the text comes in. */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { forwardLogits } from "../../infer/forward.ts";
+import { forwardLogits } from "../../infer/logits.ts";
 import { type LoadedModel, openSession } from "../../infer/session.ts";
 import { stateBytes } from "../../infer/state.ts";
 import type { MixerSpec } from "../../models/config.ts";

@@ -2,15 +2,15 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
-import { evaluate } from "../../infer/evaluate.ts";
-import { forwardLogits } from "../../infer/forward.ts";
-import { generate } from "../../infer/generate.ts";
+import { evaluate } from "../../infer/evaluation.ts";
+import { forwardLogits } from "../../infer/logits.ts";
+import { generate } from "../../infer/generation.ts";
 import {
   checkpointTokenizer,
   inspectCheckpoint,
   loadCheckpoint,
   type LoadedCheckpoint,
-} from "../../infer/load.ts";
+} from "../../infer/loading.ts";
 import { openSession } from "../../infer/session.ts";
 import { assertClose } from "../support/compare.ts";
 import { withCpu } from "../support/devices.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { generate, type GenerateOptions } from "../../infer/generate.ts";
-import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { generate, type GenerateOptions } from "../../infer/generation.ts";
+import { inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import { openSession } from "../../infer/session.ts";
 import { generateStreams } from "../../infer/streams.ts";
 import { counted } from "../support/counted_device.ts";
@@ -51,7 +51,7 @@ Deno.test("streams: every text is what it is alone, however many are written at 
 Deno.test("streams: a real model's logits stay within rounding of those alone", async () => {
   const stories = sharedPath("models", "stories260k");
   await withCpu({ threads: 2 }, async (device) => {
-    // Beside q8_0 activations of few rows may be whole numbers (kernels/activations.ts).
+    // Beside q8_0 activations of few rows may be whole numbers (kernels/matvec/activations.ts).
     for (const [format, bound] of [["f32", 2e-5], ["bf16", 2e-5], ["q8_0", 0.04]] as const) {
       const model = loadCheckpoint(device, inspectCheckpoint(stories), format);
       const { vocabSize } = model.spec.config;

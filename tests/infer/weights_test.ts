@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FormatError } from "../../formats/error.ts";
-import { evaluate } from "../../infer/evaluate.ts";
-import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { evaluate } from "../../infer/evaluation.ts";
+import { inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import { storedAs, WEIGHT_FORMATS } from "../../infer/weights.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { changedCheckpoint } from "../support/checkpoint.ts";

@@ -1,6 +1,6 @@
 /** What tests of attention compute: shapes and values of every layout. */
 
-import type { AttentionShape } from "../../kernels/attention.ts";
+import type { AttentionShape } from "../../kernels/attention/attention.ts";
 import type { Kernel, OperandLayout } from "../../kernels/kernel.ts";
 import type { Value } from "../../kernels/reference/value.ts";
 import { gather, headLayouts, reach } from "../support/layouts.ts";

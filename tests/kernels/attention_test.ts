@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { attention } from "../../kernels/attention.ts";
-import { attentionGradient } from "../../kernels/attention_gradient.ts";
-import { cachedAttention } from "../../kernels/cached_attention.ts";
+import { attention } from "../../kernels/attention/attention.ts";
+import { attentionGradient } from "../../kernels/attention/gradient.ts";
+import { cachedAttention } from "../../kernels/attention/cached.ts";
 import { contiguousLayout, type OperandLayout } from "../../kernels/kernel.ts";
 import * as reference from "../../kernels/reference/attention.ts";
 import { assertClose } from "../support/compare.ts";

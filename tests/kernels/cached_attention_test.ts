@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { cachedAttention } from "../../kernels/cached_attention.ts";
+import { cachedAttention } from "../../kernels/attention/cached.ts";
 import * as reference from "../../kernels/reference/attention.ts";
 import { assertClose } from "../support/compare.ts";
 import { arena, compile, kernelTest } from "../support/kernels.ts";

@@ -3,7 +3,7 @@
 import { assertEquals } from "@std/assert";
 import { compute } from "../../devices/compute.ts";
 import type { Device } from "../../devices/device.ts";
-import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
+import { decodeWeights, encodeWeights } from "../../kernels/weights/weights.ts";
 import * as g from "../../graph/build.ts";
 import { withCuda, withWebgpu } from "../support/devices.ts";
 import { random } from "../support/random.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type Block, kernel } from "../../kernels/block.ts";
+import { type Block, kernel } from "../../kernels/language/block.ts";
 import {
   add,
   bitAnd,
@@ -20,8 +20,8 @@ import {
   sub,
   toF32,
   toI32,
-} from "../../kernels/language.ts";
-import type { Expr, KernelCode, Pick4 } from "../../kernels/syntax.ts";
+} from "../../kernels/language/language.ts";
+import type { Expr, KernelCode, Pick4 } from "../../kernels/language/syntax.ts";
 import { type Arena, arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
 
 /** Runs code of one operand for items 0 … count−1 and reads so many words. */

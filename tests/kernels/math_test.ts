@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Block, kernel } from "../../kernels/block.ts";
-import { i32, load, mul, offset } from "../../kernels/language.ts";
-import type { Expr, Vector } from "../../kernels/syntax.ts";
-import { exp, exp2, log, sigmoid, tanh } from "../../kernels/math.ts";
+import { type Block, kernel } from "../../kernels/language/block.ts";
+import { i32, load, mul, offset } from "../../kernels/language/language.ts";
+import type { Expr, Vector } from "../../kernels/language/syntax.ts";
+import { exp, exp2, log, sigmoid, tanh } from "../../kernels/language/math.ts";
 import { arena, compile, kernelTest, targetLanes } from "../support/kernels.ts";
 
 type Real = "f32" | Vector;

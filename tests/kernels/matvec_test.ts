@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { WeightDType } from "../../graph/tensor.ts";
 import type { MatmulShape } from "../../kernels/kernel.ts";
-import { kernel } from "../../kernels/block.ts";
+import { kernel } from "../../kernels/language/block.ts";
 import {
   dotBytes,
   highNibbles,
@@ -19,11 +19,11 @@ import {
   offset,
   spread,
   wholeToF32,
-} from "../../kernels/language.ts";
-import type { Expr, Vector } from "../../kernels/syntax.ts";
-import { isMatvec, matvecKernel } from "../../kernels/matvec.ts";
+} from "../../kernels/language/language.ts";
+import type { Expr, Vector } from "../../kernels/language/syntax.ts";
+import { isMatvec, matvecKernel } from "../../kernels/matvec/matvec.ts";
 import { wholeActivations } from "../../kernels/reference/weights.ts";
-import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
+import { decodeWeights, encodeWeights } from "../../kernels/weights/weights.ts";
 import { arena, compile, kernelTest, targetLanes, targetLevel } from "../support/kernels.ts";
 import { random } from "../support/random.ts";
 

@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { isBlocked, type WeightDType } from "../../graph/tensor.ts";
 import { wholeView } from "../../graph/view.ts";
-import { matmulShape } from "../../kernels/matmul_shape.ts";
+import { matmulShape } from "../../kernels/matmul/shape.ts";
 import { renderX64 } from "../../kernels/render/x64.ts";
-import { tileMatmulKernel } from "../../kernels/tile_matmul.ts";
-import { suitsTiles } from "../../kernels/tile_matmul_shape.ts";
-import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
+import { tileMatmulKernel } from "../../kernels/matmul/tiles/matmul.ts";
+import { suitsTiles } from "../../kernels/matmul/tiles/shape.ts";
+import { decodeWeights, encodeWeights } from "../../kernels/weights/weights.ts";
 import { arena, compile, kernelTest, TARGETS } from "../support/kernels.ts";
 import { random } from "../support/random.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { tensorBytes, type WeightDType } from "../../graph/tensor.ts";
 import { weights } from "../../kernels/reference/weights.ts";
-import { decodeWeights, encodeWeights } from "../../kernels/weights.ts";
+import { decodeWeights, encodeWeights } from "../../kernels/weights/weights.ts";
 import { random } from "../support/random.ts";
 
 const TYPES: readonly WeightDType[] = ["bf16", "q8_0", "q4_0"];

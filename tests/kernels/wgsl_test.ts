@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { gpuKernel } from "../../kernels/gpu/block.ts";
 import { f32, type GpuCode } from "../../kernels/gpu/language.ts";
-import { add, i32, lessThan, mul, splat, toF32 } from "../../kernels/language.ts";
+import { add, i32, lessThan, mul, splat, toF32 } from "../../kernels/language/language.ts";
 import { renderWgsl } from "../../kernels/render/wgsl.ts";
 
 /** Sums pairs of threads, for a text that is short. */

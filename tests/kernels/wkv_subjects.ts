@@ -4,10 +4,10 @@ import { contiguousLayout, type Kernel, type OperandLayout } from "../../kernels
 import type { Value } from "../../kernels/reference/value.ts";
 import * as reference6 from "../../kernels/reference/wkv6.ts";
 import * as reference7 from "../../kernels/reference/wkv7.ts";
-import { wkv6In, type Wkv6Shape } from "../../kernels/wkv6.ts";
-import { wkv6Gradient } from "../../kernels/wkv6_gradient.ts";
-import { wkv7, type Wkv7Shape } from "../../kernels/wkv7.ts";
-import { wkv7Gradient } from "../../kernels/wkv7_gradient.ts";
+import { wkv6In, type Wkv6Shape } from "../../kernels/wkv/wkv6.ts";
+import { wkv6Gradient } from "../../kernels/wkv/wkv6_gradient.ts";
+import { wkv7, type Wkv7Shape } from "../../kernels/wkv/wkv7.ts";
+import { wkv7Gradient } from "../../kernels/wkv/wkv7_gradient.ts";
 import { gather, headLayouts, reach } from "../support/layouts.ts";
 import { arena, compile } from "../support/kernels.ts";
 import { random } from "../support/random.ts";

@@ -3,7 +3,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { contiguousLayout } from "../../kernels/kernel.ts";
 import type { Value } from "../../kernels/reference/value.ts";
-import { wkv6, type Wkv6Shape } from "../../kernels/wkv6.ts";
+import { wkv6, type Wkv6Shape } from "../../kernels/wkv/wkv6.ts";
 import { assertClose } from "../support/compare.ts";
 import { arena, compile, kernelTest } from "../support/kernels.ts";
 import { gather } from "../support/layouts.ts";

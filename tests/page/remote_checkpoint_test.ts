@@ -5,7 +5,7 @@ import { servePage } from "../../cli/page.ts";
 import { pageSite } from "../../cli/page/site.ts";
 import { openCheckpoint } from "../../formats/safetensors/checkpoint.ts";
 import { writeCheckpoint } from "../../formats/safetensors/write_checkpoint.ts";
-import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import type { WeightFormat } from "../../infer/weights.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import type { Models } from "../../page/models.ts";

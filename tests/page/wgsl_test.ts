@@ -4,7 +4,7 @@ import { assert, assertEquals, assertGreater } from "@std/assert";
 import type { Device } from "../../devices/device.ts";
 import { radRwkv6, radRwkv7 } from "../../dsl/mixers.ts";
 import type { Tensor } from "../../graph/tensor.ts";
-import { inspectCheckpoint } from "../../infer/load.ts";
+import { inspectCheckpoint } from "../../infer/loading.ts";
 import { openSession } from "../../infer/session.ts";
 import { storedAs, WEIGHT_FORMATS, type WeightFormat } from "../../infer/weights.ts";
 import type { ModelSpec } from "../../models/config.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { extend } from "../../dsl/compose.ts";
+import { extend } from "../../dsl/transformations.ts";
 import { keepAttention, radRwkv7, worst } from "../../dsl/mixers.ts";
 import { radRwkv6 } from "../support/model.ts";
 import { recipe } from "../../dsl/recipe.ts";

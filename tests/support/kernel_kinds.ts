@@ -1,15 +1,15 @@
 /** A kernel of every kind that training and decoding have, small. */
 
-import { attention } from "../../kernels/attention.ts";
-import { attentionGradient } from "../../kernels/attention_gradient.ts";
+import { attention } from "../../kernels/attention/attention.ts";
+import { attentionGradient } from "../../kernels/attention/gradient.ts";
 import { contiguousLayout, type Kernel } from "../../kernels/kernel.ts";
-import { matmulKernel } from "../../kernels/matmul.ts";
-import { matvecKernel } from "../../kernels/matvec.ts";
-import { tileMatmulKernel } from "../../kernels/tile_matmul.ts";
-import { wkv6 } from "../../kernels/wkv6.ts";
-import { wkv6Gradient } from "../../kernels/wkv6_gradient.ts";
-import { wkv7 } from "../../kernels/wkv7.ts";
-import { wkv7Gradient } from "../../kernels/wkv7_gradient.ts";
+import { matmulKernel } from "../../kernels/matmul/matmul.ts";
+import { matvecKernel } from "../../kernels/matvec/matvec.ts";
+import { tileMatmulKernel } from "../../kernels/matmul/tiles/matmul.ts";
+import { wkv6 } from "../../kernels/wkv/wkv6.ts";
+import { wkv6Gradient } from "../../kernels/wkv/wkv6_gradient.ts";
+import { wkv7 } from "../../kernels/wkv/wkv7.ts";
+import { wkv7Gradient } from "../../kernels/wkv/wkv7_gradient.ts";
 
 const [batch, time, heads, width] = [2, 64, 2, 64];
 const size = { batch, time, heads, width };

@@ -8,7 +8,7 @@ import {
   openCalls,
 } from "../../devices/cpu/native.ts";
 import type { Kernel } from "../../kernels/kernel.ts";
-import type { Lanes } from "../../kernels/syntax.ts";
+import type { Lanes } from "../../kernels/language/syntax.ts";
 import { renderWasm, wasmFeatures } from "../../kernels/render/wasm.ts";
 import { levelsOf, renderX64, X64_LANES, type X64Level } from "../../kernels/render/x64.ts";
 

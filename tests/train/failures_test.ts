@@ -9,7 +9,7 @@ import { text } from "../../dsl/sources.ts";
 import { align, distill } from "../../dsl/stages.ts";
 import { match } from "../../dsl/trains.ts";
 import { FormatError } from "../../formats/error.ts";
-import { runRecipe } from "../../train/convert.ts";
+import { runRecipe } from "../../train/conversion.ts";
 import { NotFiniteError } from "../../train/finite.ts";
 import { changedCheckpoint } from "../support/checkpoint.ts";
 import { counted } from "../support/counted_device.ts";

@@ -11,7 +11,7 @@ import { align, distill, finetune, type Stage } from "../../dsl/stages.ts";
 import type { Rule } from "../../dsl/selectors.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { readJsonObject } from "../../formats/json_file.ts";
-import { inspectCheckpoint, loadCheckpoint } from "../../infer/load.ts";
+import { inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import { openSession } from "../../infer/session.ts";
 import { changedCheckpoint } from "../support/checkpoint.ts";
 import { assertClose } from "../support/compare.ts";

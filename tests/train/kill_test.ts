@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { toJson } from "../../dsl/serialise.ts";
+import { toJson } from "../../dsl/json.ts";
 import { align, distill } from "../../dsl/stages.ts";
-import { runFolderOf } from "../../train/convert.ts";
+import { runFolderOf } from "../../train/conversion.ts";
 import { startTask } from "../support/task_process.ts";
 import { digestOf, minuteRecipe, namesIn, run, steps, withFolder } from "./support.ts";
 

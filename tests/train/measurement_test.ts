@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { constant } from "../../dsl/schedules.ts";
 import { distill } from "../../dsl/stages.ts";
-import { evaluate } from "../../infer/evaluate.ts";
+import { evaluate } from "../../infer/evaluation.ts";
 import { measureInference, promptOf } from "../../train/inference.ts";
 import { NotFiniteError } from "../../train/finite.ts";
 import { createMeasures, heldEvaluator } from "../../train/measurement.ts";

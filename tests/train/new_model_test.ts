@@ -8,7 +8,7 @@ import { text } from "../../dsl/sources.ts";
 import { align, pretrain } from "../../dsl/stages.ts";
 import { newModel, type NewModelOptions } from "../../dsl/teachers.ts";
 import { byteLevelBpe } from "../../dsl/tokenizers.ts";
-import { checkpointTokenizer, inspectCheckpoint } from "../../infer/load.ts";
+import { checkpointTokenizer, inspectCheckpoint } from "../../infer/loading.ts";
 import {
   QUIET,
   run,

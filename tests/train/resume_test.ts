@@ -6,7 +6,7 @@ import { align, distill, finetune } from "../../dsl/stages.ts";
 import { teacher } from "../../dsl/teachers.ts";
 import { writeBinidx } from "../../formats/binidx/write.ts";
 import { FormatError } from "../../formats/error.ts";
-import { runFolderOf } from "../../train/convert.ts";
+import { runFolderOf } from "../../train/conversion.ts";
 import {
   digestOf,
   go,

@@ -17,7 +17,7 @@ import { trainByteLevelBpe } from "../../formats/tokenizer/train.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import { initialValues } from "../../models/initial_values.ts";
 import { checkpointSpec } from "../../plan/spec.ts";
-import { runRecipe } from "../../train/convert.ts";
+import { runRecipe } from "../../train/conversion.ts";
 import type { Report } from "../../train/report.ts";
 import type { RunEvents, RunOptions, RunOutcome, StopRequest } from "../../train/run.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";

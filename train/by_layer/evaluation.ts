@@ -5,7 +5,7 @@ import type { Device } from "../../devices/device.ts";
 import { createStore, layoutOf, storeBindings } from "../../devices/store.ts";
 import { align } from "../../dsl/stages.ts";
 import * as g from "../../graph/build.ts";
-import { type Evaluation, evaluationBatches, type ReadableTokens } from "../../infer/evaluate.ts";
+import { type Evaluation, evaluationBatches, type ReadableTokens } from "../../infer/evaluation.ts";
 import type { ModelSpec } from "../../models/config.ts";
 import { headName, LAST_NORM, layerPrefix } from "../../models/decoder.ts";
 import { createLayerTrainer, type LayerTrainer } from "./trainer.ts";

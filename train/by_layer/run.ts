@@ -2,7 +2,7 @@
 
 import type { Device } from "../../devices/device.ts";
 import type { Stage } from "../../dsl/stages.ts";
-import type { Checkpoint } from "../../infer/load.ts";
+import type { Checkpoint } from "../../infer/loading.ts";
 import type { ModelSpec } from "../../models/config.ts";
 import type { TokenStream } from "../data.ts";
 import type { StageProgress, StepEvent } from "../stage.ts";

@@ -1,6 +1,6 @@
 /** WebAssembly's binary encoding: opcodes, numbers, sections. */
 
-import type { BinaryOp, UnaryOp, ValueType } from "../../syntax.ts";
+import type { BinaryOp, UnaryOp, ValueType } from "../../language/syntax.ts";
 
 /** Codes of value types. */
 const VALUE_TYPES = {

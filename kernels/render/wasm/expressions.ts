@@ -3,7 +3,7 @@
  * so what is written of it is always one group of four lanes.
  */
 
-import type { BinaryOp, Expr, UnaryOp } from "../../syntax.ts";
+import type { BinaryOp, Expr, UnaryOp } from "../../language/syntax.ts";
 import { EXP2_SHIFT, HALF_ROOT_BITS, LOWEST_QUANT } from "../bits.ts";
 import {
   F32_BINARY,

@@ -1,6 +1,6 @@
 /** The code of loads, by what they make of memory. */
 
-import type { Load, ValueType } from "../../syntax.ts";
+import type { Load, ValueType } from "../../language/syntax.ts";
 import { f32Bytes, signed, simd, unsigned } from "./encoding.ts";
 import type { Output } from "./output.ts";
 

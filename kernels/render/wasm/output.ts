@@ -1,6 +1,6 @@
 /** The code of a kernel while it is written: its bytes, its locals, and what the engine offers. */
 
-import { type Expr, type KernelCode, LANES, type ValueType } from "../../syntax.ts";
+import { type Expr, type KernelCode, LANES, type ValueType } from "../../language/syntax.ts";
 import { f32Bytes, type Opcode, simd, unsigned, valueType } from "./encoding.ts";
 
 /** What the engine at hand offers. */

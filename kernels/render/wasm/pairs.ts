@@ -8,7 +8,7 @@
  * right; where it does nothing, there are twice as many vectors as registers hold.
  */
 
-import type { Expr, Statement, ValueType } from "../../syntax.ts";
+import type { Expr, Statement, ValueType } from "../../language/syntax.ts";
 import { simd, unsigned } from "./encoding.ts";
 import { writeAddress, writeValue } from "./expressions.ts";
 import { atPlace, type Output, type Quad, quads } from "./output.ts";

@@ -1,6 +1,6 @@
 /** The code of statements. */
 
-import type { Expr, Statement } from "../../syntax.ts";
+import type { Expr, Statement } from "../../language/syntax.ts";
 import { EXP2_SHIFT, LOWEST_QUANT } from "../bits.ts";
 import { eachLoopExpression } from "../walk.ts";
 import { signed, simd, unsigned } from "./encoding.ts";

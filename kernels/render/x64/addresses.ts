@@ -1,6 +1,6 @@
 /** Addresses as memory operands: a base, an index by a scale, and a constant. */
 
-import type { Expr } from "../../syntax.ts";
+import type { Expr } from "../../language/syntax.ts";
 import type { MemoryOperand } from "./linear.ts";
 import { integer } from "./lowering_integers.ts";
 import type { Output } from "./output.ts";

@@ -6,8 +6,8 @@
  * pointer and a constant cost no register, and what does not change in a loop is computed before it.
  */
 
-import { offset } from "../../language.ts";
-import type { Expr, Statement, TileAction } from "../../syntax.ts";
+import { offset } from "../../language/language.ts";
+import type { Expr, Statement, TileAction } from "../../language/syntax.ts";
 import { setIn } from "../walk.ts";
 import { addressParts, memory } from "./addresses.ts";
 import type { Bits } from "./encoding.ts";

@@ -1,6 +1,6 @@
 /** Lowers work on the bytes of vectors: products of small whole numbers, and bytes of lanes. */
 
-import type { Expr } from "../../syntax.ts";
+import type { Expr } from "../../language/syntax.ts";
 import { memory } from "./addresses.ts";
 import type { Bits } from "./encoding.ts";
 import type { Operand, Register } from "./linear.ts";

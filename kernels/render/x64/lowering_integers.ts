@@ -1,7 +1,7 @@
 /** Lowers integers and conditions. */
 
-import { i32 } from "../../language.ts";
-import type { BinaryOp, Expr } from "../../syntax.ts";
+import { i32 } from "../../language/language.ts";
+import type { BinaryOp, Expr } from "../../language/syntax.ts";
 import { memory } from "./addresses.ts";
 import type { Operand, Register } from "./linear.ts";
 import { lowerVector } from "./lowering_vectors.ts";

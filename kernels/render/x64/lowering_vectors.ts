@@ -1,6 +1,6 @@
 /** Lowers expressions of vectors, and of f32, which are vectors of which one lane counts. */
 
-import type { BinaryOp, Expr } from "../../syntax.ts";
+import type { BinaryOp, Expr } from "../../language/syntax.ts";
 import { memory } from "./addresses.ts";
 import { realBits } from "./constants.ts";
 import type { Bits } from "./encoding.ts";

@@ -1,6 +1,6 @@
 /** The instructions of a kernel while it is lowered, its registers, and the loops that are open. */
 
-import { type Expr, type KernelCode, TILES, type ValueType } from "../../syntax.ts";
+import { type Expr, type KernelCode, TILES, type ValueType } from "../../language/syntax.ts";
 import { countSets } from "../walk.ts";
 import type { ConstantPool } from "./constants.ts";
 import type { Bits } from "./encoding.ts";

@@ -1,6 +1,6 @@
 /** Functions of a vector that lies in a register, many of them tricks with the bits of its lanes. */
 
-import type { UnaryOp } from "../../syntax.ts";
+import type { UnaryOp } from "../../language/syntax.ts";
 import { EXP2_SHIFT, HALF_ROOT_BITS, LOWEST_QUANT } from "../bits.ts";
 import { realBits } from "./constants.ts";
 import type { Bits } from "./encoding.ts";

@@ -8,7 +8,7 @@ import {
   type Resource,
 } from "../../../cli/page/server.ts";
 import { pageHtml, pageSite } from "../../../cli/page/site.ts";
-import { inspectCheckpoint } from "../../../infer/load.ts";
+import { inspectCheckpoint } from "../../../infer/loading.ts";
 import { temporaryFolder } from "../../support/checkpoint.ts";
 import { sharedPath } from "../../support/shared.ts";
 

@@ -4,7 +4,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { type GpuBlock, gpuKernel, type Subgroup } from "../../../kernels/gpu/block.ts";
 import { foldLanes } from "../../../kernels/gpu/fold.ts";
 import { f32, type Float } from "../../../kernels/gpu/language.ts";
-import { add, i32, lessThan, max } from "../../../kernels/language.ts";
+import { add, i32, lessThan, max } from "../../../kernels/language/language.ts";
 import { areSideBySide } from "../../../devices/webgpu/subgroups.ts";
 import { openBlankTab } from "../../support/chromium.ts";
 import { failureOf, runCuda } from "../../support/cuda_kernel.ts";

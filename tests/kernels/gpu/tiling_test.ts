@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { warpsOf } from "../../../kernels/gpu/tensor_fragments.ts";
-import { depthOf, tilingOf } from "../../../kernels/gpu/tiling.ts";
+import { warpsOf } from "../../../kernels/gpu/matmul/tensor_fragments.ts";
+import { depthOf, tilingOf } from "../../../kernels/gpu/matmul/tiling.ts";
 import type { MatmulShape } from "../../../kernels/kernel.ts";
 
 const shapeOf = (m: number, n: number, k: number, batch = 1): MatmulShape => ({

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { kernel } from "../../../kernels/block.ts";
+import { kernel } from "../../../kernels/language/block.ts";
 import {
   add,
   bf16Pairs,
@@ -12,8 +12,8 @@ import {
   mul,
   nearestBf16,
   splat,
-} from "../../../kernels/language.ts";
-import { at } from "../../../kernels/vectors.ts";
+} from "../../../kernels/language/language.ts";
+import { at } from "../../../kernels/language/vectors.ts";
 import { kernelText } from "../../../kernels/render/text.ts";
 
 Deno.test("kernel as text: tiles, and what is packed for them", () => {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Device } from "../../../devices/device.ts";
-import { extend } from "../../../dsl/compose.ts";
+import { extend } from "../../../dsl/transformations.ts";
 import { radRwkv6, radRwkv7 } from "../../../dsl/mixers.ts";
 import type { Recipe } from "../../../dsl/recipe.ts";
 import { constant } from "../../../dsl/schedules.ts";
@@ -9,7 +9,7 @@ import { layers, only } from "../../../dsl/selectors.ts";
 import { align, type AlignOptions, distill } from "../../../dsl/stages.ts";
 import { teacher } from "../../../dsl/teachers.ts";
 import { match } from "../../../dsl/trains.ts";
-import { runFolderOf } from "../../../train/convert.ts";
+import { runFolderOf } from "../../../train/conversion.ts";
 import { NotFiniteError } from "../../../train/finite.ts";
 import type { RunOptions } from "../../../train/run.ts";
 import {

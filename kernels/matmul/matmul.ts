@@ -1,0 +1,307 @@
+/**
+ * Matrix products: blocks of the result as work items, B packed into panels that stay in the first
+ * cache, register tiles over them, and pointwise work on the result before it is stored.
+ */
+
+import type { Epilogue } from "../../graph/step.ts";
+import { type Block, kernel } from "../language/block.ts";
+import {
+  add,
+  div,
+  equal,
+  i32,
+  lessThan,
+  load,
+  min,
+  mul,
+  offset,
+  rem,
+  sub,
+} from "../language/language.ts";
+import type { KernelCode, Lanes } from "../language/syntax.ts";
+import { loopLanes } from "../loops/body.ts";
+import type { Kernel, MatmulShape } from "../kernel.ts";
+import { type Blocking, blockingOf, expandedColumns } from "./shape.ts";
+import {
+  epilogueKey,
+  productCost,
+  productParameters,
+  type ProductTarget,
+  storeRow,
+} from "./result.ts";
+import { packPanel, packRows, panelColumns, WIDEST_PANEL } from "./packing.ts";
+import { accumulate, ROWS, tileOf } from "../products.ts";
+import type { Index, Pointer, V } from "../language/vectors.ts";
+import { expandRow, expansionKernel, weightRow } from "../weights/rows.ts";
+
+const bytesOf = (elements: number) => elements * 4;
+
+/**
+ * The kernel of a matrix product. Operands: a, b, the epilogue's operands other than the product,
+ * and the results (the product itself where there is no epilogue).
+ */
+export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epilogue): Kernel {
+  const blocking = blockingOf(shape, threads);
+  const { columns, length, lengthBlocks, packsA } = blocking;
+  const sums = lengthBlocks > 1 ? blocking.rows * columns : 0;
+  return {
+    key: JSON.stringify([
+      "matmul",
+      shape,
+      blocking,
+      epilogueKey(epilogue),
+    ]),
+    code: (most) => matmulCode(shape, blocking, matmulLanes(most, shape, epilogue), epilogue),
+    items: shape.batch * blocking.columnBlocks * blocking.rowBlocks,
+    scratchBytes: Math.max(
+      bytesOf(
+        columns * length + sums + (packsA ? blocking.rows * length : 0) +
+          (shape.weight === undefined ? 0 : WIDEST_PANEL * length),
+      ),
+      shape.weight === undefined ? 0 : bytesOf(expandedColumns(shape, threads) * shape.k),
+    ),
+    ...productCost(shape, epilogue),
+    matmul: epilogue === undefined ? shape : undefined,
+    expansion: shape.weight === undefined
+      ? undefined
+      : expansionKernel({ dtype: shape.weight, rows: shape.n, columns: shape.k }),
+  };
+}
+
+/** What every part of the code needs. */
+interface Context extends ProductTarget {
+  readonly k: Block;
+  readonly blocking: Blocking;
+  readonly packedA: Pointer;
+  readonly packedB: Pointer;
+  readonly sums: Pointer;
+  /** A panel's columns of stored weights as f32. */
+  readonly expanded: Pointer;
+}
+
+/** The most lanes up to some that the columns of a product, and its epilogue, have use for. */
+function matmulLanes(most: Lanes, { n }: MatmulShape, epilogue?: Epilogue): Lanes {
+  const fits = epilogue === undefined ? most : loopLanes(most, epilogue.loop);
+  return ([16, 8] as const).find((lanes) => lanes <= fits && lanes < n) ?? 4;
+}
+
+function matmulCode(
+  shape: MatmulShape,
+  blocking: Blocking,
+  lanes: Lanes,
+  epilogue?: Epilogue,
+): KernelCode {
+  const parameters = productParameters(epilogue);
+  return kernel("matmul", parameters, (k, all) => {
+    const args = all as unknown as Record<string, Pointer>;
+    const { rowBlocks, columnBlocks, columns, length, lengthBlocks } = blocking;
+    const packedB = args.scratch;
+    const sums = k.let(offset(packedB, bytesOf(columns * length)));
+    const sumBytes = lengthBlocks > 1 ? bytesOf(blocking.rows * columns) : 0;
+    const packedA = k.let(offset(sums, sumBytes));
+    const aBytes = blocking.packsA ? bytesOf(blocking.rows * length) : 0;
+    const expanded = k.let(offset(packedA, aBytes));
+    const context = { k, shape, blocking, epilogue, args, packedA, packedB, sums, expanded };
+    const packedBlock = k.variable("i32");
+    k.set(packedBlock, i32(-1));
+    k.for(all.begin, all.end, 1, (item) => {
+      const columnBlock = k.let(div(item, i32(rowBlocks)));
+      const firstRow = k.let(mul(rem(item, i32(rowBlocks)), i32(blocking.rows)));
+      const batch = k.let(div(columnBlock, i32(columnBlocks)));
+      const firstColumn = k.let(mul(rem(columnBlock, i32(columnBlocks)), i32(columns)));
+      const a = k.let(offset(args.a, mul(batch, i32(bytesOf(shape.a.batchStride)))));
+      const b = k.let(offset(args.b, mul(batch, i32(bytesOf(shape.b.batchStride)))));
+      const block = { a, b, batch, firstRow, firstColumn };
+      if (lengthBlocks === 1) {
+        // Neighbouring items share their columns, which are packed once.
+        k.if(equal(equal(packedBlock, columnBlock), i32(0)), () => {
+          k.set(packedBlock, columnBlock);
+          packColumns(context, block, i32(0), i32(shape.k));
+        });
+        multiply(context, block, i32(0), shape.k);
+      } else {
+        k.for(0, shape.k, length, (from) => {
+          const count = k.let(min(i32(length), sub(i32(shape.k), from)));
+          packColumns(context, block, from, count);
+          multiply(context, block, from, count);
+        });
+        finishBlock(context, block);
+      }
+    });
+  }, lanes);
+}
+
+interface ResultBlock {
+  readonly a: Pointer;
+  readonly b: Pointer;
+  readonly batch: Index;
+  readonly firstRow: Index;
+  readonly firstColumn: Index;
+}
+
+/** Runs `body` for every full panel of a block's columns and for a partial last one. */
+function forPanels(
+  { k, shape: { n }, blocking }: Context,
+  { firstColumn }: ResultBlock,
+  body: (column: Index, columns: number) => void,
+): void {
+  const panel = panelColumns(k);
+  const whole = n - n % panel;
+  const end = k.let(add(firstColumn, i32(blocking.columns)));
+  k.for(firstColumn, min(end, i32(whole)), panel, (column) => body(column, panel));
+  if (whole === n) return;
+  k.if(lessThan(i32(whole), end), () => body(k.let(i32(whole)), n - whole));
+}
+
+/** Runs `tile` for every full tile of a block's rows and for a partial last one. */
+function forTiles(
+  { k, shape: { m }, blocking }: Context,
+  { firstRow }: ResultBlock,
+  tile: (row: Index, rows: number) => void,
+): void {
+  const whole = m - m % ROWS;
+  const end = k.let(add(firstRow, i32(blocking.rows)));
+  k.for(firstRow, min(end, i32(whole)), ROWS, (row) => tile(row, ROWS));
+  if (whole === m) return;
+  k.if(lessThan(i32(whole), end), () => tile(k.let(i32(whole)), m - whole));
+}
+
+function packColumns(context: Context, block: ResultBlock, from: Index, count: Index): void {
+  const { k, shape, blocking, packedB, expanded } = context;
+  const { b: { kStride, nStride }, weight } = shape;
+  forPanels(context, block, (column, columns) => {
+    if (weight !== undefined) {
+      const matrix = { dtype: weight, rows: shape.n, columns: shape.k };
+      for (let c = 0; c < columns; c++) {
+        const to = offset(expanded, bytesOf(c * blocking.length));
+        expandRow(k, weight, weightRow(matrix, block.b, column, c, columns), from, count, to);
+      }
+    }
+    const source = offset(
+      block.b,
+      add(mul(column, i32(bytesOf(nStride))), mul(from, i32(bytesOf(kStride)))),
+    );
+    const target = offset(
+      packedB,
+      mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length))),
+    );
+    if (weight === undefined) {
+      packPanel(k, k.let(target), k.let(source), { kStride, nStride }, columns, count);
+    } else {
+      const strides = { kStride: 1, nStride: blocking.length };
+      packPanel(k, k.let(target), expanded, strides, columns, count);
+    }
+  });
+}
+
+/** All tiles of a block over one stretch of k. */
+function multiply(
+  context: Context,
+  block: ResultBlock,
+  from: Index,
+  count: Index | number,
+): void {
+  const { k, shape: { a }, blocking, packedA, packedB, sums } = context;
+  const length = typeof count === "number" ? i32(count) : count;
+  const tileBytes = bytesOf(blocking.length * ROWS);
+  const packedRows = (row: Index) =>
+    k.let(
+      offset(packedA, mul(div(sub(row, block.firstRow), i32(ROWS)), i32(tileBytes))),
+    );
+  const rowOf = (row: Index) =>
+    k.let(
+      offset(
+        block.a,
+        add(mul(row, i32(bytesOf(a.mStride))), mul(from, i32(bytesOf(a.kStride)))),
+      ),
+    );
+  if (blocking.packsA) {
+    forTiles(context, block, (row, rows) => {
+      packRows(k, packedRows(row), rowOf(row), a, rows, length);
+    });
+  }
+  forPanels(context, block, (column, columns) => {
+    const panel = k.let(
+      offset(packedB, mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length)))),
+    );
+    forTiles(context, block, (row, rows) => {
+      const vectors = Math.ceil(columns / k.lanes);
+      const tile = tileOf(k, rows, vectors);
+      accumulate(k, tile, {
+        a: blocking.packsA ? packedRows(row) : rowOf(row),
+        aRow: blocking.packsA ? 4 : bytesOf(a.mStride),
+        aStep: blocking.packsA ? ROWS * 4 : 4,
+        b: panel,
+        bStep: panelColumns(k) * 4,
+        count,
+      });
+      if (blocking.lengthBlocks === 1) {
+        tile.forEach((sum, r) =>
+          storeRow(
+            k,
+            context,
+            { batch: block.batch, row: plusIndex(row, r), column, columns },
+            (j) => sum[j],
+          )
+        );
+      } else {
+        const to = sumsAt(context, block, row, column, sums);
+        k.if(
+          equal(from, i32(0)),
+          () => storeSums(k, tile, to, blocking.columns, false),
+          () => storeSums(k, tile, to, blocking.columns, true),
+        );
+      }
+    });
+  });
+}
+
+const plusIndex = (index: Index, by: number): Index => add(index, i32(by));
+
+function sumsAt(
+  { k, blocking }: Context,
+  block: ResultBlock,
+  row: Index,
+  column: Index,
+  sums: Pointer,
+): Pointer {
+  const rowBytes = i32(bytesOf(blocking.columns));
+  return k.let(
+    offset(
+      sums,
+      add(mul(sub(row, block.firstRow), rowBytes), mul(sub(column, block.firstColumn), i32(4))),
+    ),
+  );
+}
+
+function storeSums(
+  k: Block,
+  tile: readonly (readonly V[])[],
+  to: Pointer,
+  columns: number,
+  joins: boolean,
+): void {
+  tile.forEach((row, r) =>
+    row.forEach((sum, j) => {
+      const at = bytesOf(r * columns) + j * k.vectorBytes;
+      k.store(joins ? add(load(k.vector, to, at), sum) : sum, to, at);
+    })
+  );
+}
+
+/** Takes the finished sums of a block through the epilogue into the results. */
+function finishBlock(context: Context, block: ResultBlock): void {
+  const { k, shape: { m }, blocking, sums } = context;
+  const end = k.let(min(add(block.firstRow, i32(blocking.rows)), i32(m)));
+  k.for(block.firstRow, end, 1, (row) => {
+    forPanels(context, block, (column, columns) => {
+      const from = sumsAt(context, block, row, column, sums);
+      storeRow(
+        k,
+        context,
+        { batch: block.batch, row, column, columns },
+        (j) => load(k.vector, from, j * k.vectorBytes),
+      );
+    });
+  });
+}
