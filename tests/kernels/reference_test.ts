@@ -5,7 +5,7 @@ import { evaluate } from "../../kernels/reference.ts";
 import { assertClose } from "../support/compare.ts";
 import { caseGraph, caseValues } from "../support/op_case.ts";
 import { gradientCases, opCases } from "../support/op_cases.ts";
-import { EXACT, f32, i32, values } from "./reference_values.ts";
+import { EXACT, f32, i32, values } from "./reference/values.ts";
 
 Deno.test("every kind of operation has a case", () => {
   const kinds: Readonly<Record<OpKind, true>> = {

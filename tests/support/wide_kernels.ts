@@ -1,6 +1,6 @@
 /**
  * Compiles a kernel of every kind for vectors of eight lanes. V8's own trace shows what becomes of
- * them (tests/kernels/wasm/wide_test.ts).
+ * them (tests/kernels/render/wasm/wide_test.ts).
  */
 
 import { renderWasm, wasmCode, wasmFeatures } from "../../kernels/render/wasm.ts";
