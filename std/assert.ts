@@ -14,10 +14,6 @@ export class AssertionError extends NodeAssertionError {
   }
 }
 
-/** A class, abstract or not. */
-// deno-lint-ignore no-explicit-any
-export type AnyConstructor = abstract new (...args: any[]) => any;
-
 // deno-lint-ignore no-explicit-any
 type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
 
@@ -52,18 +48,6 @@ export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   if (!equal(actual, expected)) return;
   throw failure(`Expected actual: ${show(actual)} not to be: ${show(expected)}`, msg);
-}
-
-/** Throws unless the two are the same value by `Object.is`. */
-export function assertStrictEquals<T>(
-  actual: unknown,
-  expected: T,
-  msg?: string,
-): asserts actual is T {
-  if (Object.is(actual, expected)) return;
-  throw failure(
-    `Values are not strictly equal${msg ? `: ${msg}` : ""}\n${difference(actual, expected)}`,
-  );
 }
 
 /**
@@ -187,35 +171,10 @@ export function assertStringIncludes(actual: string, expected: string, msg?: str
   throw failure(`Expected actual: ${show(actual)} to contain: ${show(expected)}`, msg);
 }
 
-/** Throws if the value is `null` or `undefined`. */
-export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
-  if (actual !== undefined && actual !== null) return;
-  throw failure(`Expected actual: ${actual} to not be null or undefined`, msg);
-}
-
-/** Throws unless the value is an instance of the class. */
-export function assertInstanceOf<T extends AnyConstructor>(
-  actual: unknown,
-  expectedType: T,
-  msg?: string,
-): asserts actual is InstanceType<T> {
-  if (actual instanceof expectedType) return;
-  throw failure(
-    `Expected object to be an instance of ${expectedType.name}, found ${show(actual)}`,
-    msg,
-  );
-}
-
 /** Throws unless `actual` > `expected`. */
 export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
   if (actual > expected) return;
   throw failure(`Expect ${show(actual)} > ${show(expected)}`, msg);
-}
-
-/** Throws unless `actual` ≥ `expected`. */
-export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (actual >= expected) return;
-  throw failure(`Expect ${show(actual)} >= ${show(expected)}`, msg);
 }
 
 /** Throws unless `actual` < `expected`. */
@@ -224,18 +183,7 @@ export function assertLess<T>(actual: T, expected: T, msg?: string): void {
   throw failure(`Expect ${show(actual)} < ${show(expected)}`, msg);
 }
 
-/** Throws unless `actual` ≤ `expected`. */
-export function assertLessOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (actual <= expected) return;
-  throw failure(`Expect ${show(actual)} <= ${show(expected)}`, msg);
-}
-
 /** Always throws. */
 export function fail(msg?: string): never {
   throw failure("Failed assertion", msg);
-}
-
-/** Throws: for a place that no run should reach. */
-export function unreachable(reason?: string): never {
-  throw failure("Unreachable", reason);
 }

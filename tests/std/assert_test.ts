@@ -68,21 +68,15 @@ Deno.test("assertEquals tells what differs", () => {
 });
 
 Deno.test("comparisons of numbers", () => {
-  a.assertStrictEquals(NaN, NaN);
-  expectIncludes(failureOf(() => a.assertStrictEquals({}, {})), "not strictly equal");
   a.assertAlmostEquals(1e9, 1e9 + 50);
   a.assertAlmostEquals(0.1 + 0.2, 0.3, 1e-9);
   a.assertAlmostEquals(Infinity, Infinity);
   expectIncludes(failureOf(() => a.assertAlmostEquals(1, 1.1, 0.01)), "delta");
   failureOf(() => a.assertAlmostEquals(NaN, 1, 10));
   a.assertGreater(2, 1);
-  a.assertGreaterOrEqual(2, 2);
   a.assertLess("a", "b");
-  a.assertLessOrEqual(1n, 1n);
   expectIncludes(failureOf(() => a.assertGreater(1, 1)), "1 > 1");
-  expectIncludes(failureOf(() => a.assertGreaterOrEqual(1, 2)), "1 >= 2");
   expectIncludes(failureOf(() => a.assertLess(1, 1)), "1 < 1");
-  expectIncludes(failureOf(() => a.assertLessOrEqual(NaN, 1)), "NaN <= 1");
 });
 
 Deno.test("assertThrows returns the error and checks class and message", () => {
@@ -91,7 +85,7 @@ Deno.test("assertThrows returns the error and checks class and message", () => {
   };
   const error: RangeError = a.assertThrows(raise, RangeError, "out of");
   a.assertEquals(error.message, "out of range");
-  a.assertInstanceOf(a.assertThrows(raise), RangeError);
+  a.assert(a.assertThrows(raise) instanceof RangeError);
   expectIncludes(
     failureOf(() => a.assertThrows(raise, TypeError)),
     "TypeError, but was RangeError",
@@ -115,7 +109,8 @@ Deno.test("assertRejects resolves to the error and checks class and message", as
         }),
     ]
   ) {
-    a.assertInstanceOf(await wrong().then(() => undefined, (e: unknown) => e), a.AssertionError);
+    const error = await wrong().then(() => undefined, (e: unknown) => e);
+    a.assert(error instanceof a.AssertionError);
   }
 });
 
@@ -124,10 +119,5 @@ Deno.test("the remaining assertions", () => {
   expectIncludes(failureOf(() => a.assertMatch("abc", /x/)), "to match: /x/");
   a.assertStringIncludes("abc", "bc");
   expectIncludes(failureOf(() => a.assertStringIncludes("abc", "x")), "to contain");
-  a.assertExists(0);
-  expectIncludes(failureOf(() => a.assertExists(null)), "null");
-  a.assertInstanceOf([], Array);
-  expectIncludes(failureOf(() => a.assertInstanceOf({}, Array)), "Array");
   expectIncludes(failureOf(() => a.fail("bad")), "bad");
-  expectIncludes(failureOf(() => a.unreachable("here")), "here");
 });
