@@ -19,9 +19,9 @@ import {
 } from "./schema.ts";
 
 /** A projection that is copied from the teacher (q → receptance, k, v, o) or initialised anew. */
-export type Projection = "receptance" | "key" | "value" | "output";
+export type Projection = typeof PROJECTIONS[number];
 
-const PROJECTIONS = ["receptance", "key", "value", "output"] as const;
+const PROJECTIONS = Object.freeze(["receptance", "key", "value", "output"] as const);
 
 /** Rank of a low-rank part; `auto`: max(1, round(Cᵉ·m/32))·32 with the paper's e and m. */
 export type Rank = number | "auto";

@@ -1,5 +1,5 @@
 /** Rules of surgery: which layers get which mixer. Later rules win. */
-import { type KeepAttention, keepAttention, type Mixer, readMixer } from "./mixers.ts";
+import { keepAttention, type Mixer, readMixer, type Worst } from "./mixers.ts";
 import type { Problem } from "./problem.ts";
 import { list, object, type Reader, required } from "./schema.ts";
 import { readSelector, type Rule, selected } from "./selectors.ts";
@@ -71,8 +71,12 @@ export function resolveSurgery(rules: readonly Rule[], layerCount: number): Reso
 
 /** Whether a mixer is for layers that are yet to be found by measurement. */
 export function measuresLayers(mixer: Mixer): boolean {
-  return mixer.kind === "attention" && mixer.where !== undefined;
+  return worstOf(mixer) !== undefined;
 }
+
+/** How many layers a mixer is for, where these are yet to be found by measurement. */
+const worstOf = (mixer: Mixer): Worst | undefined =>
+  mixer.kind === "attention" ? mixer.where : undefined;
 
 /** What the rule with `worst(n)` chooses among; fewer than all must go back to attention. */
 function choiceAmong(
@@ -81,10 +85,10 @@ function choiceAmong(
   measured: readonly boolean[],
 ): { readonly choice: Choice } | Problem | undefined {
   const rule = rules.findIndex(({ mixer }) => measuresLayers(mixer));
-  if (rule === -1) return undefined;
-  const { where } = rules[rule].mixer as KeepAttention;
+  const worst = rule === -1 ? undefined : worstOf(rules[rule].mixer);
+  if (worst === undefined) return undefined;
   const layers = mixers.flatMap(({ kind }, i) => measured[i] && kind !== "attention" ? [i] : []);
-  const { count } = where!;
+  const { count } = worst;
   if (count < layers.length) return { choice: Object.freeze({ layers, count }) };
   return {
     path: `surgery[${rule}].mixer.where.count`,

@@ -1,10 +1,9 @@
 /** New recipes from old ones. Every function here gives a new valid recipe or throws RecipeError. */
 import { keepAttention, type MixerFlags, withMixerFlags } from "./mixers.ts";
 import { build, type Recipe } from "./recipe.ts";
-import type { Selector } from "./selectors.ts";
+import type { Rule, Selector } from "./selectors.ts";
 import type { Data } from "./sources.ts";
 import type { Stage } from "./stages.ts";
-import type { Rule } from "./selectors.ts";
 import type { Teacher } from "./teachers.ts";
 
 /** From a recipe to another. */

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { extend, layers, pipe, radRwkv6, radRwkv7, validate, withFlags } from "../../mod.ts";
 import { type Mixer, withMixerFlags } from "../../dsl/mixers.ts";
 import { conversion, loose } from "./example.ts";
@@ -79,6 +79,7 @@ Deno.test("radRwkv7: re-initialised projections, all, some, in one order", () =>
   const all = ["receptance", "key", "value", "output"];
   assertEquals<unknown>(radRwkv7({ reinitialise: true }).reinitialise, all);
   assertEquals(radRwkv7({ reinitialise: false }), radRwkv7());
+  assert(Object.isFrozen(radRwkv7({ reinitialise: true }).reinitialise));
   const some = radRwkv7({ reinitialise: ["output", "key", "key"] });
   assertEquals(some.reinitialise, ["key", "output"]);
   assertEquals(read(some), some);
