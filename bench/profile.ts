@@ -24,7 +24,7 @@ const KINDS: Readonly<Record<string, string>> = {
 };
 
 /** What the part of a step is called that changes the weights: all its kernels are one kind. */
-export const OPTIMIZER = "optimizer";
+const OPTIMIZER = "optimizer";
 
 /** The kernels of one kind, the longest first, and their sum. */
 export interface KindProfile {

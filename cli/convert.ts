@@ -125,7 +125,7 @@ function errorsText({ layers, errors }: KeptAttention): string {
 }
 
 /** The table and the samples that a run ends with. */
-export function reportText(report: Report, out: string): string {
+function reportText(report: Report, out: string): string {
   const { teacher, student, untrained, stages } = report;
   const costs = ({ stateBytesAt1K, stateBytesAt32K }: InferenceReport, speed: string) => [
     bytesText(stateBytesAt1K),

@@ -68,7 +68,7 @@ export async function profiledDevice(
 }
 
 /** The peaks in a line. */
-export function peaksText(peaks: CpuPeaks | GpuPeaks): string {
+function peaksText(peaks: CpuPeaks | GpuPeaks): string {
   const { fmaGflops, productGflops, machineGflops, readGBs, copyGBs, machineGBs } = peaks;
   const rates = `${fmaGflops.toFixed(0)} GFLOPS in kernels, ${
     productGflops.toFixed(0)

@@ -20,7 +20,7 @@ export function rateCells(rate: number, peak: number | undefined): [string, stri
 }
 
 /** The first columns of a profile's table, after the label. */
-export const PROFILE_COLUMNS = [
+const PROFILE_COLUMNS = [
   ...["launches", "ms", "share"],
   ...["GFLOPS", "of peak", "GB/s", "of peak"],
 ] as const;

@@ -65,7 +65,7 @@ export function checked<T extends object>(
 }
 
 /** Longest text anywhere in a recipe, in UTF-16 units: paths, globs and prompts fit easily. */
-export const TEXT_LIMIT = 16_384;
+const TEXT_LIMIT = 16_384;
 
 /** Longest list anywhere in a recipe. */
 export const LIST_LIMIT = 1_024;

@@ -75,7 +75,7 @@ function selection<S extends Selector>(layers: S): Selection<S> {
 }
 
 /** Every layer. */
-export const all: Selection<All> = selection({ kind: "all" });
+const all: Selection<All> = selection({ kind: "all" });
 
 /** These layers; negative indices count from the end. */
 export const only = (...indices: readonly number[]): Selection<Only> => {

@@ -193,7 +193,7 @@ export function stepsOf(stage: Pick<Stage, "tokens" | "context" | "batch">): num
 }
 
 /** Contexts are multiples of this: the chunk of the WKV kernels. */
-export const CONTEXT_MULTIPLE = 16;
+const CONTEXT_MULTIPLE = 16;
 const CONTEXT_LIMIT = 2 ** 20;
 const BATCH_LIMIT = 2 ** 16;
 

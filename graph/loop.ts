@@ -50,7 +50,7 @@ export interface Loop {
 }
 
 /** The most operands that one loop reads. */
-export const MAX_OPERANDS = 20;
+const MAX_OPERANDS = 20;
 
 /** Pointwise operations and reductions, which loops can hold. */
 export function isPointwise(node: Node): boolean {

@@ -4,7 +4,7 @@ import type { Schedule, Step } from "./step.ts";
 import { type Node, type Tensor, tensorBytes } from "./tensor.ts";
 
 /** Every region starts at a multiple of this many bytes: a cache line. */
-export const ALIGNMENT = 64;
+const ALIGNMENT = 64;
 
 /**
  * Tensors of so few bytes keep their memory for some steps after they are read, so that steps which

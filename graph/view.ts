@@ -1,6 +1,6 @@
 /** Strided views: how a tensor's elements lie in the memory of another. */
 
-import { contiguousStrides, type Shape, size, type Tensor } from "./tensor.ts";
+import { contiguousStrides, type Shape, type Tensor } from "./tensor.ts";
 
 /** Element (i, j, …) of `shape` is at offset + i·strides[0] + j·strides[1] + …. */
 export interface View {
@@ -66,7 +66,7 @@ export function commonFactors(shapes: readonly Shape[]): number[] | undefined {
 }
 
 /** The same elements, in order, as another shape; undefined where strides cannot say it. */
-export function reshapeView(view: View, shape: Shape): View | undefined {
+function reshapeView(view: View, shape: Shape): View | undefined {
   if (isWhole({ ...view, offset: 0 })) return { ...wholeView(shape), offset: view.offset };
   const dims = commonFactors([view.shape, shape]);
   const fine = dims && refine(view, dims);
@@ -116,10 +116,4 @@ export function resolve(t: Tensor): { base: Tensor; view: View } {
     default:
       return { base: t, view: wholeView(t.shape) };
   }
-}
-
-/** Elements from the first to one past the last that a view touches. */
-export function extent({ shape, strides, offset }: View): number {
-  if (size(shape) === 0) return offset;
-  return offset + 1 + shape.reduce((sum, n, i) => sum + (n - 1) * strides[i], 0);
 }

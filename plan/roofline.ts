@@ -14,7 +14,7 @@ import { BYTES, OPTIMIZER, sequences, type StageSize } from "./budget.ts";
 import type { ComputeType, DeviceRow, Fleet } from "./fleets.ts";
 
 /** Kinds of kernels: `head` is embedding, head and loss; `pointwise` has the reductions as well. */
-export const KERNEL_KINDS = ["products", "attention", "wkv", "pointwise", "head"] as const;
+const KERNEL_KINDS = ["products", "attention", "wkv", "pointwise", "head"] as const;
 
 /** One of them. */
 export type KernelKind = typeof KERNEL_KINDS[number];

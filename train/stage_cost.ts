@@ -24,7 +24,7 @@ const MORE = 5;
 const WHOLE = 48;
 
 /** So few pieces that the head is nothing beside a layer. */
-export const NO_VOCABULARY = 16;
+const NO_VOCABULARY = 16;
 
 /** Tokens from which the head's cost a token is taken: it does not depend on the context. */
 const HEAD_TOKENS = 256;

@@ -108,7 +108,7 @@ export function resultText({ content }: PartResult): string {
 const cell = (text: string) => text.replaceAll("|", "\\|");
 
 /** A table in Markdown, its columns as wide as they must be, as `deno fmt` has it. */
-export function markdownTable(rows: PartTable["rows"]): string {
+function markdownTable(rows: PartTable["rows"]): string {
   const cells = rows.map((row) => row.map(cell));
   const widths = cells[0].map((_, c) => Math.max(3, ...cells.map((row) => [...row[c]].length)));
   const pad = (text: string, c: number) => text + " ".repeat(widths[c] - [...text].length);

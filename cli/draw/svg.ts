@@ -28,7 +28,7 @@ const STYLE = [
 ].join("");
 
 /** Text that may hold anything, for a document. */
-export function escape(text: string): string {
+function escape(text: string): string {
   const names: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
   return text.replace(/[&<>"]/g, (c) => names[c]);
 }

@@ -81,7 +81,7 @@ export function store(folder: string, url: URL, bytes: Uint8Array): void {
 }
 
 /** The command that fetches a recipe. */
-export const fetchCommand = (recipe: string) => `deno task fetch-recipe ${recipe}`;
+const fetchCommand = (recipe: string) => `deno task fetch-recipe ${recipe}`;
 
 /**
  * Reads modules that the lock of a folder lists, from where they are kept. What is not listed, and

@@ -60,7 +60,7 @@ const STATE_LIMIT = 100_000;
 const BLOCK_DOCUMENTS = 1 << 16;
 
 /** Where a token file is made. */
-export const partialFolder = (prefix: string): string => `${prefix}.partial`;
+const partialFolder = (prefix: string): string => `${prefix}.partial`;
 
 /** The hash that names what is made. */
 function keyOf(making: Making): string {

@@ -20,7 +20,7 @@ export interface GemmCall {
 export interface ExpandedGemm extends GemmCall {
   /** Columns of the result that are one work item, with all rows. */
   readonly columns: number;
-  /** The kernel that expands four of them an item (weight_rows.ts). */
+  /** The kernel that expands four of them an item (kernels/weights/rows.ts). */
   readonly expansion: number;
 }
 

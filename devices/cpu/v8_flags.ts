@@ -11,7 +11,7 @@ import type { Lanes } from "../../kernels/language/syntax.ts";
 import { variable } from "../environment.ts";
 
 /** Where Deno reads flags of V8 from. */
-export const V8_FLAGS_VARIABLE = "DENO_V8_FLAGS";
+const V8_FLAGS_VARIABLE = "DENO_V8_FLAGS";
 
 /** Both flags. */
 const WIDE = ["--experimental-wasm-revectorize", "--no-wasm-bounds-checks"] as const;

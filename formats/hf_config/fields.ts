@@ -3,7 +3,7 @@ import { FormatError, type Problem, quote, show } from "../error.ts";
 import { isJsonObject, type JsonObject } from "../json.ts";
 
 /** No width, length or vocabulary is larger; a number beyond it is damage, or malice. */
-export const SIZE_LIMIT = 2 ** 31 - 1;
+const SIZE_LIMIT = 2 ** 31 - 1;
 
 /**
  * The keys of one JSON object. A reader returns a placeholder where a value is wrong, so that the

@@ -16,7 +16,7 @@ export interface ExpectedTensor {
 }
 
 /** Types that weights are stored in. */
-export const FLOAT_DTYPES: readonly Dtype[] = Object.freeze(["F64", "F32", "F16", "BF16"]);
+const FLOAT_DTYPES: readonly Dtype[] = Object.freeze(["F64", "F32", "F16", "BF16"]);
 
 /**
  * Checks names, shapes and types. Further tensors do not matter.

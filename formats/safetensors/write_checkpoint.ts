@@ -6,7 +6,7 @@ import { INDEX_FILE, SINGLE_FILE } from "./weight_map.ts";
 import { DEFAULT_METADATA, sourceBytes, type TensorSource, writeTensors } from "./write.ts";
 
 /** Data of one file at most, unless a single tensor is larger: 5 GB. */
-export const SHARD_BYTES = 5_000_000_000;
+const SHARD_BYTES = 5_000_000_000;
 
 /** How a checkpoint is written. */
 export interface CheckpointOptions {

@@ -14,7 +14,7 @@ type Real = "f32" | Vector;
 type Numeric = "i32" | Real;
 
 /** Whether a type is one of vectors. */
-export const isVector = (type: ValueType): type is Vector => type in LANES;
+const isVector = (type: ValueType): type is Vector => type in LANES;
 
 /** A constant of a type; a vector holds it in every lane. */
 export function constant<T extends ValueType>(type: T, value: number): Expr<T> {

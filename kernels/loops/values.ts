@@ -33,7 +33,7 @@ export function isCostly(op: Op): boolean {
 }
 
 /** Applies a pointwise operation. */
-export function apply<T extends Real>(k: Binder, op: Op, args: readonly Expr<T>[]): Expr<T> {
+function apply<T extends Real>(k: Binder, op: Op, args: readonly Expr<T>[]): Expr<T> {
   const [a, b, c] = args;
   const one = constant(a.type, 1) as Expr<T>;
   const zero = constant(a.type, 0) as Expr<T>;

@@ -27,7 +27,7 @@ function inner(e: Expr): string {
 }
 
 /** A value as text. */
-export function exprText(e: Expr): string {
+function exprText(e: Expr): string {
   switch (e.kind) {
     case "const":
       return e.type === "i32" ? `${e.value}` : `${e.type}(${e.value})`;

@@ -26,7 +26,7 @@ import {
 } from "../language/vectors.ts";
 
 /** Tokens of the products with rows. */
-export const PRODUCT_ROWS = 16;
+const PRODUCT_ROWS = 16;
 /** How 16 rows are cut into tiles that stay in registers. */
 const ROW_TILES: readonly (readonly [first: number, rows: number])[] = [[0, 6], [6, 5], [11, 5]];
 

@@ -71,7 +71,7 @@ export function repository(
 }
 
 /** As patient as a test: attempts follow at once. */
-export const IMPATIENT: Patience = { attempts: 3, pause: 0, stall: 30_000 };
+const IMPATIENT: Patience = { attempts: 3, pause: 0, stall: 30_000 };
 
 /** A hub, an empty cache, and what happens. */
 export interface Place {

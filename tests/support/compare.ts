@@ -9,7 +9,7 @@ const SMALL = 1e-6;
  * Largest difference relative to the largest finite expected value; infinite where only one of two
  * elements is NaN or infinite.
  */
-export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (found.length !== expected.length) return Infinity;
   let difference = 0;
   let largest = SMALL;

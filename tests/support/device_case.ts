@@ -26,7 +26,7 @@ export function runCase(device: Device, original: OpCase): Promise<Float32Array[
 }
 
 /** How far a computed case is from the reference. */
-export function caseError(original: OpCase, found: readonly Float32Array[]): number {
+function caseError(original: OpCase, found: readonly Float32Array[]): number {
   const expected = evaluate(caseGraph(original).outputs, caseValues(original));
   return Math.max(...expected.map((data, i) => {
     const largest = data.reduce((top, x) => Math.max(top, Math.abs(x)), SMALL);

@@ -44,7 +44,7 @@ export async function withCpu<T>(
 
 /** The kernels that a CPU device can have on this machine: always WebAssembly, and machine code. */
 const found = findNative();
-export const CPU_KERNELS = ["none", ...(found === undefined ? [] : levelsOf(found))] as const;
+const CPU_KERNELS = ["none", ...(found === undefined ? [] : levelsOf(found))] as const;
 
 /** A test of a CPU device for each kind of kernels. */
 export function eachCpuTest(

@@ -16,7 +16,7 @@ function along(index: number, axis: AxisLayout): number {
 }
 
 /** The logical elements of an operand in row-major order, and where each lies. */
-export function places(layout: OperandLayout): number[] {
+function places(layout: OperandLayout): number[] {
   return layout.axes.reduce(
     (found, axis) =>
       found.flatMap((base) =>

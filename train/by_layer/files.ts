@@ -25,7 +25,7 @@ export interface LayerProgress {
 const KEY = "suture.layer.1";
 
 /** The file of a layer. */
-export const layerFile = (folder: string, layer: number): string =>
+const layerFile = (folder: string, layer: number): string =>
   join(folder, `layer-${layer}.safetensors`);
 
 /** Opens a layer's file; undefined where there is none yet. Close it. */

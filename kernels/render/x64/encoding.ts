@@ -38,7 +38,7 @@ export interface VectorUse {
 }
 
 /** Conditions of jumps: signed and unsigned comparisons. */
-export const CONDITIONS = {
+const CONDITIONS = {
   ...{ lt: 0xc, ge: 0xd, eq: 0x4, ne: 0x5, above: 0x7, parity: 0xa, noParity: 0xb },
 } as const;
 export type Condition = keyof typeof CONDITIONS;
@@ -55,7 +55,7 @@ const STACK = 4;
 const isByte = (value: number) => value >= -128 && value < 128;
 
 /** Fails for what 32 bits do not hold. */
-export function check32(value: number): number {
+function check32(value: number): number {
   if (value < -(2 ** 31) || value >= 2 ** 31) {
     throw new Error(`x64: ${value} does not fit into 32 bits`);
   }
