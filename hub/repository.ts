@@ -24,7 +24,7 @@ export interface Repository {
 const FILE_LIMIT = 10_000;
 
 /** Milliseconds until a hub that does not answer is given up. */
-const ANSWER_TIME = 30_000;
+export const ANSWER_TIME = 30_000;
 
 /**
  * Asks for a revision of a model.

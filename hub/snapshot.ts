@@ -12,7 +12,7 @@ import { OTHER_TOKENIZER_FILES, TOKENIZER_FILE } from "../formats/tokenizer/file
 import { blobPath, linkBlob, lockPath, snapshotFolder, writeRef } from "./cache.ts";
 import { download, type Patience, startHash } from "./download.ts";
 import { HubError } from "./error.ts";
-import { readRepository, type RemoteFile, type Repository } from "./repository.ts";
+import { ANSWER_TIME, readRepository, type RemoteFile, type Repository } from "./repository.ts";
 import { type Request, requests } from "./request.ts";
 import type { HubSettings } from "./settings.ts";
 
@@ -168,15 +168,29 @@ async function readSmall(file: RemoteFile, request: Request): Promise<Uint8Array
       advice: "check that it is the right model",
     });
   }
-  const response = await request(file.url);
-  const bytes = new Uint8Array(file.bytes);
-  let filled = 0;
-  for await (const chunk of response.body ?? []) {
-    if (filled + chunk.length <= bytes.length) bytes.set(chunk, filled);
-    filled += chunk.length;
+  const bytes = await received(file, request);
+  if (bytes !== undefined && startHash(file).update(bytes).digest("hex") === file.hash) {
+    return bytes;
   }
-  const found = startHash(file).update(bytes).digest("hex");
-  if (filled === bytes.length && found === file.hash) return bytes;
   const what = `other bytes of ${file.path} than the hub says`;
   throw new HubError(what, "check the network, its proxy (HTTPS_PROXY) and HF_ENDPOINT", true);
+}
+
+/** As many bytes as the hub says, all of an answer; undefined where it has fewer or more. */
+async function received(file: RemoteFile, request: Request): Promise<Uint8Array | undefined> {
+  const bytes = new Uint8Array(file.bytes);
+  let filled = 0;
+  try {
+    const response = await request(file.url, { signal: AbortSignal.timeout(ANSWER_TIME) });
+    for await (const chunk of response.body ?? []) {
+      if (filled + chunk.length > bytes.length) return undefined;
+      bytes.set(chunk, filled);
+      filled += chunk.length;
+    }
+  } catch (error) {
+    if (error instanceof HubError || !(error instanceof Error)) throw error;
+    const found = `a cut of the connection at byte ${filled} of ${file.path} (${error.message})`;
+    throw new HubError(found, "run it again", true, { cause: error });
+  }
+  return filled === bytes.length ? bytes : undefined;
 }

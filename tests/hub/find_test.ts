@@ -274,6 +274,12 @@ Deno.test("config: of a model on the hub nothing else is read, and nothing writt
       FormatError,
       "other bytes of config.json than the hub says",
     );
+    place.hub.faults.push({ kind: "cut", after: 10 });
+    await assertRejects(
+      () => findConfig({ location: NAME }, settings),
+      FormatError,
+      "a cut of the connection at byte 10 of config.json",
+    );
 
     const { folder } = await findCheckpoint({ location: NAME }, place.options());
     place.hub.log.length = 0;
