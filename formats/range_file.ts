@@ -9,10 +9,13 @@ export class RangeFile implements Disposable {
 
   /** @throws FormatError where the file cannot be opened. */
   constructor(readonly path: string) {
+    let file: Deno.FsFile | undefined;
     try {
-      this.#file = Deno.openSync(path);
-      this.bytes = this.#file.statSync().size;
+      file = Deno.openSync(path);
+      this.bytes = file.statSync().size;
+      this.#file = file;
     } catch (error) {
+      file?.close();
       throw systemError(path, "read", error);
     }
   }

@@ -1,6 +1,6 @@
 /** Arrays of one length in a file, each at its place: streams that do not fit in memory. */
 
-import { systemError } from "../../formats/error.ts";
+import { FormatError, systemError } from "../../formats/error.ts";
 
 /** An open file of records. Dispose it. */
 export interface Records extends Disposable {
@@ -39,7 +39,15 @@ export function openRecords(path: string, length: number): Records {
         file.seekSync(4 * length * index, Deno.SeekMode.Start);
         for (let rest = bytesOf(into); rest.length > 0;) {
           const count = file.readSync(rest);
-          if (count === null) throw new Deno.errors.UnexpectedEof(`record ${index} is not there`);
+          if (count === null) {
+            throw new FormatError({
+              file: path,
+              at: `record ${index}`,
+              expected: `${4 * length} bytes`,
+              found: "the end of the file",
+              advice: "run it without --resume, which starts afresh",
+            });
+          }
           rest = rest.subarray(count);
         }
       }),
