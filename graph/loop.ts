@@ -97,7 +97,7 @@ interface Read {
   readonly level: Level;
 }
 
-/** A nodes's place inside a larger tensor, where it has one. */
+/** A node's place inside a larger tensor, where it has one. */
 export type Placements = ReadonlyMap<Node, View>;
 
 /**

@@ -61,7 +61,7 @@ function firmNodes(
 /**
  * For every value that is computed again where it is read: the nodes that this takes.
  * @param crossing the nodes that loops read from one another
- * @param hasEpilogues the products that do pointwise work themselves
+ * @param epilogues the products that do pointwise work themselves
  */
 export function recomputations(
   fusion: Fusion,

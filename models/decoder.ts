@@ -57,7 +57,7 @@ export function mixerForward(mixer: MixerSpec, input: MixerInput): MixerOutput {
   }
 }
 
-/** Shapes of a layer's state by name. */
+/** Shapes of a layer's state by name; `capacity` is the number of tokens a cache can hold. */
 export function mixerStateShapes(
   config: DecoderConfig,
   mixer: MixerSpec,
@@ -70,7 +70,7 @@ export function mixerStateShapes(
     case "radRwkv6":
       return radRwkv6StateShapes(config, mixer, batch);
     case "radRwkv7":
-      return radRwkv7StateShapes(config, batch, capacity);
+      return radRwkv7StateShapes(config, batch);
     default:
       return mixer satisfies never;
   }

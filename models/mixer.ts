@@ -1,6 +1,6 @@
 /** What every mixer is given and gives back. */
 
-import type { Shape, Tensor } from "../graph/tensor.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { DecoderConfig } from "./config.ts";
 
 /** The inputs of a layer's mixer. */
@@ -28,13 +28,6 @@ export interface MixerOutput {
   readonly y: Tensor;
   /** The mixer's values, [batch, time, heads, headDim], which layer 0 passes on. */
   readonly value: Tensor;
-  /** What later tokens need, by name; the same names and shapes as `stateShapes`. */
+  /** What later tokens need, by name; the same names and shapes as `mixerStateShapes`. */
   readonly state: Readonly<Record<string, Tensor>>;
 }
-
-/** Shapes of a mixer's state by name; `capacity` is the number of tokens a cache can hold. */
-export type StateShapes = (
-  config: DecoderConfig,
-  batch: number,
-  capacity: number,
-) => Readonly<Record<string, Shape>>;

@@ -1,10 +1,10 @@
 /** RAD-RWKV7: the RWKV-7 recurrence in the place of attention (paper, section 3). */
 
 import * as g from "../graph/build.ts";
-import type { Tensor } from "../graph/tensor.ts";
+import type { Shape, Tensor } from "../graph/tensor.ts";
 import type { DecoderConfig, RadRwkv7Spec } from "./config.ts";
 import { gated, gateParameters, lora, lowRank } from "./low_rank.ts";
-import type { MixerInput, MixerOutput, StateShapes } from "./mixer.ts";
+import type { MixerInput, MixerOutput } from "./mixer.ts";
 import { type Initial, ones, type Parameter, zeros } from "./parameter.ts";
 import { projectHeads, projectionParameters, projectOutput, repeatHeads } from "./projections.ts";
 
@@ -23,7 +23,7 @@ export function radRwkv7Parameters(
   const { hiddenSize, attentionHeads: heads, headDim, layers } = config;
   const wide = heads * headDim;
   const depth = layers > 1 ? layer / (layers - 1) : 0;
-  const own = (name: string, shape: readonly number[], initial: Initial): Parameter => ({
+  const own = (name: string, shape: Shape, initial: Initial): Parameter => ({
     name: `${prefix}${name}`,
     shape,
     initial,
@@ -57,9 +57,12 @@ export function radRwkv7Parameters(
 }
 
 /** The recurrence's matrix, [batch, heads, value, key]. */
-export const radRwkv7StateShapes: StateShapes = ({ attentionHeads, headDim }, batch) => ({
-  wkv: [batch, attentionHeads, headDim, headDim],
-});
+export function radRwkv7StateShapes(
+  { attentionHeads, headDim }: DecoderConfig,
+  batch: number,
+): Readonly<Record<string, Shape>> {
+  return { wkv: [batch, attentionHeads, headDim, headDim] };
+}
 
 /** x/‖x‖ over the last axis. */
 function unit(x: Tensor): Tensor {
