@@ -15,3 +15,14 @@ export async function firstNotFinite(store: Store): Promise<string | undefined> 
   }
   return undefined;
 }
+
+/** The first tensor of some stores with a value that is not finite, in words that end a message. */
+export async function culpritIn(
+  stores: readonly (readonly [what: string, store: Store | undefined])[],
+): Promise<string> {
+  for (const [what, store] of stores) {
+    const name = store && await firstNotFinite(store);
+    if (name !== undefined) return `the first tensor that is not finite is ${what}${name}`;
+  }
+  return "every tensor is finite";
+}

@@ -6,7 +6,7 @@ import { stepsOf } from "../dsl/stages.ts";
 import { learningRate, type Schedule } from "../dsl/schedules.ts";
 import type { Store } from "../devices/store.ts";
 import { batchReader, type TokenStream } from "./data.ts";
-import { firstNotFinite, NotFiniteError } from "./finite.ts";
+import { culpritIn, firstNotFinite, NotFiniteError } from "./finite.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** What one step did, for progress bars and telemetry. */
@@ -70,22 +70,15 @@ export interface StageResult {
 }
 
 /** Lets signals have their turn, which a loop over promises that are done never does. */
-const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
+export const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
 /** The first tensor with a value that is not finite; weights come before what follows from them. */
-async function culprit({ trainer, teacher }: StageRun, updated: boolean): Promise<string> {
-  const weights: [string, Store | undefined][] = [
-    ["the teacher's ", teacher],
-    ["", trainer.frozen],
-    ["", trainer.trained],
-  ];
-  const gradients: [string, Store | undefined][] = [["the gradient of ", trainer.gradients]];
+function culprit({ trainer, teacher }: StageRun, updated: boolean): Promise<string> {
+  const { frozen, trained, gradients } = trainer;
+  const weights = [["the teacher's ", teacher], ["", frozen], ["", trained]] as const;
+  const gradient = ["the gradient of ", gradients] as const;
   // After the optimizer the weights follow from the gradients.
-  for (const [what, store] of updated ? [...gradients, ...weights] : [...weights, ...gradients]) {
-    const name = store && await firstNotFinite(store);
-    if (name !== undefined) return `the first tensor that is not finite is ${what}${name}`;
-  }
-  return "every tensor is finite";
+  return culpritIn(updated ? [gradient, ...weights] : [...weights, gradient]);
 }
 
 /**

@@ -59,7 +59,8 @@ function apartVocabulary(config: DecoderConfig, { context }: Stage, rows: number
 
 /**
  * The kernels that one of `devices` runs for a part of a batch, forward and backward; those of a
- * kind and size are together, with their average. Of a deep model a few layers are counted, as stageSequenceCost does.
+ * kind and size are together, with their average. Of a deep model a few layers are counted, as
+ * stageSequenceCost does.
  */
 export function stageKernels(
   stage: Stage,

@@ -1,13 +1,13 @@
 /** One layer's steps of a window of stage 1. */
 
-import { setImmediate } from "node:timers";
 import { learningRate } from "../../dsl/schedules.ts";
 import { stepsOf } from "../../dsl/stages.ts";
 import { layerPrefix } from "../../models/decoder.ts";
-import { firstNotFinite, NotFiniteError } from "../finite.ts";
+import { culpritIn, NotFiniteError } from "../finite.ts";
 import { layerProgress, loadLayer, openLayer, saveLayer } from "./files.ts";
 import type { LayerTrainer } from "./trainer.ts";
 import type { LayerRole } from "./layers.ts";
+import { turn } from "../stage.ts";
 import type { StreamedRun } from "./run.ts";
 import { fillStore, type Weights } from "../weights.ts";
 import type { Streams, Window } from "./windows.ts";
@@ -37,14 +37,13 @@ export async function fillTrainer(
 }
 
 /** The first tensor of the layer with a value that is not finite. */
-async function culprit({ teacher, frozen, trained, gradients }: LayerTrainer): Promise<string> {
-  const stores = [["the teacher's ", teacher], ["", frozen], ["", trained]] as const;
-  for (const [what, store] of [...stores, ["the gradient of ", gradients] as const]) {
-    const name = await firstNotFinite(store);
-    if (name !== undefined) return `the first tensor that is not finite is ${what}${name}`;
-  }
-  return "every tensor is finite";
-}
+const culprit = ({ teacher, frozen, trained, gradients }: LayerTrainer): Promise<string> =>
+  culpritIn([
+    ["the teacher's ", teacher],
+    ["", frozen],
+    ["", trained],
+    ["the gradient of ", gradients],
+  ]);
 
 /** Computes a step's batch: reads what the layer is fed, and writes what it passes on. */
 export async function passThrough(
@@ -76,9 +75,6 @@ export function hostArrays(trainer: LayerTrainer, { layer }: LayerRole, streams:
   );
   return (name: LayerTrainer["reads"][number]) => hosts.get(name)!;
 }
-
-/** Lets signals have their turn. */
-const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
 /**
  * Takes a layer's steps of a window from where it is; after the last one, and where a checkpoint is
