@@ -17,6 +17,7 @@ import {
   type Memory,
 } from "../device.ts";
 import { profileRows } from "../profile.ts";
+import { createArena } from "./arena.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
 import { chooseCore, coreOf } from "./blas_core.ts";
@@ -125,80 +126,58 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
 
   const kernels = new Map<string, number>();
   const loadKernels = (list: readonly Pick<Kernel, "key" | "code">[]) => {
-    const added = list.filter(({ key }) => {
-      if (kernels.has(key)) return false;
-      kernels.set(key, kernels.size);
-      return true;
-    });
+    const unknown = list.filter(({ key }) => !kernels.has(key));
+    const added = [...new Map(unknown.map((kernel) => [kernel.key, kernel])).values()];
     if (added.length === 0) return;
+    const load = (texts: readonly KernelText[]) =>
+      tell(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+    const first = kernels.size;
     if (native !== undefined) {
       const loaded = loadCode(
         added.map(({ code }) => renderX64(code(X64_LANES[native]), native).code),
       );
       codes.push(loaded);
-      const texts = added.map(({ key }, i): KernelText => ({
-        ...{ id: kernels.get(key)!, address: loaded.addresses[i], bytes: 0 },
-      }));
-      return tell(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
+      load(loaded.addresses.map((address, i) => ({ id: first + i, address, bytes: 0 })));
+    } else {
+      const texts: KernelText[] = [];
+      try {
+        for (const { code } of added) {
+          const module = renderWasm(wasmCode(code, lanes), features, addresses);
+          const address = heap.allocate(module.length);
+          new Uint8Array(memory.buffer, address, module.length).set(module);
+          texts.push({ id: first + texts.length, address, bytes: module.length });
+        }
+        load(texts);
+      } finally {
+        texts.forEach(({ address }) => heap.free(address));
+      }
     }
-    const texts = added.map(({ key, code }): KernelText => {
-      const module = renderWasm(wasmCode(code, lanes), features, addresses);
-      const address = heap.allocate(module.length);
-      new Uint8Array(memory.buffer, address, module.length).set(module);
-      return { id: kernels.get(key)!, address, bytes: module.length };
-    });
-    tell(COMMANDS.loadKernels, texts, () => player.loadKernels(texts));
-    texts.forEach(({ address }) => heap.free(address));
+    // One that could not be loaded is not known.
+    added.forEach(({ key }) => kernels.set(key, kernels.size));
   };
 
-  // Programs run one at a time, so they share one arena and every thread one scratch.
-  let arena = { address: 0, bytes: 0 };
-  let scratch = { addresses: new Array<number>(threads).fill(0), bytes: 0 };
-  let layout = 0;
-  const reserve = (arenaBytes: number, scratchBytes: number) => {
-    if (arenaBytes > arena.bytes) {
-      if (arena.bytes > 0) heap.free(arena.address);
-      arena = { address: heap.allocate(arenaBytes), bytes: arenaBytes };
-      layout++;
-    }
-    if (scratchBytes > scratch.bytes) {
-      if (scratch.bytes > 0) scratch.addresses.forEach((address) => heap.free(address));
-      const addresses = scratch.addresses.map(() => heap.allocate(scratchBytes));
-      scratch = { addresses, bytes: scratchBytes };
-      layout++;
-    }
-  };
-
-  const releaseShared = () => {
-    if (arena.bytes > 0) heap.free(arena.address);
-    if (scratch.bytes > 0) scratch.addresses.forEach((address) => heap.free(address));
-    arena = { address: 0, bytes: 0 };
-    scratch = { addresses: scratch.addresses.map(() => 0), bytes: 0 };
-    layout++;
-  };
-
+  const arena = createArena(heap, threads);
   let programs = 0;
   let live = 0;
   const bind = (program: Program, bindings: Bindings): Executable => {
     const id = programs++;
     const { launches } = program;
-    const counters = heap.allocate(4 * Math.max(1, launches.length));
-    const scratchBytes = Math.max(0, ...launches.map(({ kernel }) => kernel.scratchBytes));
     let linked = -1;
     const link = () => {
+      const { address, scratch, layout } = arena;
       if (linked === layout) return;
-      linked = layout;
       const texts = linkLaunches(program, bindings, {
-        arena: arena.address,
+        arena: address,
         kernel: (key) => kernels.get(key)!,
         threads,
         blas: blas !== undefined,
       });
-      const text = { id, counters, launches: texts, scratch: scratch.addresses };
+      const text = { id, counters, launches: texts, scratch };
       tell(COMMANDS.loadProgram, text, () => {
-        player.setScratch(scratch.addresses[0]);
+        player.setScratch(scratch[0]);
         player.loadProgram(text);
       });
+      linked = layout;
     };
     const start = (code: number, seconds?: Float64Array) => {
       link();
@@ -214,7 +193,9 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       ),
       ...launches.flatMap(({ kernel: { expansion } }) => expansion ?? []),
     ]);
-    reserve(program.arenaBytes, scratchBytes);
+    const scratchBytes = Math.max(0, ...launches.map(({ kernel }) => kernel.scratchBytes));
+    arena.reserve(program.arenaBytes, scratchBytes);
+    const counters = heap.allocate(4 * Math.max(1, launches.length));
     live++;
     const flops = launches.reduce((n, { kernel }) => n + kernel.flops, 0);
     const run = (seconds?: Float64Array) => {
@@ -244,7 +225,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
         if (!failed()) tell(COMMANDS.dropProgram, { id }, () => player.dropProgram(id));
         heap.free(counters);
         // The next programs may need less: a large arena does not stay.
-        if (--live === 0) releaseShared();
+        if (--live === 0) arena.release();
       },
     };
   };

@@ -12,11 +12,14 @@ Deno.test("cpu: bindings that do not fit are all named", async () => {
     const sum = g.add(g.input("a", [2, 3]), g.input("b", [3]));
     const [a, y] = [device.allocate(4 * 5), device.allocate(4 * 7)];
     const executable = device.compile([sum], { inputs: { a }, results: [y] });
-    assertEquals(
-      message(() => executable.run()),
-      "cpu: bindings: input a: 20 bytes, expected 24; input b [3] has no memory; " +
-        "result 0: 28 bytes, expected 24",
-    );
+    // A program that was not bound is not run the next time either.
+    for (let run = 0; run < 2; run++) {
+      assertEquals(
+        message(() => executable.run()),
+        "cpu: bindings: input a: 20 bytes, expected 24; input b [3] has no memory; " +
+          "result 0: 28 bytes, expected 24",
+      );
+    }
     executable.free();
   });
 });
@@ -85,6 +88,39 @@ Deno.test("cpu: out of memory says how much was wanted and what needs less", asy
     await device.read(x, found);
     assertEquals(found[0], 2);
   });
+});
+
+Deno.test("cpu: a program for which there is no memory leaves those before it as they were", async () => {
+  for (const native of ["auto", "none"] as const) {
+    await withCpu({ threads: 2, blas: "none", native }, async (device) => {
+      const [x, y] = [device.allocate(4 * 64 * 8), device.allocate(4 * 64 * 8)];
+      device.write(x, new Float32Array(64 * 8));
+      const input = g.input("x", [64, 8]);
+      const small = device.compile([g.mul(g.exp(input), g.sum(g.exp(input), [0]))], {
+        ...{ inputs: { x }, results: [y] },
+      });
+      const run = async () => {
+        device.clear(y);
+        small.run();
+        const found = new Float32Array(64 * 8);
+        await device.read(y, found);
+        return found.findIndex((value) => Math.abs(value - 64) > 1e-4);
+      };
+      assert(small.arenaBytes > 0);
+      assertEquals(await run(), -1);
+      const { inUse } = device.memoryUse();
+      // Three matrices of 1.4 GB at once, of which nothing is ever touched.
+      const rows = 18_944;
+      const sides = ["a", "b", "c", "d"].map((name) => g.input(name, [rows, 16]));
+      const product = (i: number) => g.matmul(sides[i], sides[i + 1], { transposeB: true });
+      const large = g.meanAll(g.matmul(product(0), product(2)));
+      const bindings = { inputs: {}, results: [y.slice(0, 4)] };
+      assertThrows(() => device.compile([large], bindings), RangeError, "cpu: out of memory: ");
+      assertEquals(device.memoryUse().inUse, inUse);
+      assertEquals(await run(), -1);
+      small.free();
+    });
+  }
 });
 
 Deno.test("cpu: memory is freed once", async () => {
