@@ -134,10 +134,17 @@ export function openCuda(options: CudaOptions = {}): Device {
   let layout = 0;
   const reserve = (bytes: number) => {
     if (bytes <= arena.bytes) return;
-    if (arena.bytes > 0) memory.free(arena);
+    const before = arena.bytes;
+    if (before > 0) memory.free(arena);
     arena = piece(0n, 0);
-    arena = memory.allocate(bytes);
     layout++;
+    try {
+      arena = memory.allocate(bytes);
+    } catch (error) {
+      // Programs that are bound already go on in as much as they had.
+      if (before > 0) arena = memory.allocate(before);
+      throw error;
+    }
   };
 
   const bind = (program: Program<GpuKernel>, bindings: Bindings): Executable => {

@@ -73,7 +73,7 @@ export async function openWebgpu(options: WebgpuOptions = {}): Promise<Device> {
       for (let scope = 0; scope < 2; scope++) {
         const seen = device.popErrorScope().then((error) => {
           if (error !== null) fail(`${what}: ${error.message}${adviceOn(error)}`);
-        });
+        }, (error) => fail(`${what}: ${error}`));
         pending.add(seen);
         seen.finally(() => pending.delete(seen));
       }
@@ -89,9 +89,17 @@ export async function openWebgpu(options: WebgpuOptions = {}): Promise<Device> {
   let layout = 0;
   const reserve = (bytes: number) => {
     if (bytes <= (arena?.bytes ?? 0)) return;
-    if (arena !== undefined) buffers.free(arena);
-    arena = allocate(bytes);
+    const before = arena;
+    if (before !== undefined) buffers.free(before);
+    arena = undefined;
     layout++;
+    try {
+      arena = allocate(bytes);
+    } catch (error) {
+      // Programs that are bound already go on in as much as they had.
+      arena = before && allocate(before.bytes);
+      throw error;
+    }
   };
 
   const bind = (program: Program<GpuKernel>, bindings: Bindings): Executable => {

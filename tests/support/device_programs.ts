@@ -1,17 +1,19 @@
 /** Tests of programs and their memory that every device answers alike. */
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Device } from "../../devices/device.ts";
 import * as g from "../../graph/build.ts";
 
 /**
  * Adds them.
  * @param sizes of square matrices, one larger than those before and after it
+ * @param tooLarge a size of which the device has no memory for three matrices
  */
 export function testPrograms(
   name: string,
   withDevice: (run: (device: Device) => Promise<void>) => Promise<void>,
   sizes: readonly number[],
+  tooLarge: number,
 ): void {
   Deno.test(`${name}: a program runs again on what its memory holds then`, () =>
     withDevice(async (device) => {
@@ -47,5 +49,34 @@ export function testPrograms(
         assertEquals(found, Float32Array.from(found, (_, i) => i % (n + 1) === 0 ? 16 : 0));
       }
       programs.forEach(({ executable }) => executable.free());
+    }));
+
+  Deno.test(`${name}: a program for which there is no memory leaves those before it as they were`, () =>
+    withDevice(async (device) => {
+      const [x, y] = [device.allocate(4 * 64 * 8), device.allocate(4 * 64 * 8)];
+      device.clear(x);
+      const input = g.input("x", [64, 8]);
+      const small = device.compile([g.mul(g.exp(input), g.sum(g.exp(input), [0]))], {
+        ...{ inputs: { x }, results: [y] },
+      });
+      const run = async () => {
+        device.clear(y);
+        small.run();
+        const found = new Float32Array(64 * 8);
+        await device.read(y, found);
+        return found.findIndex((value) => Math.abs(value - 64) > 1e-4);
+      };
+      assert(small.arenaBytes > 0);
+      assertEquals(await run(), -1);
+      const { inUse } = device.memoryUse();
+      // Three matrices at once, of which nothing is ever touched.
+      const sides = ["a", "b", "c", "d"].map((name) => g.input(name, [tooLarge, 16]));
+      const product = (i: number) => g.matmul(sides[i], sides[i + 1], { transposeB: true });
+      const large = g.meanAll(g.matmul(product(0), product(2)));
+      const bindings = { inputs: {}, results: [y.slice(0, 4)] };
+      assertThrows(() => device.compile([large], bindings), RangeError, `${name}: out of memory: `);
+      assertEquals(device.memoryUse().inUse, inUse);
+      assertEquals(await run(), -1);
+      small.free();
     }));
 }

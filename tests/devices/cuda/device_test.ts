@@ -32,7 +32,7 @@ Deno.test("cuda: the same bits every time", async () => {
   });
 });
 
-testPrograms("cuda", withCuda, [8, 70, 40]);
+testPrograms("cuda", withCuda, [8, 70, 40], 40_000);
 
 Deno.test("cuda: memory is copied, cut and cleared, in pieces of any size", async () => {
   await withCuda(async (device) => {

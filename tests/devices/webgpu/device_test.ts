@@ -36,7 +36,7 @@ Deno.test("webgpu: the same bits every time", async () => {
   assertEquals(all[0], all[1]);
 });
 
-testPrograms("webgpu", withWebgpu, [8, 70, 40]);
+testPrograms("webgpu", withWebgpu, [8, 70, 40], 40_000);
 
 Deno.test("webgpu: inputs and results may share memory, and begin anywhere in it", async () => {
   await withWebgpu(async (device) => {
