@@ -92,6 +92,7 @@ export interface KeepAttention {
   readonly where?: Worst;
 }
 
+/** What mixes the tokens of a layer. */
 export type Mixer = RadRwkv6 | RadRwkv7 | KeepAttention;
 
 /** Mixers that convert a layer: all but attention. */

@@ -20,20 +20,33 @@ import {
  * decides it.
  */
 export interface ModelConfig {
+  /** The family, as transformers calls it. */
   readonly model_type: "qwen2" | "qwen3" | "llama";
+  /** Rows of the embeddings. Default: the tokenizer's pieces. */
   readonly vocab_size?: number;
+  /** Width of the residual stream, C. */
   readonly hidden_size: number;
+  /** Width of the MLPs. */
   readonly intermediate_size: number;
+  /** Layers. */
   readonly num_hidden_layers: number;
+  /** Query heads. */
   readonly num_attention_heads: number;
+  /** Key/value heads, a divisor of the query heads. Default: as many. */
   readonly num_key_value_heads: number;
+  /** Width of a head, even. Default: hidden_size / num_attention_heads. */
   readonly head_dim: number;
+  /** ε of the RMSNorms. Default 1e-6. */
   readonly rms_norm_eps: number;
+  /** Base of the rotary wavelengths. Default 10,000. */
   readonly rope_theta: number;
+  /** Biases of q, k and v; in llama and qwen3 of o too. Default true for qwen2, else false. */
   readonly attention_bias: boolean;
+  /** Whether the head is the embeddings. Default false. */
   readonly tie_word_embeddings: boolean;
+  /** The longest context that config.json promises. Default 32,768. */
   readonly max_position_embeddings: number;
-  /** Standard deviation of the initial weights. */
+  /** Standard deviation of the initial weights. Default 0.02. */
   readonly initializer_range: number;
 }
 

@@ -5,8 +5,11 @@
 
 /** One thing that is wrong. `path` points into the recipe, as in `stages[1].context`. */
 export interface Problem {
+  /** Where in the recipe. */
   readonly path: string;
+  /** What should be there, in words that follow "expected". */
   readonly expected: string;
+  /** What is there instead, in a few words. */
   readonly found: string;
   /** What the author probably meant, or what to do about it. */
   readonly hint?: string;
@@ -36,9 +39,12 @@ const LISTED_PROBLEMS = 100;
 
 /** Every problem of one recipe. `where` names the recipe, by its file where it has one. */
 export class RecipeError extends Error {
+  /** Tells it from other errors. */
   override readonly name = "RecipeError";
+  /** All of them, also those that the message only counts. */
   readonly problems: readonly Problem[];
 
+  /** An error of at least one problem. */
   constructor(problems: readonly Problem[], where = "the recipe") {
     const count = problems.length === 1 ? "1 problem" : `${problems.length} problems`;
     const lines = problems.slice(0, LISTED_PROBLEMS).map((problem) => `  ${describe(problem)}`);

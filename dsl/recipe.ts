@@ -23,13 +23,17 @@ import { type NewModel, readTeacher, type Teacher } from "./teachers.ts";
 
 /** A valid recipe with every default written out. */
 export interface Recipe {
+  /** What is converted; a new model where there is nothing to convert. */
   readonly teacher: Teacher;
   /** Later rules win; empty for a new model. */
   readonly surgery: readonly Rule[];
+  /** Run in this order, each on the result of the one before. */
   readonly stages: readonly Stage[];
+  /** Read one after the other, as one stream of tokens. */
   readonly data: readonly Source[];
   /** The directory that the result is written to, relative to the current one. */
   readonly output: string;
+  /** Seed of initial values and sampling, an unsigned 32-bit number. */
   readonly seed: number;
   /** The fraction of the tokens that is kept for evaluation and never trained on. */
   readonly heldOut: number;

@@ -47,6 +47,7 @@ export interface CosineBetween {
   readonly to: number;
 }
 
+/** A learning rate by step, as data; `learningRate` has the formulas. */
 export type Schedule = Constant | Cosine | Linear | CosineBetween;
 
 /** The same learning rate at every step after warm-up. */

@@ -14,6 +14,7 @@ import {
 } from "./schema.ts";
 import { tableHas, tableProblem, tabulate, WHERE_LAYERS } from "./where.ts";
 
+/** Every layer. */
 export interface All {
   readonly kind: "all";
 }
@@ -30,11 +31,13 @@ export interface Except {
   readonly indices: readonly number[];
 }
 
+/** The first `count` layers. */
 export interface First {
   readonly kind: "first";
   readonly count: number;
 }
 
+/** The last `count` layers. */
 export interface Last {
   readonly kind: "last";
   readonly count: number;
@@ -53,11 +56,14 @@ export interface Where {
   readonly table: string;
 }
 
+/** Which layers, as data. */
 export type Selector = All | Only | Except | First | Last | Every | Where;
 
 /** A rule of surgery: these layers get this mixer, `layers.last(2).to(keepAttention())`. */
 export interface Rule {
+  /** The layers. */
   readonly layers: Selector;
+  /** What they get. */
   readonly mixer: Mixer;
 }
 

@@ -43,6 +43,7 @@ export interface Samples {
   readonly prompt: string;
 }
 
+/** Where some of the tokens come from, as data. */
 export type Source = Text | Jsonl | Binidx | Samples;
 
 /** One source, or several that are read one after the other as one stream of tokens. */

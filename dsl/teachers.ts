@@ -19,6 +19,7 @@ import { readTokenizer, type Tokenizer } from "./tokenizers.ts";
 
 /** A Hugging Face checkpoint. */
 export interface Checkpoint {
+  /** Told apart from a new model by this. */
   readonly kind: "checkpoint";
   /**
    * A directory with config.json, weights and tokenizer, relative to the current one; or, where
@@ -37,11 +38,15 @@ export interface CheckpointOptions {
 
 /** A model that does not exist yet. */
 export interface NewModel {
+  /** Told apart from a checkpoint by this. */
   readonly kind: "new";
+  /** The model's shape. */
   readonly config: ModelConfig;
+  /** Made from the recipe's text, or an existing one. */
   readonly tokenizer: Tokenizer;
 }
 
+/** Where the weights begin. */
 export type Teacher = Checkpoint | NewModel;
 
 /**
@@ -53,7 +58,9 @@ export const teacher = (location: string, { revision }: CheckpointOptions = {}):
   return Object.freeze(revision === undefined ? checkpoint : { ...checkpoint, revision });
 };
 
+/** What an author says of a model that does not exist yet. */
 export interface NewModelOptions {
+  /** Its shape, by the keys of a Hugging Face config.json. */
   readonly config: ModelConfigOptions;
   /** `byteLevelBpe(pieces)`, or the path of a tokenizer.json. */
   readonly tokenizer: Tokenizer | string;

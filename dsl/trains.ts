@@ -3,7 +3,9 @@ import { list, object, oneOf, type Reader, refuse, required, string } from "./sc
 
 /** Tensors whose names match one of these globs. */
 export interface Match {
+  /** Told apart from `"mixers"` and `"everything"` by being an object of this kind. */
   readonly kind: "match";
+  /** One that matches is enough. */
   readonly globs: readonly string[];
 }
 

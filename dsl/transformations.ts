@@ -11,12 +11,19 @@ export type Transformation = (recipe: Recipe) => Recipe;
 
 /** Parts that replace a recipe's own. */
 export interface RecipePatch {
+  /** Another teacher, or another model that does not exist yet. */
   readonly teacher?: Teacher;
+  /** All rules; none of the base's stay. */
   readonly surgery?: readonly Rule[];
+  /** All stages; none of the base's stay. */
   readonly stages?: readonly Stage[];
+  /** One source, or several. */
   readonly data?: Data;
+  /** The directory that the result is written to. */
   readonly output?: string;
+  /** Seed of initial values and sampling. */
   readonly seed?: number;
+  /** The fraction of the tokens kept for evaluation. */
   readonly heldOut?: number;
 }
 

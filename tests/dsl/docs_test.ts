@@ -75,3 +75,13 @@ Deno.test("docs/recipes.md: names all that mod.ts exports", async () => {
   const missing = Object.keys(suture).filter((name) => !page.includes(name));
   assertEquals(missing, []);
 });
+
+Deno.test("mod.ts: every export and every key of it says what it is", async () => {
+  const { stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["doc", "--lint", "mod.ts"],
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  const silent = [...new TextDecoder().decode(stderr).matchAll(/\[missing-jsdoc\][^]*?--> (\S+)/g)];
+  assertEquals(silent.map(([, place]) => place), []);
+});
