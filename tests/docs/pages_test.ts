@@ -32,6 +32,22 @@ Deno.test("pages: no link leads nowhere", () => {
   assertEquals(dead, []);
 });
 
+Deno.test("pages: files that are named are there", () => {
+  const folders = [...Deno.readDirSync(ROOT)].filter((entry) => entry.isDirectory);
+  const names = folders.map(({ name }) => name).filter((name) => /^[a-z]+$/.test(name));
+  // What a run makes is not there, nor is what a person names.
+  const known = names.filter((name) => name !== "out").join("|");
+  const pattern = new RegExp(`\`((?:${known})/[a-z0-9_./-]*)\``, "g");
+  const missing = PAGES.flatMap((page) =>
+    linesOf(page).flatMap((line, i) =>
+      [...line.matchAll(pattern)]
+        .filter(([, path]) => !exists(new URL(path, ROOT)))
+        .map(([, path]) => `${page}:${i + 1}: ${path}`)
+    )
+  );
+  assertEquals(missing, []);
+});
+
 Deno.test("pages: nothing is left to be filled in", () => {
   const open = PAGES.flatMap((page) =>
     linesOf(page).flatMap((line, i) =>
@@ -39,4 +55,58 @@ Deno.test("pages: nothing is left to be filled in", () => {
     )
   );
   assertEquals(open, []);
+});
+
+/** An anchor as Markdown's renderers make it of a heading. */
+const anchorOf = (heading: string) =>
+  heading.replace(/^#+/, "").trim().toLowerCase().replace(/[^\p{L}\p{N}_ -]/gu, "").replaceAll(
+    " ",
+    "-",
+  );
+
+Deno.test("pages: no link leads to a heading that is not there", () => {
+  const anchors = new Map(PAGES.map((page) => [
+    new URL(page, ROOT).href,
+    new Set(linesOf(page).filter((line) => line.startsWith("#")).map(anchorOf)),
+  ]));
+  const dead = PAGES.flatMap((page) =>
+    linesOf(page).flatMap((line, i) =>
+      [...line.matchAll(/\]\(([^)\s#]*)#([^)\s]+)\)/g)].flatMap(([, link, anchor]) => {
+        const own = anchors.get(new URL(link, new URL(page, ROOT)).href);
+        return own === undefined || own.has(anchor) ? [] : [`${page}:${i + 1}: ${link}#${anchor}`];
+      })
+    )
+  );
+  assertEquals(dead, []);
+});
+
+const { tasks } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT)));
+
+/** The flags of a task, of which all but the tests are commands. */
+async function flagsOf(task: string): Promise<ReadonlySet<string>> {
+  const [path] = /cli\/\w+\.ts$/.exec(tasks[task].command) ?? [];
+  const module: Record<string, { readonly flags?: object }> = path === undefined
+    ? {}
+    : await import(new URL(path, ROOT).href);
+  const command = Object.values(module).find(({ flags }) => flags !== undefined);
+  return new Set([...Object.keys(command?.flags ?? {}), "json", "help"]);
+}
+
+Deno.test("pages: every command is a task, and has the flags that it is shown with", async () => {
+  const wrong: string[] = [];
+  for (const page of PAGES) {
+    const text = linesOf(page).join("\n").replace(/\\\n\s*/g, " ");
+    for (const [, task, rest] of text.matchAll(/deno task ([a-z][a-z-]*)([^\n`|]*)/g)) {
+      if (!Object.hasOwn(tasks, task)) {
+        wrong.push(`${page}: deno task ${task}`);
+        continue;
+      }
+      const known = await flagsOf(task);
+      const flags = rest.split(/\s#/)[0].matchAll(/ --([a-z][a-z0-9-]*)/g);
+      for (const [, flag] of flags) {
+        if (!known.has(flag)) wrong.push(`${page}: deno task ${task}: --${flag}`);
+      }
+    }
+  }
+  assertEquals(wrong, []);
 });
