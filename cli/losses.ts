@@ -35,7 +35,9 @@ export function lossesSvg(
   const panels = stages.map(({ stage }, i): Panel => ({
     title: `loss of ${stage}${steps === 1 ? "" : `, means of ${steps} steps`}`,
     series: runs.flatMap((run, r) =>
-      run[i] === undefined ? [] : [{ name: names[r], points: points(run[i].losses, steps) }]
+      run[i] === undefined
+        ? []
+        : [{ name: names[r], points: points(run[i].losses, steps), wide: r === 0 }]
     ),
   }));
   return plotSvg({ title: "Training losses of two runs", x: "steps", panels });
