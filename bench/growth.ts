@@ -27,7 +27,7 @@ export interface GrowthSeries {
 /** How several things grow with one size. */
 export interface Growth {
   /** The size: `context`. */
-  readonly size: string;
+  readonly size: "context" | "position" | "width" | "depth";
   readonly title: string;
   readonly series: readonly GrowthSeries[];
 }

@@ -8,6 +8,7 @@ import { FormatError } from "../formats/error.ts";
 import { asksFor, asksForHelp, type Given, readArguments } from "./arguments.ts";
 import { type Flag, type Flags, toggle, UsageError } from "./flags.ts";
 import { RecipeModuleError } from "./recipe/module.ts";
+import { terminalColumns } from "./terminal.ts";
 import { wrap } from "./table.ts";
 
 /** Where a command writes. */
@@ -16,6 +17,8 @@ export interface Output {
   print(text: string): void;
   /** A line on stderr. */
   say(line: string): void;
+  /** Columns that there are for text; Infinity where it goes to no terminal. */
+  readonly columns: number;
 }
 
 /** What a command did. */
@@ -51,6 +54,8 @@ const COMMON = {
 export interface Streams {
   stdout(text: string): void;
   stderr(text: string): void;
+  /** Columns of the terminal behind stdout; Infinity where there is none. */
+  readonly columns: number;
 }
 
 function write(file: { writeSync(bytes: Uint8Array): number }, text: string): void {
@@ -62,23 +67,27 @@ function write(file: { writeSync(bytes: Uint8Array): number }, text: string): vo
 const SYSTEM: Streams = {
   stdout: (text) => write(Deno.stdout, text),
   stderr: (text) => write(Deno.stderr, text),
+  columns: terminalColumns(Deno.stdout),
 };
 
-/** Columns of the help. */
+/** Columns of the help, where the terminal has as many. */
 const WIDTH = 100;
-/** Columns of the longest flag that its description stands beside. */
-const LEFT = 32;
+/** Columns of the longest flag that its description stands beside, and in a narrow terminal. */
+const [MOST_LEFT, NARROW_LEFT] = [32, 24];
 
 const EXIT_CODES = "Exit code: 0 done; 1 the answer is no (check, diff, golden), or the run was " +
   "stopped or failed; 2 something is wrong with the input.";
 
-/** Lines that hang: all but the first begin with spaces. */
-function hanging(text: string, indent: number): string {
-  return wrap(text, WIDTH - indent).join(`\n${" ".repeat(indent)}`);
-}
-
 /** The text of `--help`. */
-export function help<A extends string, F extends Flags>(command: Command<A, F>): string {
+export function help<A extends string, F extends Flags>(
+  command: Command<A, F>,
+  columns = Infinity,
+): string {
+  const left = columns < WIDTH ? NARROW_LEFT : MOST_LEFT;
+  const width = Math.max(2 * left, Math.min(WIDTH, columns));
+  /** Lines that hang: all but the first begin with spaces. */
+  const hanging = (text: string, indent: number) =>
+    wrap(text, width - indent).join(`\n${" ".repeat(indent)}`);
   const all: Flags = { ...command.flags, ...COMMON };
   const names = Object.keys(command.arguments) as A[];
   const word = ([name, { placeholder }]: [string, Flag<unknown>]) =>
@@ -87,9 +96,11 @@ export function help<A extends string, F extends Flags>(command: Command<A, F>):
   const required = list.filter(([, flag]) => flag.required).map(word);
   const usage = ["deno task", command.name, ...names, ...required, "[flags]"].join(" ");
   const widths = [...names, ...list.map(word)].map((text) => text.length);
-  const column = Math.max(...widths.filter((width) => width <= LEFT)) + 2;
-  const row = (left: string, right: string) => {
-    const beside = left.length <= LEFT ? left.padEnd(column) : `${left}\n${" ".repeat(2 + column)}`;
+  const column = Math.max(...widths.filter((width) => width <= left)) + 2;
+  const row = (first: string, right: string) => {
+    const beside = first.length <= left
+      ? first.padEnd(column)
+      : `${first}\n${" ".repeat(2 + column)}`;
     return `  ${beside}${hanging(right, 2 + column)}`;
   };
   const flagRow = (entry: [string, Flag<unknown>]) => {
@@ -147,13 +158,13 @@ function problemList(error: unknown): readonly object[] {
 export async function runCommand<A extends string, F extends Flags>(
   command: Command<A, F>,
   words: readonly string[],
-  { stdout, stderr }: Streams = SYSTEM,
+  { stdout, stderr, columns }: Streams = SYSTEM,
 ): Promise<number> {
   const { name } = command;
   const flags = { ...command.flags, ...COMMON };
   try {
     if (asksForHelp(words, flags)) {
-      stdout(help(command));
+      stdout(help(command, columns));
       return 0;
     }
     const given = readArguments(words, { arguments: command.arguments, flags });
@@ -163,6 +174,7 @@ export async function runCommand<A extends string, F extends Flags>(
       {
         print: json ? () => {} : stdout,
         say: (line) => stderr(`${line}\n`),
+        columns,
       },
     );
     if (json) stdout(`${JSON.stringify(report)}\n`);

@@ -104,7 +104,7 @@ export const compare = command({
   summary: "runs every recipe of a module that is not done yet, and compares what they became",
   arguments: { RECIPES },
   flags: FLAGS,
-  run: async ({ arguments: { RECIPES: named }, flags }, { print, say }) => {
+  run: async ({ arguments: { RECIPES: named }, flags }, { print, say, columns }) => {
     const progress = standardProgress(say);
     const { recipes: written, list } = await loadRecipes(named);
     if (!list) {
@@ -163,7 +163,7 @@ export const compare = command({
       writeFileAtomic(`${prefix}.svg`, dotPlotSvg(plotOf(comparison)));
       writeJsonAtomic(`${prefix}.json`, comparison);
       writeFileAtomic(`${prefix}.md`, page);
-      print(`${measureName(comparison)}\n\n${table(tableRows(comparison))}\n`);
+      print(`${measureName(comparison)}\n\n${table(tableRows(comparison), columns)}\n`);
       print(`${prefix}.md, ${prefix}.json, ${prefix}.svg\n`);
       const failed = runs.some((run) => "failed" in run);
       return { report: { ...comparison }, failed };

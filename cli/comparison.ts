@@ -112,6 +112,8 @@ const hasRatios = (comparison: Comparison) =>
 export const measureName = (comparison: Comparison): string =>
   hasRatios(comparison) ? "held-out perplexity over the teacher's" : "held-out perplexity";
 
+const capital = (text: string) => text[0].toUpperCase() + text.slice(1);
+
 /** A stage as it stands in a table. */
 const cellOf = (comparison: Comparison) => {
   const ratios = hasRatios(comparison);
@@ -150,8 +152,8 @@ export function plotOf(comparison: Comparison): DotPlot {
   const value = (stage: ComparedStage | undefined) => ratios ? stage?.ratio : stage?.perplexity;
   const [first] = done(comparison);
   return {
-    title: ratios ? "How much of the teacher is left" : "Held-out perplexity",
-    axis: `${measureName(comparison)} (log)`,
+    title: `${capital(measureName(comparison))}, recipe by recipe`,
+    axis: `${ratios ? "× the teacher's perplexity" : "perplexity"}, logarithmic`,
     series: names,
     columns: [ratios ? "ratio" : "perplexity", "tokens", "time", "parameters", "state 32K"],
     rows: comparison.recipes.map((run) =>

@@ -24,9 +24,9 @@ import { loadRecipe, RECIPE } from "./recipe/module.ts";
 import { resumeCommand } from "./command_line.ts";
 import { ratioText, runEvents } from "./run_events.ts";
 import { listenForStop } from "./signals.ts";
-import { bytesText, sideBySide, table } from "./table.ts";
+import { bytesText, paragraph, sideBySide, table } from "./table.ts";
 
-/** Columns that the samples take where there is no terminal. */
+/** Columns that the samples take at most. */
 const WIDTH = 100;
 
 const FLAGS = {
@@ -56,7 +56,7 @@ export const convert = command({
   summary: "runs a recipe: converts its teacher, or trains its new model, stage by stage",
   arguments: { RECIPE },
   flags: FLAGS,
-  run: async ({ arguments: { RECIPE: named }, flags }, { print, say }) => {
+  run: async ({ arguments: { RECIPE: named }, flags }, { print, say, columns }) => {
     const written = await loadRecipe(named);
     const seeded = flags.seed === undefined ? written : build({ ...written, seed: flags.seed });
     const out = flags.out ?? seeded.output;
@@ -86,7 +86,7 @@ export const convert = command({
       }
       const { report, before } = outcome;
       if (before) say(`there is nothing to do: ${out} is this recipe's result already`);
-      print(`\n${reportText(report, out)}`);
+      print(`\n${reportText(report, out, columns)}`);
       return { report: { ...report } };
     } catch (error) {
       progress.end();
@@ -124,8 +124,8 @@ function errorsText({ layers, errors }: KeptAttention): string {
   ]);
 }
 
-/** The table and the samples that a run ends with. */
-function reportText(report: Report, out: string): string {
+/** The table and the samples that a run ends with, for a terminal of so many columns. */
+export function reportText(report: Report, out: string, columns = Infinity): string {
   const { teacher, student, untrained, stages } = report;
   const costs = ({ stateBytesAt1K, stateBytesAt32K }: InferenceReport, speed: string) => [
     bytesText(stateBytesAt1K),
@@ -159,14 +159,17 @@ function reportText(report: Report, out: string): string {
       stageRow(`after ${stage.name}`, stage, i === last ? speedOf(student.tokensPerSecond) : "")
     ),
   ];
-  const after = `\nafter ${printable(JSON.stringify(report.prompt))}\n\n`;
+  const prompt = `after ${printable(JSON.stringify(report.prompt))}`;
+  const after = `\n${paragraph(prompt, columns)}\n\n`;
   // Models write whatever bytes they like.
   const [mine, theirs] = [student, teacher].map((model) => printable(model?.sample ?? ""));
-  const samples = teacher === undefined
-    ? `model: ${mine}\n`
-    : sideBySide({ title: "teacher", text: theirs }, { title: "student", text: mine }, WIDTH);
+  const samples = teacher === undefined ? `${paragraph(`model: ${mine}`, columns)}\n` : sideBySide(
+    { title: "teacher", text: theirs },
+    { title: "student", text: mine },
+    Math.min(WIDTH, columns),
+  );
   return [
-    table(rows),
+    table(rows, columns),
     report.keptAttention === undefined ? "" : `\n${errorsText(report.keptAttention)}`,
     // A model that stayed on disk writes none.
     student.sample === undefined ? "" : after + samples,

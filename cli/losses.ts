@@ -35,7 +35,9 @@ export function lossesSvg(
   const panels = stages.map(({ stage }, i): Panel => ({
     title: `loss of ${stage}${steps === 1 ? "" : `, means of ${steps} steps`}`,
     series: runs.flatMap((run, r) =>
-      run[i] === undefined ? [] : [{ name: names[r], points: points(run[i].losses, steps) }]
+      run[i] === undefined
+        ? []
+        : [{ name: names[r], points: points(run[i].losses, steps), wide: r === 0 }]
     ),
   }));
   return plotSvg({ title: "Training losses of two runs", x: "steps", panels });
@@ -66,11 +68,11 @@ export const losses = command({
     "to A, at most over the first 10 steps, the first 100 and all, and on average",
   arguments: { RUN_A: RUN, RUN_B: RUN },
   flags: { svg: absent(path("FILE", "draws both runs' losses"), "no drawing") },
-  run: ({ arguments: { RUN_A, RUN_B }, flags: { svg } }, { print }) => {
+  run: ({ arguments: { RUN_A, RUN_B }, flags: { svg } }, { print, columns }) => {
     const names = [RUN_A, RUN_B] as const;
     const runs = [readLosses(RUN_A), readLosses(RUN_B)] as const;
     const stages = compareLosses(runs, names);
-    print(table(rows(stages)));
+    print(table(rows(stages), columns));
     if (svg !== undefined) {
       writeFileAtomic(svg, lossesSvg(runs, names));
       print(`\n${svg}\n`);

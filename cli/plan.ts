@@ -76,7 +76,7 @@ export const plan = command({
   summary: "shows what a recipe will do and take: every layer's fate, bytes, FLOPs, time, money",
   arguments: { RECIPE },
   flags: FLAGS,
-  run: async ({ arguments: { RECIPE: named }, flags }, { print, say }) => {
+  run: async ({ arguments: { RECIPE: named }, flags }, { print, say, columns }) => {
     if (flags.roofline && flags.on === HERE) {
       throw new UsageError(
         `--roofline: expected --on a fleet whose peaks are known: ${FLEETS_TEXT}`,
@@ -99,7 +99,7 @@ export const plan = command({
     const budgets = sizes.map((size) => stageBudget(size, fleet));
     const layerFlops = mixerFlops(student);
     const published = publishedHours(recipe, student, fleet);
-    print(planText({ plan: planned, layerFlops, budgets, fleet, published }));
+    print(planText({ plan: planned, layerFlops, budgets, fleet, published }, columns));
     const rated = flags.roofline && isRated(fleet) ? fleet : undefined;
     const rooflines = rated && sizes.map((size) => {
       const kernels = stageKernels(size.stage, student, from?.spec, rated.devices);
@@ -111,7 +111,7 @@ export const plan = command({
         planned: budgets[i].seconds,
         roofline,
       }));
-      print(`\n${rooflineText(stages, rated!)}`);
+      print(`\n${rooflineText(stages, rated!, columns)}`);
     }
     const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: layerFlops[i] }));
     const stages = planned.stages.map((stage, i) => ({

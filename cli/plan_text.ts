@@ -5,7 +5,7 @@ import type { StageBudget } from "../plan/budget.ts";
 import type { Fleet } from "../plan/fleets.ts";
 import type { Plan } from "../plan/plan.ts";
 import { clock } from "./progress.ts";
-import { bytesText, countText, table } from "./table.ts";
+import { bytesText, countText, paragraph, table } from "./table.ts";
 
 /** What is planned, and what the paper says of the same. */
 export interface Planned {
@@ -46,7 +46,7 @@ export const sum = (values: readonly number[]): number =>
 const FLAGS = /(RAD-RWKV\d) \(([^)]*)\)/g;
 
 /** A row for neighbouring layers that are alike; flags stand once, under the table. */
-function layerTable({ layers }: Plan, flops: readonly number[]): string {
+function layerTable({ layers }: Plan, flops: readonly number[], columns: number): string {
   const rows: { first: number; last: number; cells: readonly string[] }[] = [];
   for (const [i, { layer, from, to, parameters, copied, stateBytes }] of layers.entries()) {
     const cells = [
@@ -71,10 +71,10 @@ function layerTable({ layers }: Plan, flops: readonly number[]): string {
       first === last ? `${first}` : `${first}-${last}`,
       ...cells,
     ]),
-  ]) + [...new Set(flags)].join("");
+  ], columns) + [...new Set(flags)].join("");
 }
 
-function stageTable({ plan, budgets, fleet, published }: Planned): string {
+function stageTable({ plan, budgets, fleet, published }: Planned, columns: number): string {
   const hours = published === undefined ? [] : ["paper", "residual"];
   return table([
     [
@@ -100,10 +100,10 @@ function stageTable({ plan, budgets, fleet, published }: Planned): string {
         ...(fleet.price > 0 ? [dollarsText(dollars)] : []),
       ];
     }),
-  ]);
+  ], columns);
 }
 
-function memoryTable({ plan, budgets, fleet }: Planned): string {
+function memoryTable({ plan, budgets, fleet }: Planned, columns: number): string {
   return table([
     [
       fleet.devices === 1 ? "memory" : "memory of a device",
@@ -128,7 +128,7 @@ function memoryTable({ plan, budgets, fleet }: Planned): string {
         fits ? "yes" : "no",
       ];
     }),
-  ]);
+  ], columns);
 }
 
 /** On what the numbers rest. */
@@ -159,11 +159,11 @@ export function outlineText(plan: Plan, layerFlops: readonly number[]): string {
       countText(trained),
     ]),
   ]);
-  return `${layerTable(plan, layerFlops)}\n${stages}`;
+  return `${layerTable(plan, layerFlops, Infinity)}\n${stages}`;
 }
 
-/** The whole plan. */
-export function planText(planned: Planned): string {
+/** The whole plan, for a terminal of so many columns. */
+export function planText(planned: Planned, columns = Infinity): string {
   const { plan, layerFlops, budgets, fleet, published } = planned;
   const { teacher } = plan;
   const seconds = sum(budgets.map((budget) => budget.seconds));
@@ -196,6 +196,11 @@ export function planText(planned: Planned): string {
     }),
     ...basis(planned),
   ];
-  const tables = [layerTable(plan, layerFlops), stageTable(planned), memoryTable(planned)];
-  return `${tables.join("\n")}\n${lines.join("\n")}\n`;
+  const tables = [
+    layerTable(plan, layerFlops, columns),
+    stageTable(planned, columns),
+    memoryTable(planned, columns),
+  ];
+  const told = lines.map((line) => paragraph(line, columns));
+  return `${tables.join("\n")}\n${told.join("\n")}\n`;
 }

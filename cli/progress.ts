@@ -1,7 +1,8 @@
 /** Long work on a terminal: one line that moves, or a plain line now and then elsewhere. */
 
 import type { StepEvent } from "../train/stage.ts";
-import { bytesText } from "./table.ts";
+import { bytesText, textColumns } from "./table.ts";
+import { terminalColumns } from "./terminal.ts";
 
 /** Shows what happens. */
 export interface Progress {
@@ -35,11 +36,12 @@ export interface TokenEvent {
 export interface ProgressOptions {
   readonly write: (text: string) => void;
   readonly terminal: boolean;
-  /** Columns of the terminal. */
-  readonly columns: number;
+  /** Columns of the terminal, which may change. */
+  readonly columns: () => number;
 }
 
-const BAR = 24;
+/** Characters of a bar at most, and at least; a bar with less is none. */
+const [BAR, SHORT_BAR] = [24, 6];
 /** Milliseconds between drawings of the moving line, and between plain lines. */
 const FRAME = 100;
 const LINE = 5000;
@@ -56,12 +58,42 @@ export function clock(seconds: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
-/** A bar of `BAR` characters. */
-function bar(share: number): string {
-  const eighths = Math.round(Math.min(1, Math.max(0, share)) * BAR * 8);
+/** A bar of so many characters. */
+function bar(share: number, length: number): string {
+  const eighths = Math.round(Math.min(1, Math.max(0, share)) * length * 8);
   const full = Math.floor(eighths / 8);
   const part = " ▏▎▍▌▋▊▉"[eighths % 8];
-  return ("█".repeat(full) + (full < BAR ? part : "")).padEnd(BAR);
+  return ("█".repeat(full) + (full < length ? part : "")).padEnd(length);
+}
+
+/** A line of progress. */
+interface Line {
+  readonly what: string;
+  /** Of 1; undefined where no end is known. */
+  readonly share?: number;
+  /** What is told of it; the higher the rank, the sooner it is left out. */
+  readonly told: readonly { readonly text: string; readonly rank: number }[];
+}
+
+/**
+ * A line with a bar. Where the terminal is narrow the bar is short; then what matters least is left
+ * out, and the bar at last.
+ */
+function lineText({ what, share, told }: Line, columns: number, bars: boolean): string {
+  const percent = share === undefined ? "" : ` ${`${Math.floor(100 * share)}`.padStart(3)}%`;
+  const texts = (rank: number) =>
+    told.filter((one) => one.rank <= rank).map(({ text }) => `  ${text}`);
+  const written = (rank: number, length: number) =>
+    `${what}${length > 0 ? ` ${bar(share!, length)}` : ""}${percent}${texts(rank).join("")}`;
+  const room = (rank: number) => columns - textColumns(written(rank, 0)) - 1;
+  const ranks = [...new Set(told.map(({ rank }) => rank))].sort((a, b) => b - a);
+  if (bars && share !== undefined) {
+    for (const rank of ranks) {
+      const length = Math.min(BAR, room(rank));
+      if (length >= SHORT_BAR) return written(rank, length);
+    }
+  }
+  return written(ranks.find((rank) => room(rank) >= -1) ?? ranks[ranks.length - 1], 0);
 }
 
 /** 12,345. */
@@ -86,9 +118,11 @@ export function createProgress({ write, terminal, columns }: ProgressOptions): P
     shown = now;
     return true;
   };
-  const draw = (line: string) => {
-    if (!terminal) return write(`${line}\n`);
-    write(`\r\x1b[K${[...line].slice(0, Math.max(20, columns - 1)).join("")}`);
+  const draw = (line: Line) => {
+    if (!terminal) return write(`${lineText(line, Infinity, false)}\n`);
+    // A line that reaches the last column may go on in the next row.
+    const room = Math.max(20, columns() - 1);
+    write(`\r\x1b[K${[...lineText(line, room, true)].slice(0, room).join("")}`);
     open = true;
   };
   return {
@@ -104,29 +138,37 @@ export function createProgress({ write, terminal, columns }: ProgressOptions): P
       if (!due() && event.step !== event.steps) return;
       const { step, steps, tokens } = event;
       const left = clock((steps - step) * (tokens / step) / speed);
-      const share = `${String(Math.floor(100 * step / steps)).padStart(3)}%`;
-      const middle = terminal ? `${bar(step / steps)} ` : "";
-      draw(
-        `${stage} ${middle}${share}  step ${step}/${steps}  loss ${loss.toFixed(4)}  ` +
-          `${thousands(speed)} tokens/s  ${left} left`,
-      );
+      draw({
+        what: stage,
+        share: step / steps,
+        told: [
+          { text: `step ${step}/${steps}`, rank: 2 },
+          { text: `loss ${loss.toFixed(4)}`, rank: 1 },
+          { text: `${thousands(speed)} tokens/s`, rank: 3 },
+          { text: `${left} left`, rank: 0 },
+        ],
+      });
     },
     tokens: ({ what, bytesDone, bytes, tokens, tokensPerSecond, secondsLeft }) => {
       if (!due() && bytesDone !== bytes) return;
-      const share = bytes > 0 ? bytesDone / bytes : 1;
-      const middle = terminal ? ` ${bar(share)}` : "";
-      draw(
-        `${what}${middle} ${String(Math.floor(100 * share)).padStart(3)}%  ` +
-          `${thousands(tokens)} tokens  ${thousands(tokensPerSecond)} tokens/s  ` +
-          `${clock(secondsLeft)} left`,
-      );
+      draw({
+        what,
+        share: bytes > 0 ? bytesDone / bytes : 1,
+        told: [
+          { text: `${thousands(tokens)} tokens`, rank: 1 },
+          { text: `${thousands(tokensPerSecond)} tokens/s`, rank: 2 },
+          { text: `${clock(secondsLeft)} left`, rank: 0 },
+        ],
+      });
     },
     count: (what, done, total) => {
       if (!due() && done !== total) return;
-      const share = total > 0 ? ` ${bar(done / total)} ${Math.floor(100 * done / total)}%` : "";
-      draw(
-        `${what}${terminal ? share : ""}  ${thousands(done)}${total ? `/${thousands(total)}` : ""}`,
-      );
+      const known = total > 0;
+      draw({
+        what,
+        ...(known && { share: done / total }),
+        told: [{ text: `${thousands(done)}${known ? `/${thousands(total)}` : ""}`, rank: 0 }],
+      });
     },
     bytes: (what, done, total) => {
       const now = performance.now();
@@ -135,13 +177,16 @@ export function createProgress({ write, terminal, columns }: ProgressOptions): P
       download.done = done;
       if (!due() && done !== total) return;
       const rate = (done - download.from) / Math.max(0.001, (now - download.since) / 1000);
-      const left = rate > 0 ? `  ${clock((total - done) / rate)} left` : "";
-      const share = `${String(Math.floor(100 * done / Math.max(1, total))).padStart(3)}%`;
-      const middle = terminal ? `${bar(done / Math.max(1, total))} ` : "";
-      draw(
-        `${what} ${middle}${share}  ${bytesText(done)}/${bytesText(total)}  ` +
-          `${bytesText(Math.round(rate))}/s${left}`,
-      );
+      const left = rate > 0 ? [{ text: `${clock((total - done) / rate)} left`, rank: 0 }] : [];
+      draw({
+        what,
+        share: done / Math.max(1, total),
+        told: [
+          { text: `${bytesText(done)}/${bytesText(total)}`, rank: 1 },
+          { text: `${bytesText(Math.round(rate))}/s`, rank: 2 },
+          ...left,
+        ],
+      });
     },
     end,
   };
@@ -153,16 +198,8 @@ export function standardProgress(say: (line: string) => void): Progress {
   const encoder = new TextEncoder();
   return createProgress({
     terminal,
-    columns: terminal ? columnsOf() : 80,
+    columns: () => terminalColumns(Deno.stderr),
     write: (text) =>
       terminal ? void Deno.stderr.writeSync(encoder.encode(text)) : say(text.trimEnd()),
   });
-}
-
-function columnsOf(): number {
-  try {
-    return Deno.consoleSize().columns;
-  } catch {
-    return 80;
-  }
 }

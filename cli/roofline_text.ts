@@ -11,7 +11,7 @@ import {
   type WorkTime,
 } from "../plan/roofline.ts";
 import { dollarsText, sum, timeText } from "./plan_text.ts";
-import { bytesText, countText, table } from "./table.ts";
+import { bytesText, countText, paragraph, table } from "./table.ts";
 
 /** Kinds of work in words. */
 const WORK: Readonly<Record<WorkTime["kind"], string>> = {
@@ -76,7 +76,11 @@ export interface PlannedRoofline {
   readonly roofline: StageRoofline;
 }
 
-function stageTable({ stage, roofline }: PlannedRoofline, fleet: Fleet): string {
+function stageTable(
+  { stage, roofline }: PlannedRoofline,
+  fleet: Fleet,
+  columns: number,
+): string {
   const flops = sum(roofline.work.map((work) => work.flopsPerToken));
   return table([
     [stage.name, "FLOPs/token", "bytes/token", "time", "share", "bound by"],
@@ -85,11 +89,15 @@ function stageTable({ stage, roofline }: PlannedRoofline, fleet: Fleet): string 
       ...["in all", countText(Math.round(flops)), ""],
       ...[timeText(roofline.seconds, fleet), "", roofline.bound],
     ],
-  ]);
+  ], columns);
 }
 
 /** Every stage by kind of work, and all stages together. */
-export function rooflineText(stages: readonly PlannedRoofline[], fleet: RatedFleet): string {
+export function rooflineText(
+  stages: readonly PlannedRoofline[],
+  fleet: RatedFleet,
+  columns = Infinity,
+): string {
   const total = (of: (stage: PlannedRoofline) => number) => sum(stages.map(of));
   const expected = total(({ roofline }) => roofline.expected);
   const money = fleet.price > 0
@@ -110,6 +118,7 @@ export function rooflineText(stages: readonly PlannedRoofline[], fleet: RatedFle
     ),
     ...basis(fleet),
   ];
-  const tables = stages.map((stage) => stageTable(stage, fleet));
-  return `${tables.join("\n")}\n${lines.join("\n")}\n`;
+  const tables = stages.map((stage) => stageTable(stage, fleet, columns));
+  const told = lines.map((line) => paragraph(line, columns));
+  return `${tables.join("\n")}\n${told.join("\n")}\n`;
 }

@@ -5,11 +5,11 @@ import type { Device } from "../devices/device.ts";
 import { openWebgpu } from "../devices/webgpu/device.ts";
 import { generate, type GenerateOptions } from "../infer/generation.ts";
 import type { LoadedModel } from "../infer/session.ts";
-import { stateBytes } from "../infer/state.ts";
 import { addModelView, type ModelView } from "./model_view.ts";
 import type { Models, ServedModel } from "./models.ts";
 import { loadRemote, openRemote, type RemoteCheckpoint } from "./remote_checkpoint.ts";
 import { readText } from "./remote_file.ts";
+import { drawStates, type StateChart } from "./state_chart.ts";
 import { type Speed, takeTurns, withTurn } from "./turns.ts";
 
 const element = <T extends HTMLElement>(id: string) => document.querySelector<T>(`#${id}`)!;
@@ -18,14 +18,22 @@ const prompt = element<HTMLTextAreaElement>("prompt");
 const write = element<HTMLButtonElement>("write");
 const stop = element<HTMLButtonElement>("stop");
 const number = (id: string) => element<HTMLInputElement>(id).valueAsNumber;
-const say = (text: string) => element("status").textContent = text;
+/** The status is read out loud where it changes: it tells of steps, not of every token. */
+const say = (text: string) => {
+  const status = element("status");
+  if (status.textContent !== text) status.textContent = text;
+};
 
-/** Says what went wrong, and what to do. */
-function fail(error: unknown): void {
+/** Says what went wrong, and what to do; returns whether it can be tried again. */
+function fail(error: unknown): boolean {
   const place = element("error");
-  place.textContent = error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
+  // A device that has failed once refuses all that is asked of it.
+  const gone = message.startsWith("webgpu: ");
+  place.textContent = gone ? `${message}\nReload the page to begin again.` : message;
   place.hidden = false;
   say("");
+  return !gone;
 }
 
 /** A model that is ready, and where it is shown. */
@@ -45,10 +53,9 @@ async function findPartBytes(): Promise<number | undefined> {
 async function load(
   device: Device,
   served: ServedModel,
-  role: string,
+  view: ModelView,
   partBytes: number,
 ): Promise<ReadyModel> {
-  const view = addModelView(element("models"), served.name, role);
   const checkpoint = await openRemote(served);
   view.describe(checkpoint.spec);
   const model = await loadRemote(device, checkpoint, { partBytes, progress: view.progress });
@@ -59,6 +66,7 @@ async function load(
 /** Writes with all models in turns, from one prompt. */
 async function writeTexts(
   models: readonly ReadyModel[],
+  chart: StateChart | undefined,
   text: string,
   options: GenerateOptions,
   stopped: () => boolean,
@@ -73,20 +81,22 @@ async function writeTexts(
     return { ids: generate(model, ids, { ...options, stop }), stream, position: ids.length };
   });
   const speeds: (Speed | undefined)[] = [];
-  const states = models.map(() => 0);
+  say("Reading the prompt …");
   try {
     for await (const turn of takeTurns(texts.map(({ ids }) => ids), stopped)) {
       const { model: { spec }, view } = models[turn.text];
       const own = texts[turn.text];
-      if (turn.id === undefined) view.write(own.stream.end());
-      else {
+      if (turn.id === undefined) {
+        view.write(own.stream.end());
+        view.end();
+      } else {
         view.write(own.stream.push(turn.id));
         own.position++;
         view.speed(speeds[turn.text] = withTurn(speeds[turn.text], turn));
       }
-      states[turn.text] = stateBytes(spec, 1, own.position);
-      const largest = Math.max(...states);
-      models.forEach((each, i) => each.view.state(states[i], largest, each.model.spec));
+      view.state(spec, own.position);
+      chart?.show(texts.map(({ position }) => position));
+      if (models.every((_, i) => speeds[i] !== undefined)) say("Writing …");
     }
   } finally {
     models.forEach(({ view }) => view.end());
@@ -94,9 +104,18 @@ async function writeTexts(
 }
 
 /** Answers the form. */
-function listen(models: readonly ReadyModel[]): void {
+function listen(models: readonly ReadyModel[], chart: StateChart | undefined): void {
   let wanted = true;
-  const end = () => wanted = false;
+  /** Lets one of the two buttons be pressed; where the other had the focus, it gets it. */
+  const allow = (button: HTMLButtonElement, other: HTMLButtonElement) => {
+    button.disabled = false;
+    if (document.activeElement === other) button.focus();
+    other.disabled = true;
+  };
+  const end = () => {
+    wanted = false;
+    if (!stop.disabled) say("Stopping …");
+  };
   stop.addEventListener("click", end);
   document.addEventListener("keydown", ({ key }) => key === "Escape" && end());
   prompt.addEventListener("keydown", (event) => {
@@ -108,10 +127,9 @@ function listen(models: readonly ReadyModel[]): void {
     event.preventDefault();
     if (write.disabled) return;
     wanted = true;
-    write.disabled = true;
-    stop.disabled = false;
+    allow(stop, write);
     element("error").hidden = true;
-    say("Writing …");
+    let again = true;
     try {
       const options = {
         tokens: number("tokens"),
@@ -119,13 +137,13 @@ function listen(models: readonly ReadyModel[]): void {
         topP: number("top-p"),
         seed: number("seed"),
       };
-      await writeTexts(models, prompt.value, options, () => !wanted);
+      await writeTexts(models, chart, prompt.value, options, () => !wanted);
       say(wanted ? "Done." : "Stopped.");
     } catch (error) {
-      fail(error);
+      again = fail(error);
     }
-    write.disabled = false;
-    stop.disabled = true;
+    if (again) allow(write, stop);
+    else stop.disabled = true;
   });
   write.disabled = false;
   say("Ready.");
@@ -136,15 +154,18 @@ try {
   if (partBytes === undefined) element("no-webgpu").hidden = false;
   else {
     say("Loading …");
+    const models: Models = JSON.parse(await readText("/models.json"));
+    const role = (i: number) => models.length === 1 ? "Model" : i === 0 ? "Student" : "Teacher";
+    const views = models.map(({ name }, i) => addModelView(element("models"), name, role(i)));
     const device = await openWebgpu();
     element("device").textContent = device.description;
-    const models: Models = JSON.parse(await readText("/models.json"));
     const ready: ReadyModel[] = [];
     for (const [i, each] of models.entries()) {
-      const role = models.length === 1 ? "Model" : i === 0 ? "Student" : "Teacher";
-      ready.push(await load(device, each, role, partBytes));
+      ready.push(await load(device, each, views[i], partBytes));
     }
-    listen(ready);
+    const charted = ready.map(({ model: { spec } }, i) => ({ role: role(i), spec }));
+    // Of one model the words tell as much.
+    listen(ready, ready.length > 1 ? drawStates(element("states"), charted) : undefined);
   }
 } catch (error) {
   fail(error);

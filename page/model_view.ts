@@ -14,8 +14,8 @@ export interface ModelView {
   begin(prompt: string): void;
   write(text: string): void;
   speed(speed: Speed): void;
-  /** @param largest the state that fills the bar */
-  state(bytes: number, largest: number, spec: ModelSpec): void;
+  /** The state after some tokens of the text. */
+  state(spec: ModelSpec, tokens: number): void;
   end(): void;
 }
 
@@ -28,19 +28,27 @@ export function addModelView(list: HTMLElement, name: string, role: string): Mod
   heading.textContent = `${role}: ${name}`;
   heading.id = `${role}-name`;
   view.setAttribute("aria-labelledby", heading.id);
-  const [facts, loading, bar, amount, output, prompt, written, speed, state] = [
-    ...["facts", "loading", "bar", "amount", "output", "prompt", "written", "speed", "state"],
+  const [facts, loading, amount, output, prompt, written, speed, state] = [
+    ...["facts", "loading", "amount", "output", "prompt", "written", "speed", "state"],
   ].map((kind) => part(kind));
-  const meter = part<HTMLMeterElement>("meter");
+  const bar = part<HTMLProgressElement>("bar");
   output.setAttribute("aria-label", `Text of the ${role}`);
   bar.setAttribute("aria-label", `Weights of the ${role}`);
-  meter.setAttribute("aria-label", `State of the ${role}`);
   list.append(view);
+  /** Shows the end of the text, unless the reader has gone up. */
+  const follow = (change: () => void) => {
+    const atEnd = output.scrollTop + output.clientHeight >= output.scrollHeight - 4;
+    change();
+    if (atEnd) output.scrollTop = output.scrollHeight;
+  };
   return {
-    describe: (spec) => facts.textContent = modelText(spec),
+    describe: (spec) => {
+      facts.textContent = modelText(spec);
+      state.textContent = stateText(spec, 0);
+    },
     progress: (bytes, total) => {
-      (bar as HTMLProgressElement).max = total;
-      (bar as HTMLProgressElement).value = bytes;
+      bar.max = total;
+      bar.value = bytes;
       const megabytes = (n: number) => (n / 1e6).toFixed(1);
       amount.textContent = `${megabytes(bytes)} of ${megabytes(total)} MB of weights`;
     },
@@ -50,14 +58,11 @@ export function addModelView(list: HTMLElement, name: string, role: string): Mod
       written.textContent = "";
       speed.textContent = "–";
       output.setAttribute("aria-busy", "true");
+      output.scrollTop = output.scrollHeight;
     },
-    write: (text) => written.append(text),
+    write: (text) => follow(() => written.append(text)),
     speed: (own) => speed.textContent = speedText(own),
-    state: (bytes, largest, spec) => {
-      state.textContent = stateText(bytes, spec);
-      meter.max = largest;
-      meter.value = bytes;
-    },
+    state: (spec, tokens) => state.textContent = stateText(spec, tokens),
     end: () => output.setAttribute("aria-busy", "false"),
   };
 }

@@ -28,7 +28,7 @@ interface Measured {
 export async function allBench(
   parts: readonly BenchPart[],
   flags: BenchFlags,
-  { print, say }: Output,
+  { print, say, columns }: Output,
 ): Promise<Outcome> {
   const context = partContext(flags, say, true);
   const { device } = flags;
@@ -43,7 +43,7 @@ export async function allBench(
     try {
       const result = await part.measure(flags, context);
       measured.push({ part, result, seconds: (performance.now() - start) / 1000 });
-      print(`\n${part.title}\n\n${resultText(result)}`);
+      print(`\n${part.title}\n\n${resultText(result, columns)}`);
       if (result.failed) problems[part.name] = "results are not as they must be";
     } catch (error) {
       // What other parts find out would be lost.

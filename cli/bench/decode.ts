@@ -125,7 +125,7 @@ function drawing(models: readonly Decoded[], window: number, device: Device): st
   const { machine } = machineReport();
   return plotSvg({
     title: "Decoding, token by token",
-    x: "tokens in the text",
+    x: "tokens",
     panels: [
       panel(`time of a token, ms (median of ${window})`, ({ milliseconds }) => milliseconds),
       panel("state of the model, MiB", ({ stateBytes }) => mebibytes(stateBytes)),

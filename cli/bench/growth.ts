@@ -17,6 +17,13 @@ import { logPlotSvg } from "../draw/log_plot.ts";
 import { countText } from "../table.ts";
 import type { BenchPart, PartTable } from "./part.ts";
 
+/** What goes across, and its unit. */
+const AXES: Readonly<Record<Growth["size"], string>> = {
+  context: "context, tokens",
+  position: "position, tokens",
+  width: "hidden size",
+  depth: "layers",
+};
 const MEASURES = [contextGrowth, positionGrowth, widthGrowth, depthGrowth] as const;
 
 /** Exponents of a series, of its time and of its operations. */
@@ -89,7 +96,7 @@ export function growthDrawing(grown: readonly Growth[], device: string): string 
     panels: grown.flatMap(({ size, title, series }) => {
       const panel = (what: string, y: (point: GrowthSeries["points"][number]) => number) => ({
         title: `${title}, ${what}`,
-        x: size,
+        x: AXES[size],
         series: series.map(({ name, points }) => ({
           name,
           points: points.map((point) => ({ x: point.x, y: y(point) })),

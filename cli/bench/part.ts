@@ -99,9 +99,9 @@ export function peerDevice({ device, vs }: BenchFlags): "cpu" | "cuda" {
   );
 }
 
-/** A result as people read it on a terminal. */
-export function resultText({ content }: PartResult): string {
-  return content.map((part) => typeof part === "string" ? `${part}\n` : table(part.rows))
+/** A result as people read it on a terminal of so many columns. */
+export function resultText({ content }: PartResult, columns = Infinity): string {
+  return content.map((part) => typeof part === "string" ? `${part}\n` : table(part.rows, columns))
     .join("\n");
 }
 

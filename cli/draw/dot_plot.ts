@@ -1,6 +1,17 @@
 /** Dots in rows as SVG, one row a thing that is compared, with figures beside them. */
 
-import { at, COLOURS, legend, line, number, svg, text } from "./svg.ts";
+import {
+  at,
+  COLOURS,
+  legend,
+  line,
+  number,
+  shortName,
+  svg,
+  text,
+  textWidth,
+  WIDTH,
+} from "./svg.ts";
 
 /** One thing that is compared. */
 export interface DotRow {
@@ -25,14 +36,12 @@ export interface DotPlot {
   readonly note?: string;
 }
 
-const WIDTH = 900;
 const LEFT = 24;
 const HEAD = 92;
 const ROW = 30;
 const FOOT = 62;
-/** Columns of figures, and what a character takes at most. */
-const FIGURE = 84;
-const CHARACTER = 6.6;
+/** Between columns of figures. */
+const APART_FIGURES = 20;
 /** Characters of a name that are shown. */
 const NAME = 24;
 
@@ -69,21 +78,29 @@ export function logTicks(from: number, to: number, apart: number): number[] {
   return choices.find(readable) ?? choices[choices.length - 1];
 }
 
+/** The least tick that is not below a value, so that an axis ends with a number. */
+function nextTick(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [...STEPS[0], 10].map((step) => step * power).find((tick) => tick >= value * 0.9999)!;
+}
+
 /** Draws a plot. Texts may hold anything. */
 export function dotPlotSvg({ title, axis, series, columns, rows, note }: DotPlot): string {
-  const shown = rows.map(({ name }) =>
-    [...name].length > NAME ? `${name.slice(0, NAME - 1)}…` : name
+  const shown = rows.map(({ name }) => shortName(name, NAME));
+  const left = LEFT + 16 + Math.max(40, ...shown.map(textWidth));
+  const widths = columns.map((name, i) =>
+    APART_FIGURES + Math.max(textWidth(name), ...rows.map(({ figures }) => textWidth(figures[i])))
   );
-  const left = LEFT + 16 + CHARACTER * Math.max(6, ...shown.map((name) => name.length));
-  const right = WIDTH - LEFT - FIGURE * columns.length;
+  const figure = (i: number) =>
+    WIDTH - LEFT - widths.slice(i + 1).reduce((sum, width) => sum + width, 0);
+  const right = WIDTH - LEFT - widths.reduce((sum, width) => sum + width, 0);
   const values = rows.flatMap(({ values }) => values.filter((value) => value !== undefined));
   const least = Math.min(1, ...values);
-  const most = Math.max(1.05 * least, ...values);
+  const most = nextTick(Math.max(1.05 * least, ...values));
   const scale = Math.log(most / least) || 1;
   const column = (value: number) => left + (right - left - 12) * Math.log(value / least) / scale;
   const bottom = HEAD + ROW * rows.length;
   const height = bottom + FOOT + (note === undefined ? 0 : 14);
-  const figure = (i: number) => right + FIGURE * (i + 1);
   const drawRow = ({ values, figures }: DotRow, row: number): string[] => {
     const y = HEAD + ROW * row + ROW / 2;
     const dots = values.flatMap((value, i) =>
@@ -97,7 +114,7 @@ export function dotPlotSvg({ title, axis, series, columns, rows, note }: DotPlot
       ...figures.map((content, i) => text(figure(i), y + 4, content, ' text-anchor="end"')),
     ];
   };
-  return svg(title, LEFT, { width: WIDTH, height }, [
+  return svg(title, LEFT, height, [
     ...legend(series, LEFT),
     ...columns.map((name, i) =>
       text(figure(i), HEAD - 14, name, ' text-anchor="end" class="panel"')

@@ -2,7 +2,7 @@
 
 import { logTicks } from "./dot_plot.ts";
 import type { Panel, Series } from "./plot.ts";
-import { at, COLOURS, legend, line, number, svg, text } from "./svg.ts";
+import { at, COLOURS, legend, line, number, svg, text, WIDTH } from "./svg.ts";
 
 /** Lines over axes of their own; neither has a 0. */
 export interface LogPanel extends Panel {
@@ -17,15 +17,13 @@ export interface LogPlot {
   readonly note?: string;
 }
 
-const WIDTH = 900;
 const COLUMNS = 2;
 const LEFT = 58;
-const RIGHT = 18;
+const RIGHT = 26;
 const HEAD = 90;
 const PANEL = 170;
 /** Under a panel, with its axis and the title of the next. */
 const GAP = 78;
-const FOOT = 24;
 /** Between ticks at least, down and across. */
 const APART = 22;
 const APART_ACROSS = 44;
@@ -44,7 +42,7 @@ function range(values: readonly number[]): { from: number; to: number } {
 export function logPlotSvg({ title, panels, note }: LogPlot): string {
   const names = [...new Set(panels.flatMap(({ series }) => series.map(({ name }) => name)))];
   const rows = Math.ceil(panels.length / COLUMNS);
-  const height = HEAD + rows * (PANEL + GAP) + FOOT;
+  const height = HEAD + rows * (PANEL + GAP) - (note === undefined ? 30 : 8);
   const width = WIDTH / COLUMNS;
 
   const draw = ({ title, x, series }: LogPanel, index: number): string[] => {
@@ -87,7 +85,7 @@ export function logPlotSvg({ title, panels, note }: LogPlot): string {
       }),
     ];
   };
-  return svg(title, LEFT, { width: WIDTH, height }, [
+  return svg(title, LEFT, height, [
     ...legend(names, LEFT),
     ...panels.flatMap(draw),
     ...(note === undefined ? [] : [text(LEFT, height - 12, note, ' class="note"')]),

@@ -32,6 +32,7 @@ async function running(
   found.code = await runCommand(commandOf(run), line, {
     stdout: (text) => void (found.stdout += text),
     stderr: (text) => void (found.stderr += text),
+    columns: Infinity,
   });
   return found;
 }
@@ -127,6 +128,8 @@ Deno.test("command: help is wrapped, its columns kept", () => {
   });
   const lines = help(wide).split("\n");
   assert(lines.every((line) => line.length <= 100), help(wide));
+  const narrow = help(wide, 72);
+  assert(narrow.split("\n").every((line) => line.length <= 72), narrow);
   const at = lines.findIndex((line) => line.startsWith("  WHOM"));
   assertEquals(lines[at].indexOf("who"), lines[at + 1].indexOf("who"));
   const flag = lines.indexOf("  --tone a-very-long-list|of-all-tones");

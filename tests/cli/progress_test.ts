@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { clock, createProgress } from "../../cli/progress.ts";
-import { bytesText, countText, sideBySide, table, wrap } from "../../cli/table.ts";
+import { bytesText, countText, sideBySide, table, textColumns, wrap } from "../../cli/table.ts";
 import type { StepEvent } from "../../train/stage.ts";
 
 function event(step: number, more: Partial<StepEvent> = {}): StepEvent {
@@ -18,9 +18,13 @@ function event(step: number, more: Partial<StepEvent> = {}): StepEvent {
   };
 }
 
-function watched(terminal: boolean, columns = 200) {
+function watched(terminal: boolean, columns: number | (() => number) = 200) {
   let written = "";
-  const progress = createProgress({ write: (text) => written += text, terminal, columns });
+  const progress = createProgress({
+    write: (text) => written += text,
+    terminal,
+    columns: typeof columns === "number" ? () => columns : columns,
+  });
   const taken = () => {
     const text = written;
     written = "";
@@ -73,10 +77,24 @@ Deno.test("progress: loss and speed are smoothed within a stage", () => {
   assertMatch(taken(), /distill .*loss 1\.0000 {2}50 tokens/);
 });
 
-Deno.test("progress: a line is not longer than the terminal is wide", () => {
-  const { progress, taken } = watched(true, 40);
-  progress.step(event(50));
-  assertEquals([...taken().replace("\r\x1b[K", "")].length, 39);
+Deno.test("progress: where the terminal is narrow the bar is short, then what matters least goes", () => {
+  let columns = 0;
+  const { progress, taken } = watched(true, () => columns);
+  const shown = (width: number) => {
+    columns = width;
+    progress.step(event(100));
+    return taken().replace("\r\x1b[K", "");
+  };
+  const bar = (length: number) => `align ${"█".repeat(length)} 100%`;
+  const all = "  step 100/100  loss 2.0000  50 tokens/s  0:00 left";
+  assertEquals(shown(200), bar(24) + all);
+  assertEquals(shown(79), bar(16) + all);
+  assertEquals(shown(69), bar(6) + all);
+  assertEquals(shown(68), `${bar(18)}  step 100/100  loss 2.0000  0:00 left`);
+  assertEquals(shown(50), `${bar(14)}  loss 2.0000  0:00 left`);
+  assertEquals(shown(32), `${bar(9)}  0:00 left`);
+  assertEquals(shown(28), "align 100%  0:00 left");
+  for (let width = 21; width < 120; width++) assert(shown(width).length < width);
 });
 
 Deno.test("progress: plain lines now and then where there is no terminal", () => {
@@ -127,6 +145,27 @@ Deno.test("tables: columns as wide as they must be, numbers to the right", () =>
   );
 });
 
+Deno.test("tables: what is wider than the terminal goes on below, with the first column", () => {
+  const rows = [["", "tokens", "loss", "speed"], ["teacher", "", "1.5", "200"]];
+  const whole =
+    "         tokens  loss  speed\n────────────────────────────\nteacher           1.5    200\n";
+  assertEquals(table(rows, 28), whole);
+  assertEquals(
+    table(rows, 27),
+    "         tokens\n───────────────\nteacher\n\n" +
+      "         loss  speed\n────────────────────\nteacher   1.5    200\n",
+  );
+  // What cannot be made narrower stays as wide as it is.
+  assertEquals(table(rows, 3).split("\n\n").length, 3);
+  assertEquals(table([["a", "b"]], 1), "a  b\n────\n");
+});
+
+Deno.test("tables: letters of East Asia take two columns, marks take none", () => {
+  assertEquals(["abc", "老人", "e\u0301", "🙂", "カナ한"].map(textColumns), [3, 4, 1, 2, 6]);
+  assertEquals(table([["", "n"], ["老人", "1"]]), "      n\n───────\n老人  1\n");
+  assertEquals(wrap("很久很久以前 once", 7), ["很久很", "久以前", "once"]);
+});
+
 Deno.test("tables: bytes and counts", () => {
   assertEquals([0, 1023, 1024, 1536, 2 ** 20, 20 * 2 ** 30, 2 ** 52].map(bytesText), [
     "0 B",
@@ -151,16 +190,19 @@ Deno.test("tables: bytes and counts", () => {
 Deno.test("tables: text in two columns, cut at words", () => {
   assertEquals(wrap("the old whale\n\nswam", 8), ["the old", "whale", "", "swam"]);
   assertEquals(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
-  const text = sideBySide(
-    { title: "teacher", text: "a whale" },
+  const texts = [
+    { title: "teacher", text: "a 鯨 swam" },
     { title: "student", text: "one two three four five six seven" },
-    43,
+  ] as const;
+  assertEquals(
+    sideBySide(...texts, 60),
+    `teacher${" ".repeat(21)} │ student\n` +
+      `a 鯨 swam${" ".repeat(19)} │ one two three four five six\n` +
+      `${" ".repeat(28)} │ seven\n`,
   );
   assertEquals(
-    text,
-    "teacher              │ student\n" +
-      "a whale              │ one two three four\n" +
-      "                     │ five six seven\n",
+    sideBySide(...texts, 20),
+    "teacher\n───────\na 鯨 swam\n\nstudent\n───────\none two three four\nfive six seven\n",
   );
 });
 

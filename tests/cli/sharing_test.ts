@@ -204,7 +204,7 @@ Deno.test("diff: layers of a teacher that is in the Hugging Face cache", async (
     });
     assertEquals(
       diff.stdout.replace(/\(.*\)/, ""),
-      "layers[2]: radRwkv7 -> attention\n",
+      "layers[2]\n  - radRwkv7\n  + attention\n",
       diff.stderr,
     );
   });

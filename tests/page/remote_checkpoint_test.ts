@@ -10,7 +10,7 @@ import type { WeightFormat } from "../../infer/weights.ts";
 import { modelParameters } from "../../models/decoder.ts";
 import type { Models } from "../../page/models.ts";
 import { inParts, loadRemote, openRemote } from "../../page/remote_checkpoint.ts";
-import { readRange } from "../../page/remote_file.ts";
+import { readRange, readText } from "../../page/remote_file.ts";
 import { changedCheckpoint } from "../support/checkpoint.ts";
 import { counted } from "../support/counted_device.ts";
 import { withCpu } from "../support/devices.ts";
@@ -131,4 +131,8 @@ Deno.test("remote file: what a server does not send is an error with its address
     );
     await assertRejects(() => readRange(file, 1000, 1004), Error, "found 416");
   });
+  const free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const gone = `http://127.0.0.1:${free.addr.port}/x`;
+  free.close();
+  await assertRejects(() => readText(gone), Error, `${gone}: expected an answer, found none (`);
 });

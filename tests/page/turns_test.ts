@@ -1,5 +1,6 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { speedText, stateText } from "../../page/words.ts";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { stateBytes } from "../../infer/state.ts";
+import { bytesText, modelText, speedText, stateText } from "../../page/words.ts";
 import { takeTurns, withTurn } from "../../page/turns.ts";
 import { ATTENTION, radRwkv7, smallConfig } from "../support/model.ts";
 
@@ -48,11 +49,31 @@ Deno.test("turns: the first token is the prompt's, the speed is of those after i
   assertEquals(speedText(third), "5.0 tokens/s, prompt in 2.00 s");
 });
 
-Deno.test("words: whether a state grows", () => {
+Deno.test("words: bytes in the unit that fits", () => {
+  const bytes = [0, 1, 1023, 1024, 1536, 2 ** 20 - 1, 2 ** 26, 1.5 * 2 ** 40, 2 ** 60];
+  assertEquals(bytes.map(bytesText), [
+    ...["0 B", "1 B", "1,023 B", "1 KiB", "1.5 KiB", "1,024 KiB"],
+    ...["64 MiB", "1.5 TiB", "1,048,576 TiB"],
+  ]);
+});
+
+Deno.test("words: what a model is, and whether its state grows", () => {
   const config = smallConfig();
-  assertEquals(stateText(10240, { config, mixers: [radRwkv7()] }), "10,240 bytes, constant");
-  assertEquals(
-    stateText(10240, { config, mixers: [radRwkv7(), ATTENTION] }),
-    "10,240 bytes, growing with the text",
-  );
+  const [constant, hybrid, window] = [
+    [radRwkv7()],
+    [radRwkv7(), ATTENTION],
+    [{ ...ATTENTION, window: 4 }],
+  ].map((mixers) => ({ config, mixers }));
+  const [state] = [stateBytes(constant, 1, 0)].map(bytesText);
+  assertEquals([0, 9].map((tokens) => stateText(constant, tokens)), [
+    `${state}, constant`,
+    `${state}, constant`,
+  ]);
+  const bytes = (tokens: number) => bytesText(stateBytes(hybrid, 1, tokens));
+  assertEquals(stateText(hybrid, 9), `${bytes(9)}, growing to ${bytes(32768)} at 32K tokens`);
+  assertEquals(stateText(hybrid, 40000), `${bytes(40000)}, growing with the text`);
+  const windowed = (tokens: number) => bytesText(stateBytes(window, 1, tokens));
+  assertEquals(stateText(window, 2), `${windowed(2)}, growing to ${windowed(4)} at 32K tokens`);
+  assertMatch(modelText(constant), /^1 layer of RAD-RWKV7; [\d.]+K? parameters$/);
+  assertMatch(modelText(hybrid), /^2 layers: 1 of RAD-RWKV7, 1 of attention; [\d.]+K? parameters$/);
 });

@@ -42,7 +42,17 @@ Deno.test("dot plot: a dot a value, further right where it is more, within the p
   assert(Math.abs((near - one) / (two - one) - Math.log(1.1) / Math.log(2)) < 0.01);
   assert(dots[0].cy === dots[1].cy && Number(dots[2].cy) > Number(dots[0].cy));
   for (const { x1, x2 } of attributes(svg, "line")) {
-    assert(Number(x1) >= 24 && Number(x2) <= 876, `${x1} ${x2}`);
+    assert(Number(x1) >= 24 && Number(x2) <= 796, `${x1} ${x2}`);
+  }
+});
+
+Deno.test("dot plot: the axis ends with a number, not before the last dot", () => {
+  for (const [values, end] of [[[1.03, 1.18], "1.2"], [[3.9], "5"], [[1], "1.05"]] as const) {
+    const rows = [{ name: "a", values, figures: ["", ""] }];
+    const svg = dotPlotSvg({ ...PLOT, rows });
+    const axis = attributes(svg, "line").filter(({ class: kind }) => kind === "grid").at(-1)!;
+    assert(svg.includes(`<text x="${axis.x1}"`) && svg.includes(`>${end}</text>`), svg);
+    for (const { cx } of attributes(svg, "circle")) assert(Number(cx) <= Number(axis.x1));
   }
 });
 

@@ -44,7 +44,7 @@ function elements(svg: string, name: string): { text: string; attributes: Map<st
 
 Deno.test("plot: well-formed, whatever the texts say", () => {
   const svg = plotSvg(PLOT);
-  assertMatch(svg, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="0 0 720 \d+"/);
+  assertMatch(svg, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="0 0 820 \d+"/);
   // Every tag is closed in its order.
   const open: string[] = [];
   for (const [, end, name, self] of svg.matchAll(/<(\/?)(\w+)[^>]*?(\/?)>/g)) {
@@ -60,7 +60,9 @@ Deno.test("plot: axes with units, a legend, a colour for every name in light and
   const svg = plotSvg(PLOT);
   const texts = elements(svg, "text").map(({ text }) => text);
   for (
-    const text of ["time, ms", "state", "student", "teacher", "tokens", "512", "4", "a machine"]
+    const text of [
+      ...["time, ms", "state", "student", "teacher", "tokens in the text", "512", "4", "a machine"],
+    ]
   ) {
     assert(texts.includes(text), `${text}: ${texts}`);
   }
@@ -84,12 +86,46 @@ Deno.test("plot: lines go up with their values and stay within their panels", ()
   const [flat, rising] = rows;
   assertEquals(flat[0][1], flat[1][1]);
   assert(rising[1][1] < rising[0][1], "up is less");
-  assertEquals(rising[1][0], 720 - 24, "the last point is at the right end");
-  const height = Number(/viewBox="0 0 720 (\d+)"/.exec(svg)![1]);
-  for (const [x, y] of rows.flat()) assert(x >= 64 && x <= 696 && y >= 90 && y <= height);
+  assertEquals(rising[1][0], 820 - 72, "the last point is at the right end");
+  const height = Number(/viewBox="0 0 820 (\d+)"/.exec(svg)![1]);
+  for (const [x, y] of rows.flat()) assert(x >= 64 && x <= 748 && y >= 90 && y <= height);
 });
 
 Deno.test("plot: nothing to draw", () => {
-  const svg = plotSvg({ title: "t", x: "x", panels: [{ title: "p", series: [] }] });
+  const svg = plotSvg({
+    title: "t",
+    x: "tokens",
+    panels: [{ title: "p", series: [] }, { title: "q", series: [{ name: "a", points: [] }] }],
+  });
   assert(!/NaN|Infinity/.test(svg), svg);
+});
+
+Deno.test("plot: steps have an axis a panel, in tens; lines end with their values", () => {
+  const steps = (count: number, last: number) => [{ x: 1, y: 9 }, { x: count, y: last }];
+  const svg = plotSvg({
+    title: "losses",
+    x: "steps",
+    panels: [
+      {
+        title: "align",
+        series: [
+          { name: "a", points: steps(2000, 1.2345), wide: true },
+          { name: "b", points: steps(2000, 1.2346) },
+        ],
+      },
+      { title: "distill", series: [{ name: "a", points: steps(40, 0.5) }] },
+    ],
+  });
+  const texts = elements(svg, "text");
+  const named = (text: string) => texts.filter((each) => each.text === text);
+  assertEquals(named("steps").length, 2);
+  assertEquals([named("2,000").length, named("40").length], [1, 1]);
+  const paths = elements(svg, "path").map(({ attributes }) => attributes);
+  assertEquals(paths.map((path) => path.get("class")), ["l0 wide", "l1", "l0"]);
+  const ends = paths.map((path) => /L([\d.]+) [\d.]+$/.exec(path.get("d")!)![1]);
+  assertEquals(ends, ["748.0", "748.0", "748.0"]);
+  // Two lines that end together: their values do not cover each other.
+  const [one, two] = named("1.23").map(({ attributes }) => Number(attributes.get("y")));
+  assertEquals(Math.round(Math.abs(one - two)), 14);
+  assertEquals(named("0.5").map(({ attributes }) => attributes.get("class")), ["k0"]);
 });
