@@ -3,13 +3,7 @@
 import { command, main } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, text, UsageError } from "./flags.ts";
-import {
-  type CaseResult,
-  GRADIENT_TOLERANCE,
-  lineOf,
-  OUTPUT_TOLERANCE,
-  passes,
-} from "./golden/result.ts";
+import { type CaseResult, lineOf, passes, TOLERANCES } from "./golden/result.ts";
 import { goldenCases } from "./golden/suite.ts";
 
 /** The command. */
@@ -29,15 +23,15 @@ export const golden = command({
       throw new UsageError(`--only: expected a part of one of ${names}, found "${flags.only}"`);
     }
     const width = Math.max(...cases.map(({ name }) => name.length));
+    const tolerances = TOLERANCES[flags.products];
     return await withDevice(flags, say, async (device) => {
       const results: CaseResult[] = [];
       for (const each of cases) {
         const result = await each.run(device);
         results.push(result);
-        print(`${lineOf(result, width)}\n`);
+        print(`${lineOf(result, width, tolerances)}\n`);
       }
-      const failed = results.filter((result) => !passes(result)).length;
-      const tolerances = { outputs: OUTPUT_TOLERANCE, gradients: GRADIENT_TOLERANCE };
+      const failed = results.filter((result) => !passes(result, tolerances)).length;
       print(
         `${results.length - failed} of ${results.length} cases pass; tolerance of outputs ` +
           `${tolerances.outputs}, of gradients ${tolerances.gradients}\n`,
@@ -48,7 +42,7 @@ export const golden = command({
           tolerances,
           passed: results.length - failed,
           failed,
-          cases: results.map((result) => ({ ...result, passed: passes(result) })),
+          cases: results.map((result) => ({ ...result, passed: passes(result, tolerances) })),
         },
         failed: failed > 0,
       };

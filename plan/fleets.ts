@@ -33,12 +33,19 @@ export interface DeviceRow {
 const MAMF = "Maximum achievable matmul FLOPS, github.com/stas00/ml-engineering, 2025";
 
 /**
- * Peaks, bandwidths, memory and links are from the makers' data sheets: SXM and OAM modules, NVLink
- * 3 and 4 and Infinity Fabric in machines of 8, a network adapter a device as DGX A100 (200 Gb/s) and
- * DGX H100 (400 Gb/s) have, which is assumed of MI300X too. RTX 4090: NVIDIA's Ada whitepaper, bf16
- * with f32 sums; PCIe 4.0 x16; a network of 100 Gb/s is assumed. Apple states the M4 Max' bandwidth
- * but no FLOP/s: its 40 cores have 128 lanes each, at 1.58 GHz as others list the clock, and no units
- * for matrices; Thunderbolt 5 has 80 Gb/s.
+ * Peaks, bandwidths and memory are those of the makers' data sheets, of SXM and OAM modules: AMD
+ * Instinct MI300X (163.4 and 1307.4 TFLOP/s, 5.3 TB/s); NVIDIA H100, H200 and A100 80 GB, of which the
+ * H100's with all digits are in NVIDIA's Hopper whitepaper (glennklockwood.com/garden/processors/h100
+ * has its table); NVIDIA's Ada whitepaper for the RTX 4090, bf16 and TF32 with f32 sums.
+ *
+ * Links are half of what is stated for both ways: NVLink 3 and 4 (600 and 900 GB/s), seven Infinity
+ * Fabric links of an MI300X (128 GB/s each), PCIe 4.0 x16 of an RTX 4090 (63 GB/s). Of networks a DGX
+ * A100 has an adapter of 200 Gb/s a device, a DGX H100 one of 400 Gb/s, which is assumed of MI300X
+ * too; for RTX 4090 100 Gb/s is assumed.
+ *
+ * Apple states the M4 Max' bandwidth (546 GB/s with 40 cores), but no FLOP/s: its cores have 128 lanes
+ * each and no units for matrices. Their clock others list as 1.58 to 1.8 GHz (16.2 to 18.4 TFLOP/s;
+ * huggingface.co/hardware has 18.4): here it is the lowest. Thunderbolt 5 has 80 Gb/s each way.
  */
 export const DEVICES: readonly DeviceRow[] = Object.freeze([
   {

@@ -1,8 +1,25 @@
 /** What comes of a golden case: its largest errors, held to a tolerance. */
 
-/** Largest relative errors that pass. f32 arithmetic against values computed in f64. */
-export const OUTPUT_TOLERANCE = 2e-5;
-export const GRADIENT_TOLERANCE = 2e-4;
+import type { ProductPrecision } from "../../devices/device.ts";
+
+/** Largest relative errors that pass. */
+export interface Tolerances {
+  readonly outputs: number;
+  readonly gradients: number;
+}
+
+/**
+ * By the numbers that are multiplied, against values computed in f64: of f32 arithmetic; and in TF32,
+ * where rounding both factors to 2⁻¹¹ of themselves makes a product off by 2⁻¹⁰ at most. Errors of its
+ * terms have both signs, as the terms have, so that a sum of any length is off by as large a share. The
+ * models have 15 products one after another, whose errors add up to √15 ≈ 4 times that; gradients pass
+ * back through all of them, are sums in which much cancels, and a library may cut numbers off instead
+ * of rounding them, which doubles it.
+ */
+export const TOLERANCES: Readonly<Record<ProductPrecision, Tolerances>> = {
+  f32: { outputs: 2e-5, gradients: 2e-4 },
+  tf32: { outputs: 4 * 2 ** -10, gradients: 16 * 2 ** -10 },
+};
 
 /** Tensors without a larger value than this count as zero: their errors are taken as they are. */
 const SMALLEST = 1e-6;
@@ -52,18 +69,21 @@ export function worstOf(list: readonly Compared[]): WorstError | undefined {
   return worst;
 }
 
-/** Whether a case is within its tolerances. */
-export function passes({ outputs, gradients, problem }: CaseResult): boolean {
-  return problem === undefined && (outputs?.error ?? 0) <= OUTPUT_TOLERANCE &&
-    (gradients?.error ?? 0) <= GRADIENT_TOLERANCE;
+/** Whether a case is within some tolerances. */
+export function passes(
+  { outputs, gradients, problem }: CaseResult,
+  tolerances: Tolerances,
+): boolean {
+  return problem === undefined && (outputs?.error ?? 0) <= tolerances.outputs &&
+    (gradients?.error ?? 0) <= tolerances.gradients;
 }
 
 /** A case as a line for people, its name padded to a width. */
-export function lineOf(result: CaseResult, width: number): string {
+export function lineOf(result: CaseResult, width: number, tolerances: Tolerances): string {
   const { name, outputs, gradients, problem } = result;
   const start = name.padEnd(width);
   if (problem !== undefined) return `${start}  ${problem}`;
-  const verdict = passes(result) ? "ok    " : "FAILED";
+  const verdict = passes(result, tolerances) ? "ok    " : "FAILED";
   const part = (what: string, worst: WorstError | undefined) =>
     worst === undefined ? "" : `  ${what} ${worst.error.toExponential(1)} (${worst.tensor})`;
   const found = part("outputs", outputs).padEnd(36) + part("gradients", gradients);

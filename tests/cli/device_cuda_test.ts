@@ -51,6 +51,7 @@ Deno.test("--device cuda: libraries by their variables, kernels in the user's ca
   assertEquals(kernels(), stored);
   const rounded = await golden("cuda", variables, "--products", "tf32");
   assert(/, cuBLASLt [\d.]+ \(tf32\)\n/.test(rounded.stderr), rounded.stderr);
+  assertStringIncludes(rounded.stdout, "1 of 1 cases pass; tolerance of outputs 0.00390625, of gr");
   const own = await golden("cuda", { ...variables, SUTURE_CUDA_CUBLASLT: "none" });
   assertStringIncludes(own.stderr, ", without cuBLASLt (f32)\n");
   assertStringIncludes(own.stdout, "1 of 1 cases pass");

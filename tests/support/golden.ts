@@ -2,9 +2,9 @@
 
 import { assert } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { passes } from "../../cli/golden/result.ts";
+import { passes, TOLERANCES } from "../../cli/golden/result.ts";
 import { goldenCases } from "../../cli/golden/suite.ts";
-import type { Device } from "../../devices/device.ts";
+import type { Device, ProductPrecision } from "../../devices/device.ts";
 import { sharedPath } from "./shared.ts";
 
 /** A folder of golden cases. */
@@ -25,15 +25,26 @@ export const goldenFolders: readonly GoldenFolder[] = [
   },
 ];
 
+/** What of a folder is run, and how it is held to what is stored. */
+interface GoldenOptions {
+  /** Names that are run; all by default. */
+  readonly only?: RegExp;
+  /** f32 by default. */
+  readonly products?: ProductPrecision;
+}
+
 /** Fails where a case of a folder does not pass on a device. */
 export async function assertGolden(
   device: Device,
   { folder, atLeast }: GoldenFolder,
+  { only, products = "f32" }: GoldenOptions = {},
 ): Promise<void> {
-  const cases = goldenCases(folder);
-  assert(cases.length >= atLeast);
+  const all = goldenCases(folder);
+  assert(all.length >= atLeast);
+  const cases = all.filter(({ name }) => only?.test(name) ?? true);
+  assert(cases.length > 0);
   for (const each of cases) {
     const result = await each.run(device);
-    assert(passes(result), JSON.stringify(result));
+    assert(passes(result, TOLERANCES[products]), JSON.stringify(result));
   }
 }

@@ -107,10 +107,23 @@ export interface Staging {
   put(first: Index): void;
 }
 
-/** Calls a body for what a thread has of so many things, one a thread. */
-function share(k: GpuBlock, count: number, own: Index, body: () => void): void {
-  if (count >= k.threads) body();
-  else k.if(lessThan(own, i32(count)), body);
+/** A thread's piece of a stretch: where it is from, where it goes, and what is on its way. */
+interface Part {
+  /** Pieces up to that of the last thread. */
+  readonly end: number;
+  readonly own: Index;
+  readonly line: Index;
+  readonly step: Index;
+  readonly to: Index;
+  readonly values: readonly Float[];
+}
+
+/** Calls a body for every part, by the threads for which so many pieces have one. */
+function share(k: GpuBlock, parts: readonly Part[], pieces: number, body: (part: Part) => void) {
+  for (const part of parts) {
+    if (part.end <= pieces) body(part);
+    else k.if(lessThan(part.own, i32(pieces)), () => body(part));
+  }
 }
 
 /** How a side gets to shared memory: zeros beyond the end of the length. */
@@ -130,44 +143,40 @@ export function staging(
   const whole = typeof steps === "number" ? steps % depth === 0 : steps.whole;
   const last = typeof steps === "number" ? i32(steps) : steps.end;
   const read = (line: Index, step: Index) => read4?.(line, step) ?? [side.read(line, step)];
-  const parts = Array.from({ length: Math.ceil(pieces / k.threads) }, (_, part) => {
+  const parts = Array.from({ length: Math.ceil(pieces / k.threads) }, (_, part): Part => {
     const own = k.let(add(k.thread, i32(part * k.threads)));
     const [line, step] = lies === "along"
       ? [div(own, i32(along)), mul(rem(own, i32(along)), i32(width))]
       : [mul(rem(own, i32(across)), i32(width)), div(own, i32(across))];
     const at = { line: k.let(line), step: k.let(step) };
     return {
-      ...{ own, ...at },
+      ...{ end: (part + 1) * k.threads, own, ...at },
       to: k.let(layout.at(at.line, at.step)),
       values: Array.from({ length: width }, () => k.variable(f32(0))),
     };
   });
   return {
     fetch: (from) =>
-      parts.forEach(({ own, line, step, values }) =>
-        share(k, pieces, own, () => {
-          const wanted = k.let(add(from, step));
-          const found = whole
-            ? read(line, wanted)
-            : read(line, k.let(min(wanted, sub(last, i32(lies === "along" ? width : 1)))));
-          values.forEach((value, i) =>
-            k.set(value, whole ? found[i] : select(lessThan(wanted, last), found[i], f32(0)))
-          );
-        })
-      ),
+      share(k, parts, pieces, ({ line, step, values }) => {
+        const wanted = k.let(add(from, step));
+        const found = whole
+          ? read(line, wanted)
+          : read(line, k.let(min(wanted, sub(last, i32(lies === "along" ? width : 1)))));
+        values.forEach((value, i) =>
+          k.set(value, whole ? found[i] : select(lessThan(wanted, last), found[i], f32(0)))
+        );
+      }),
     put: (first) =>
-      parts.forEach(({ own, to, values }) =>
-        share(k, pieces, own, () => {
-          const at = k.let(add(first, to));
-          const kept = values.map((value) => layout.stored(value));
-          if (kept.length === 4 && layout.apart === 1) {
-            const [a, b, c, d] = kept;
-            k.write4(room.place, at, [a, b, c, d]);
-          } else {
-            kept.forEach((value, i) => k.write(room.place, add(at, i32(i * layout.apart)), value));
-          }
-        })
-      ),
+      share(k, parts, pieces, ({ to, values }) => {
+        const at = k.let(add(first, to));
+        const kept = values.map((value) => layout.stored(value));
+        if (kept.length === 4 && layout.apart === 1) {
+          const [a, b, c, d] = kept;
+          k.write4(room.place, at, [a, b, c, d]);
+        } else {
+          kept.forEach((value, i) => k.write(room.place, add(at, i32(i * layout.apart)), value));
+        }
+      }),
   };
 }
 

@@ -78,6 +78,18 @@ Deno.test("cuda: what is out of memory says what was asked for, what is free, an
   });
 });
 
+Deno.test("cuda: a tensor that kernels do not reach is refused by name", async () => {
+  await withCuda((device) => {
+    const memory = device.allocate(4);
+    const bindings = { inputs: { x: memory }, results: [memory] };
+    assertThrows(
+      () => device.compile([g.tanh(g.input("x", [2, 2 ** 30]))], bindings),
+      RangeError,
+      "cuda: loop [2, 1073741824]: a tensor of 8589934592 bytes, kernels reach 8 GiB of one; a ",
+    );
+  });
+});
+
 Deno.test("cuda: an error of the driver names the call, the code and its text", async () => {
   await withCuda((device) => {
     const memory = device.allocate(16);

@@ -15,6 +15,9 @@ const sizes: readonly (readonly [number, number, number, number, number, number]
   [1, 65, 2, 1, 8, 6],
   [1, 130, 1, 1, 10, 1],
   [3, 40, 4, 2, 16, 1],
+  // Of which the threads of a GPU's group have one and a half pieces each, or two and a half.
+  [1, 40, 2, 1, 42, 1],
+  [1, 40, 1, 1, 80, 1],
 ];
 
 /** The same with a window at the end, of all sizes between tiles and blocks. */
@@ -37,6 +40,7 @@ const cached: readonly Cached[] = [
   [[30], 1, 4, 1, 64, 67],
   [[0], 19, 2, 1, 32, 19],
   [[2], 3, 3, 3, 128, 6],
+  [[1], 19, 1, 1, 48, 30],
 ];
 
 /** One token over caches in parts, one of several stretches, and more heads than one thread sums. */
