@@ -44,6 +44,8 @@ export interface Kernel extends KernelCost {
   readonly code: (lanes: Lanes) => KernelCode;
   /** Number of work items. */
   readonly items: number;
+  /** Items that a thread had best take at a time, where the kernel knows; a device decides else. */
+  readonly grain?: number;
   /** Scratch memory of one thread, in bytes. */
   readonly scratchBytes: number;
   /** A plain matrix product, which a device may leave to a library. */

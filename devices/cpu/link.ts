@@ -104,13 +104,26 @@ function readAhead(program: Program, launches: readonly LaunchText[]): LaunchTex
   }).toReversed();
 }
 
+/**
+ * The most items to a piece, with so many pieces or more, with which the thread that has most to do
+ * has least: of 21 items for 2 threads and 8 pieces, 1, since pieces of 3 would be 12 items and 9.
+ */
+function evenGrain(items: number, threads: number, pieces: number): number {
+  let best = Math.max(1, Math.ceil(items / pieces));
+  // More items than this are even enough whatever is left over.
+  if (items > pieces * pieces) return best;
+  const longest = (grain: number) => Math.ceil(Math.ceil(items / grain) / threads) * grain;
+  for (let grain = best - 1; grain > 0; grain--) if (longest(grain) < longest(best)) best = grain;
+  return best;
+}
+
 /** A product for the library, or a kernel of our own. */
 function workOf(
   launched: Launch,
   operands: readonly number[],
   { kernel, threads, blas }: LinkContext,
 ): Work {
-  const { matmul, expansion, key, items, bytes, flops, streams } = launched.kernel;
+  const { matmul, expansion, key, items, bytes, flops, streams, ...own } = launched.kernel;
   // A sum that goes elsewhere than what it is added to is the kernel's own.
   const inPlace = !matmul?.accumulates || operands[2] === operands[3];
   const call = blas && matmul !== undefined && inPlace ? gemmCall(matmul, threads) : undefined;
@@ -120,7 +133,7 @@ function workOf(
     // A few pieces a thread, so that one that is held up does not hold up all; fewer of what is read
     // in order, since every piece begins with waiting for memory.
     const pieces = threads * (streams === undefined ? 4 : 2);
-    const grain = alone ? items : Math.max(1, Math.ceil(items / pieces));
+    const grain = alone ? items : own.grain ?? evenGrain(items, threads, pieces);
     return { kernel: kernel(key), items, grain, alone };
   }
   if (expansion === undefined) {

@@ -53,6 +53,7 @@ export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epi
     ]),
     code: (most) => matmulCode(shape, blocking, matmulLanes(most, shape, epilogue), epilogue),
     items: shape.batch * blocking.columnBlocks * blocking.rowBlocks,
+    grain: blocking.grain,
     scratchBytes: Math.max(
       bytesOf(
         columns * length + sums + (packsA ? blocking.rows * length : 0) +

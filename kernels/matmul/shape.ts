@@ -8,14 +8,19 @@ import { ROWS } from "../products.ts";
 
 /** Products summed before a block's sums go back to memory. */
 const MAX_LENGTH = 512;
-/** Work items a thread: enough that one which is held up does not hold up the others. */
-const ITEMS_PER_THREAD = 2;
-/** Products below which more items than one a thread do not pay. */
+/** Pieces of work a thread: enough that one which is held up does not hold up the others. */
+const PIECES_PER_THREAD = 2;
+/** Share of a piece that threads wait at the end for one that was held up. */
+const HELD_UP = 1 / 8;
+/** Products below which more pieces than one a thread do not pay. */
 const SMALL = 2 ** 21;
 /** Bytes of a block of A, and of B, that stay in the second cache while it is walked. */
-const BLOCK_BYTES = 256 * 1024;
-/** What packing an element costs, in products: A, and B where k runs along its rows or not. */
-const PACKING = { a: 8, bAcross: 10, bAlong: 6 };
+const BLOCK_BYTES = { a: 512 * 1024, b: 256 * 1024 };
+/**
+ * What an element costs before it is multiplied, in products: reading it from far memory, and
+ * packing: A, and B where k runs along its rows or not.
+ */
+const PACKING = { aPlain: 4, a: 10, bAcross: 22, bAlong: 16 };
 
 /** Sizes and strides of a product from the views of its operands, and how b is stored. */
 export function matmulShape(
@@ -68,6 +73,8 @@ export interface Blocking {
   readonly length: number;
   readonly lengthBlocks: number;
   readonly packsA: boolean;
+  /** Items that a thread takes at a time: row blocks of the same columns, which are packed once. */
+  readonly grain: number;
 }
 
 /** Multiples of `step` that cut `size` into 1, 2, 3, … equal parts, the last one at `least`. */
@@ -81,7 +88,7 @@ function parts(size: number, step: number, least: number): number[] {
   }
 }
 
-/** The cut with enough items for the threads that packs least. */
+/** The cut with which no thread works long, for others or on packing. */
 export function blockingOf(
   { batch, m, n, k, a, b, weight }: MatmulShape,
   threads: number,
@@ -90,29 +97,34 @@ export function blockingOf(
   const step = weight !== undefined && isBlocked(weight) ? WEIGHT_BLOCK : 4;
   const length = lengthBlocks === 1 ? k : Math.ceil(Math.ceil(k / lengthBlocks) / step) * step;
   const packsA = a.kStride !== 1 && m > 1;
-  const wanted = threads * (batch * m * n * k < SMALL ? 1 : ITEMS_PER_THREAD);
+  const ofA = packsA ? PACKING.a : PACKING.aPlain;
+  const ofB = b.nStride === 1 ? PACKING.bAlong : PACKING.bAcross;
+  const wanted = threads * (batch * m * n * k < SMALL ? 1 : PIECES_PER_THREAD);
   let best: Blocking | undefined;
   let least = Infinity;
   for (const rows of parts(m, ROWS, 4 * ROWS)) {
     for (const columns of parts(n, WIDEST_PANEL, WIDEST_PANEL)) {
-      if (4 * rows * length > BLOCK_BYTES && rows > ROWS) continue;
-      if (4 * columns * length > BLOCK_BYTES && columns > WIDEST_PANEL) continue;
+      if (4 * Math.min(rows, m) * length > BLOCK_BYTES.a && rows > ROWS) continue;
+      if (4 * columns * length > BLOCK_BYTES.b && columns > WIDEST_PANEL) continue;
       const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
-      const items = batch * rowBlocks * columnBlocks;
-      // One stretch of k: threads pack a block of columns once for all its rows.
-      const packsB = lengthBlocks === 1 ? Math.min(rowBlocks, threads) : rowBlocks;
-      const packing = packsB * n * (b.nStride === 1 ? PACKING.bAlong : PACKING.bAcross) +
-        (packsA ? columnBlocks * m * PACKING.a : 0);
-      const idle = Math.max(1, wanted / items);
-      const cost = idle * m * n + packing;
-      if (cost < least) {
+      const cut = { rows, rowBlocks, columns, columnBlocks, length, lengthBlocks, packsA };
+      const item = rows * columns + rows * ofA;
+      // Columns stay packed from item to item where all of k is one stretch.
+      for (const grain of lengthBlocks === 1 ? divisors(rowBlocks) : [1]) {
+        const pieces = batch * columnBlocks * rowBlocks / grain;
+        const rounds = Math.ceil(pieces / threads) * Math.max(1, wanted / pieces);
+        const cost = (rounds + HELD_UP) * (grain * item + columns * ofB);
+        if (cost >= least) continue;
         least = cost;
-        best = { rows, rowBlocks, columns, columnBlocks, length, lengthBlocks, packsA };
+        best = { ...cut, grain };
       }
     }
   }
   return best!;
 }
+
+const divisors = (count: number): number[] =>
+  Array.from({ length: count }, (_, i) => i + 1).filter((d) => count % d === 0);
 
 /** Bytes of f32 weights that a library is given at a time. */
 const EXPANDED_BYTES = 512 * 1024;
