@@ -125,7 +125,7 @@ function errorsText({ layers, errors }: KeptAttention): string {
 }
 
 /** The table and the samples that a run ends with, for a terminal of so many columns. */
-export function reportText(report: Report, out: string, columns = Infinity): string {
+function reportText(report: Report, out: string, columns = Infinity): string {
   const { teacher, student, untrained, stages } = report;
   const costs = ({ stateBytesAt1K, stateBytesAt32K }: InferenceReport, speed: string) => [
     bytesText(stateBytesAt1K),
