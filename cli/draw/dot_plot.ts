@@ -71,9 +71,10 @@ export function logTicks(from: number, to: number, apart: number): number[] {
 
 /** Draws a plot. Texts may hold anything. */
 export function dotPlotSvg({ title, axis, series, columns, rows, note }: DotPlot): string {
-  const shown = rows.map(({ name }) =>
-    [...name].length > NAME ? `${name.slice(0, NAME - 1)}…` : name
-  );
+  const shown = rows.map(({ name }) => {
+    const characters = [...name];
+    return characters.length > NAME ? `${characters.slice(0, NAME - 1).join("")}…` : name;
+  });
   const left = LEFT + 16 + CHARACTER * Math.max(6, ...shown.map((name) => name.length));
   const right = WIDTH - LEFT - FIGURE * columns.length;
   const values = rows.flatMap(({ values }) => values.filter((value) => value !== undefined));
