@@ -1,4 +1,4 @@
-/** Tables of text. */
+/** Tables of text and of Markdown, and what stands in them. */
 
 /** Columns as wide as they must be; all but the first are aligned to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -8,6 +8,16 @@ export function table(rows: readonly (readonly string[])[]): string {
       .trimEnd();
   const rule = widths.map((width) => "─".repeat(width)).join("──");
   return [line(rows[0]), rule, ...rows.slice(1).map(line)].join("\n") + "\n";
+}
+
+/** A table of Markdown, its columns as wide as they must be, as `deno fmt` has it. */
+export function markdownTable(rows: readonly (readonly string[])[]): string {
+  const cells = rows.map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = cells[0].map((_, c) => Math.max(3, ...cells.map((row) => [...row[c]].length)));
+  const pad = (text: string, c: number) => text + " ".repeat(widths[c] - [...text].length);
+  const line = (row: readonly string[]) => `| ${row.map(pad).join(" | ")} |`;
+  const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
+  return [line(cells[0]), rule, ...cells.slice(1).map(line)].join("\n");
 }
 
 /** Bytes as 1.5 KiB, 20.0 MiB. */
