@@ -17,6 +17,7 @@ import {
   type ProductPrecision,
 } from "../device.ts";
 import { profileRows } from "../profile.ts";
+import { checkReach } from "../reach.ts";
 import { type CudaGraph, findGpu, gpuName, openContext } from "./context.ts";
 import {
   type CublasLt,
@@ -50,6 +51,9 @@ export interface CudaOptions extends CompileOptions {
   /** Operations of the largest products that are ours beside cuBLASLt; as measured by default. */
   readonly ownFlops?: number;
 }
+
+/** Bytes of a tensor at most: kernels count elements of four bytes in 32 bits, signed. */
+const TENSOR_LIMIT = 2 ** 33;
 
 const hostBytes = ({ buffer, byteOffset, byteLength }: HostArray) =>
   new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
@@ -157,7 +161,9 @@ export function openCuda(options: CudaOptions = {}): Device {
       kernel: fittingKernel(launch.kernel, (i) => addressOf(launch.operands[i]) % 16n === 0n),
     }));
     const own = ({ kernel: { matmul } }: Launch<GpuKernel>) => matmul === undefined;
-    modules.load(launches.filter(own));
+    const ofKernels = launches.filter(own);
+    ofKernels.forEach((launch) => checkReach("cuda", launch, TENSOR_LIMIT));
+    modules.load(ofKernels);
     reserve(program.arenaBytes);
     let linked: { readonly layout: number; readonly graph: CudaGraph } | undefined;
     const inArena = (offset: number) => piece(arena.address + BigInt(offset), 0);
@@ -170,6 +176,7 @@ export function openCuda(options: CudaOptions = {}): Device {
         );
         const product = matmul && products?.prepare(matmul, operands);
         if (product !== undefined) return product;
+        checkReach("cuda", launch, TENSOR_LIMIT);
         const [{ function: own, threads }] = modules.load([launch]);
         const [grid, block] = [[groups, 1, 1], [threads, 1, 1]] as const;
         return () => context.launch({ function: own, grid, block, operands });

@@ -101,6 +101,18 @@ Deno.test("cuda: bindings that do not fit are all named", async () => {
   });
 });
 
+Deno.test("cuda: a tensor beyond what kernels count is an error that says so", async () => {
+  await withCuda((device) => {
+    const graph = g.sum(g.input("x", [2 ** 20, 2 ** 11]), [-1]);
+    const { message } = assertThrows(
+      () => device.compile([graph], { inputs: {}, results: [] }),
+      RangeError,
+    );
+    assertStringIncludes(message, "cuda: ");
+    assertStringIncludes(message, ": a tensor of 8589934592 bytes, kernels reach 8 GiB of one; ");
+  });
+});
+
 Deno.test("cuda: without a driver or NVRTC, an error says what to install", () => {
   const paths = cudaEmulator();
   const driver = assertThrows(() => openCuda({ ...paths, driver: "/no/such.so" }), CudaError);
