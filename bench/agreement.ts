@@ -3,7 +3,7 @@
 import type { Device } from "../devices/device.ts";
 import { openSession } from "../infer/session.ts";
 import { decodeSpec, randomModel } from "./random_model.ts";
-import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
+import { type BenchMixer, benchModels, type LayerMixer, type ShapeName, SHAPES } from "./shapes.ts";
 import { prepareStep, type StepOptions } from "./train.ts";
 
 /** Steps that are compared: the second one begins with what the first one made of the weights. */
@@ -42,7 +42,7 @@ export function shapeStepResults(
 /** The logits after a prompt and after some further tokens, the same on every device. */
 export async function decodeResults(
   device: Device,
-  { shape, mixer }: { shape: ShapeName; mixer: BenchMixer | "attention" },
+  { shape, mixer }: { shape: ShapeName; mixer: LayerMixer },
 ): Promise<readonly Float32Array[]> {
   const model = randomModel(device, decodeSpec(shape, mixer), "f32");
   const { vocabSize } = model.spec.config;

@@ -2,6 +2,7 @@
 
 import { greedy } from "../infer/sampler.ts";
 import { type LoadedModel, openSession } from "../infer/session.ts";
+import { median } from "./timing.ts";
 
 /** What is measured. */
 export interface DecodeOptions {
@@ -23,12 +24,6 @@ export interface DecodeWindow {
   readonly stateBytes: number;
   /** Memory of the whole process after it. */
   readonly residentBytes: number;
-}
-
-function median(values: Float64Array): number {
-  const sorted = values.toSorted();
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /** Decodes greedily, whatever comes; a shorter window at the end is left out. */

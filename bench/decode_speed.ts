@@ -6,6 +6,7 @@ import { tensorBytes } from "../graph/tensor.ts";
 import { greedy } from "../infer/sampler.ts";
 import { type LoadedModel, openSession } from "../infer/session.ts";
 import { stateBytes } from "../infer/state.ts";
+import { median } from "./timing.ts";
 
 /** What is measured. */
 export interface DecodeSpeedOptions {
@@ -54,8 +55,6 @@ function bytesPerStep({ spec, inputs }: LoadedModel, streams: number): number {
   }
   return bytes;
 }
-
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
 /**
  * A kernel that moves so many bytes, about: one that sums them on a CPU, and on a GPU one that copies

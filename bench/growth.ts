@@ -7,7 +7,8 @@ import { openSession } from "../infer/session.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
-import { type BenchMixer, decoderConfig, uniform } from "./shapes.ts";
+import { decoderConfig, type LayerMixer, uniform } from "./shapes.ts";
+import { median } from "./timing.ts";
 import { benchStep, type StepOptions } from "./train.ts";
 
 /** One measurement: time and operations of a token at one size. */
@@ -80,10 +81,8 @@ function config(width: number, layers: number): DecoderConfig {
 /** Time after which no further step begins. */
 const SECONDS = 1;
 
-type Mixer = BenchMixer | "attention";
-
 /** Names of series; a mixer has one in all drawings. */
-const NAMES: Readonly<Record<Mixer, string>> = {
+const NAMES: Readonly<Record<LayerMixer, string>> = {
   attention: "attention",
   rwkv6: "RAD-RWKV6",
   rwkv7: "RAD-RWKV7",
@@ -95,7 +94,7 @@ async function stepPoint(
   device: Device,
   x: number,
   own: DecoderConfig,
-  mixer: Mixer,
+  mixer: LayerMixer,
   { stage, batch, context, steps }: Pick<StepOptions, "stage" | "batch" | "context" | "steps">,
 ): Promise<GrowthPoint> {
   const { secondsPerStep, flops } = await benchStep(device, {
@@ -129,7 +128,7 @@ export async function contextGrowth(
   device: Device,
   { tokens, contexts, steps }: GrowthSizes,
 ): Promise<Growth> {
-  const at = (mixer: Mixer, stage: 2 | 3) => (context: number) =>
+  const at = (mixer: LayerMixer, stage: 2 | 3) => (context: number) =>
     stepPoint(device, context, config(WIDTH, LAYERS), mixer, {
       stage,
       batch: tokens / context,
@@ -153,7 +152,11 @@ const DECODED = 32;
 const DECODED_FIRST = 8;
 
 /** A token's decoding just before a position. */
-async function decodePoint(device: Device, position: number, mixer: Mixer): Promise<GrowthPoint> {
+async function decodePoint(
+  device: Device,
+  position: number,
+  mixer: LayerMixer,
+): Promise<GrowthPoint> {
   let flops = 0;
   const counting: Device = {
     ...device,
@@ -179,13 +182,12 @@ async function decodePoint(device: Device, position: number, mixer: Mixer): Prom
   }
   session.free();
   store.free();
-  seconds.sort((a, b) => a - b);
-  return { x: position, seconds: seconds[seconds.length >> 1], flops };
+  return { x: position, seconds: median(seconds), flops };
 }
 
 /** A token that is decoded, by its position. */
 export async function positionGrowth(device: Device, { positions }: GrowthSizes): Promise<Growth> {
-  const at = (mixer: Mixer) => (x: number) => decodePoint(device, x, mixer);
+  const at = (mixer: LayerMixer) => (x: number) => decodePoint(device, x, mixer);
   return {
     size: "position",
     title: "a token that is decoded",
@@ -202,7 +204,7 @@ const FIXED = { stage: 2, batch: 4, context: 256 } as const;
 
 /** A token of a stage-2 step by the model's width. */
 export async function widthGrowth(device: Device, { widths, steps }: GrowthSizes): Promise<Growth> {
-  const at = (mixer: Mixer) => (width: number) =>
+  const at = (mixer: LayerMixer) => (width: number) =>
     stepPoint(device, width, config(width, LAYERS), mixer, { ...FIXED, steps });
   return {
     size: "width",
@@ -216,7 +218,7 @@ export async function widthGrowth(device: Device, { widths, steps }: GrowthSizes
 
 /** A token of a stage-2 step by the number of layers. */
 export async function depthGrowth(device: Device, { depths, steps }: GrowthSizes): Promise<Growth> {
-  const at = (mixer: Mixer) => (depth: number) =>
+  const at = (mixer: LayerMixer) => (depth: number) =>
     stepPoint(device, depth, config(WIDTH, depth), mixer, { ...FIXED, steps });
   return {
     size: "depth",

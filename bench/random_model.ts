@@ -4,21 +4,25 @@ import type { Device } from "../devices/device.ts";
 import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import { storedAs, type WeightFormat } from "../infer/weights.ts";
-import type { MixerSpec, ModelSpec } from "../models/config.ts";
+import type { ModelSpec } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
 import { initialValues } from "../models/initial_values.ts";
 import type { Parameter } from "../models/parameter.ts";
 import { randomStream } from "../models/random.ts";
-import { BENCH_MIXERS, type BenchMixer, type ShapeName, SHAPES } from "./shapes.ts";
+import {
+  BENCH_MIXERS,
+  type BenchMixer,
+  type LayerMixer,
+  type ShapeName,
+  SHAPES,
+  uniform,
+} from "./shapes.ts";
 
 /** The mixers that decoding is measured with. */
-export const DECODE_MIXERS = [...Object.keys(BENCH_MIXERS), "attention"] as (
-  | BenchMixer
-  | "attention"
-)[];
-
-/** A mixer's name. */
-export type DecodeMixer = typeof DECODE_MIXERS[number];
+export const DECODE_MIXERS = [
+  ...Object.keys(BENCH_MIXERS) as BenchMixer[],
+  "attention",
+] as const satisfies readonly LayerMixer[];
 
 /** Random numbers that a matrix repeats: a prime, so that rows differ. */
 const PATTERN = 65521;
@@ -26,11 +30,8 @@ const PATTERN = 65521;
 const DEVIATION = 0.02;
 
 /** A shape's decoder with one mixer in every layer; the head is the embeddings, as in SmolLM. */
-export function decodeSpec(shape: ShapeName, mixer: DecodeMixer): ModelSpec {
-  const config = { ...SHAPES[shape].config, tieWordEmbeddings: true };
-  const spec = (): MixerSpec =>
-    mixer === "attention" ? { kind: "attention" } : BENCH_MIXERS[mixer](config.hiddenSize);
-  return { config, mixers: Array.from({ length: config.layers }, spec) };
+export function decodeSpec(shape: ShapeName, mixer: LayerMixer): ModelSpec {
+  return uniform({ ...SHAPES[shape].config, tieWordEmbeddings: true }, mixer);
 }
 
 /** Puts a model with random weights on a device. Free it. */

@@ -92,8 +92,11 @@ export const BENCH_MIXERS = {
 /** A mixer's name. */
 export type BenchMixer = keyof typeof BENCH_MIXERS;
 
+/** What a layer may have: one of them, or attention as its teacher has it. */
+export type LayerMixer = BenchMixer | "attention";
+
 /** A decoder with the same mixer in every layer. */
-export const uniform = (config: DecoderConfig, mixer: BenchMixer | "attention"): ModelSpec => ({
+export const uniform = (config: DecoderConfig, mixer: LayerMixer): ModelSpec => ({
   config,
   mixers: Array.from(
     { length: config.layers },

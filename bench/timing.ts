@@ -1,4 +1,4 @@
-/** Seconds of work that a device does while the caller goes on. */
+/** Times of what runs often: of work that a device does while the caller goes on, and medians. */
 
 import type { Device, Memory } from "../devices/device.ts";
 
@@ -30,4 +30,11 @@ export async function timeRuns(
     if (seconds < BATCH_SHARE * time) runs *= 2;
   }
   return fastest;
+}
+
+/** The middle one, or the mean of the two in the middle, as Python's `statistics.median`. */
+export function median(values: readonly number[] | Float64Array): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

@@ -11,6 +11,7 @@ import { createTrainer } from "../train/trainer.ts";
 import { type StepProfile, stepProfile } from "./profile.ts";
 import { quickValues } from "./quick_values.ts";
 import { type BenchMixer, benchModels, type ShapeName, SHAPES } from "./shapes.ts";
+import { median } from "./timing.ts";
 
 /** A step that is measured. */
 export interface StepOptions {
@@ -125,12 +126,11 @@ export async function benchStep(
     profiling = true;
     await timed();
   }
-  seconds.sort((a, b) => a - b);
-  const [best] = seconds;
+  const best = Math.min(...seconds);
   const result: StepBench = {
     device: device.description,
     tokensPerSecond: tokens / best,
-    medianTokensPerSecond: tokens / seconds[seconds.length >> 1],
+    medianTokensPerSecond: tokens / median(seconds),
     gflops: trainer.flops / best / 1e9,
     flops: trainer.flops,
     secondsPerStep: best,

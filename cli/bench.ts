@@ -12,7 +12,6 @@ import { memoryPart } from "./bench/memory.ts";
 import { operationsPart } from "./bench/operations.ts";
 import { type BenchPart, partContext, resultText } from "./bench/part.ts";
 import { peaksPart } from "./bench/peaks.ts";
-import { unpinBlas } from "./bench/pins.ts";
 import { trainPart } from "./bench/train.ts";
 import { command, main } from "./command.ts";
 import { deviceNamed } from "./device.ts";
@@ -32,6 +31,9 @@ const PARTS: Readonly<Record<PartName, BenchPart>> = {
 };
 
 const WORDS = PART_NAMES.join(", ").replace(/, (\w+)$/, " or $1");
+
+/** By these some machines hold OpenBLAS to an older processor's kernels; a bench wants its own. */
+const BLAS_PINS = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
 
 /** The flags that are of everything, and not of one part. */
 const OF_ALL = ["only", "out", "json-out"] as const;
@@ -57,7 +59,7 @@ export const bench = command({
         throw new UsageError(`--${name}: expected --all beside it`);
       }
     }
-    unpinBlas();
+    for (const pin of BLAS_PINS) Deno.env.delete(pin);
     if (all) {
       const wanted = flags.only ?? (onGpu ? GPU_PARTS : CPU_PARTS);
       return await allBench(wanted.map((name) => PARTS[name]), flags, output);

@@ -4,7 +4,7 @@ import { basename, dirname, isAbsolute, relative, resolve, sep } from "node:path
 import type { DotPlot } from "./draw/dot_plot.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import type { KeptAttention, Report } from "../train/report.ts";
-import { bytesText, countText } from "./table.ts";
+import { bytesText, countText, markdownTable } from "./table.ts";
 
 /** The student at one point of a run. */
 export interface ComparedStage {
@@ -208,14 +208,4 @@ export function markdownOf(title: string, comparison: Comparison, drawing: strin
 function keptText(name: string, { layers, errors }: KeptAttention): string {
   const list = errors.map(({ layer, error }) => `${layer}: ${error.toFixed(5)}`).join(", ");
   return `- ${name} keeps attention in layers ${layers.join(", ")} (stage-1 errors ${list})`;
-}
-
-/** A table of Markdown, its columns aligned as `deno fmt` does it. */
-function markdownTable(rows: readonly (readonly string[])[]): string {
-  const cells = rows.map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
-  const widths = cells[0].map((_, c) => Math.max(3, ...cells.map((row) => [...row[c]].length)));
-  const line = (row: readonly string[]) =>
-    `| ${row.map((cell, c) => cell.padEnd(widths[c])).join(" | ")} |`;
-  const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
-  return [line(cells[0]), rule, ...cells.slice(1).map(line)].join("\n");
 }

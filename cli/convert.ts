@@ -99,7 +99,7 @@ export const convert = command({
 
 /** What DEBUG shows first: the recipe's layers and stages. */
 async function outline(recipe: Recipe): Promise<string> {
-  const { student, from } = await modelsOf(recipe, undefined);
+  const { student, from } = await modelsOf(recipe);
   const trained = (i: number) => trainedParameters(recipe.stages[i], student, from?.spec);
   return outlineText(planOf(recipe, student, trained, from), mixerFlops(student));
 }

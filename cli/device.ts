@@ -11,10 +11,7 @@ import {
 } from "../devices/open.ts";
 import { X64_LEVELS } from "../kernels/render/x64.ts";
 import { compileReport, debugLevel, profiledDevice } from "./debug.ts";
-import { absent, choice, type FlagValues, optional, text, UsageError, whole } from "./flags.ts";
-
-/** Threads at most: far beyond any machine, and few enough to start. */
-const THREAD_LIMIT = 256;
+import { choice, type FlagValues, optional, text, threads, UsageError } from "./flags.ts";
 
 const NATIVE = ["auto", "none", ...X64_LEVELS] as const;
 
@@ -24,7 +21,7 @@ export const deviceFlags = {
     choice("where to compute; auto picks and says why", [...DEVICE_NAMES, "auto"] as const),
     "cpu",
   ),
-  threads: absent(whole("threads of the CPU", 1, THREAD_LIMIT), "one a core"),
+  threads: threads("threads of the CPU"),
   blas: optional(
     text(
       "auto|none|PATH",
@@ -82,13 +79,13 @@ export async function withDevice<T>(
   const level = debugLevel();
   const debug = level === 0 ? {} : { onCompile: compileReport(level, say) };
   const own = await opened(name, { threads, blas, native, products, memory, ...debug });
-  say(own.description);
-  const device = level < 2 || timed ? own : await profiledDevice(
-    own,
-    { threads: threads ?? navigator.hardwareConcurrency, blas },
-    say,
-  );
+  let device = own;
   try {
+    say(own.description);
+    if (level >= 2 && !timed) {
+      const ofCpu = { threads: threads ?? navigator.hardwareConcurrency, blas };
+      device = await profiledDevice(own, ofCpu, say);
+    }
     return await run(device);
   } finally {
     await device.close();

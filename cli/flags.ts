@@ -134,6 +134,14 @@ export function real(
   };
 }
 
+/** Threads at most: far beyond any machine, and few enough to start. */
+const THREAD_LIMIT = 256;
+
+/** A number of threads, one a core where it is absent. */
+export function threads(description: string): Flag<number | undefined> {
+  return absent(whole(description, 1, THREAD_LIMIT), "one a core");
+}
+
 /** Seconds from 0. */
 export function seconds(description: string): Reading<number> {
   return real("SECONDS", description, "seconds from 0", (value) => value >= 0);

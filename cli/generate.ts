@@ -24,7 +24,10 @@ export const generate = command({
   flags: {
     prompt: absent(text("P", "the text to continue"), "--prompts"),
     prompts: absent(path("FILE", "a UTF-8 file with a text to continue on every line"), "--prompt"),
-    streams: absent(whole("texts of --prompts that are written at a time", 1, 64), "8"),
+    streams: absent(
+      whole("texts of --prompts that are written at a time", 1, 64),
+      `${DEFAULT_STREAMS}`,
+    ),
     tokens: optional(whole("new tokens at most", 1), 128),
     temperature: optional(
       real(
@@ -74,7 +77,8 @@ export const generate = command({
     return await withDevice({ ...flags, memory }, say, async (device) => {
       const model = loadCheckpoint(device, checkpoint, flags.weights);
       if (flags.prompt === undefined) {
-        const report = await writeAll(model, tokenizer, texts, options, flags.streams, print, say);
+        const { streams = DEFAULT_STREAMS } = flags;
+        const report = await writeAll(model, tokenizer, texts, options, streams, print, say);
         model.free();
         return { report: { ...report, weights: flags.weights, device: device.description } };
       }
@@ -124,15 +128,15 @@ export const generate = command({
 function textsOf(
   { prompt, prompts, streams }: { prompt?: string; prompts?: string; streams?: number },
 ): string[] {
-  if ((prompt === undefined) === (prompts === undefined)) {
+  if (prompt === undefined && prompts !== undefined) return readPrompts(prompts);
+  if (prompt === undefined || prompts !== undefined) {
     const found = prompt === undefined ? "neither" : "both";
     throw new UsageError(`--prompt, --prompts: expected one of the two, found ${found}`);
   }
-  if (prompts !== undefined) return readPrompts(prompts);
   if (streams !== undefined) {
     throw new UsageError("--streams: expected --prompts, of which so many are written at a time");
   }
-  return [prompt!];
+  return [prompt];
 }
 
 /** Continues all prompts of a file and prints them in their order. */
@@ -141,7 +145,7 @@ async function writeAll(
   tokenizer: Tokenizer,
   prompts: readonly string[],
   options: GenerateOptions,
-  streams = DEFAULT_STREAMS,
+  streams: number,
   print: Output["print"],
   say: Output["say"],
 ) {

@@ -1,4 +1,4 @@
-/** Tables of text. */
+/** Tables of text and of Markdown, and what stands in them. */
 
 type Rows = readonly (readonly string[])[];
 
@@ -66,6 +66,16 @@ function block(rows: Rows, widths: readonly number[]): string {
       .join(" ".repeat(GAP)).trimEnd();
   const rule = widths.map((width) => "─".repeat(width)).join("──");
   return [line(rows[0]), rule, ...rows.slice(1).map(line)].join("\n") + "\n";
+}
+
+/** A table of Markdown, its columns as wide as they must be, as `deno fmt` has it. */
+export function markdownTable(rows: readonly (readonly string[])[]): string {
+  const cells = rows.map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = cells[0].map((_, c) => Math.max(3, ...cells.map((row) => [...row[c]].length)));
+  const pad = (text: string, c: number) => text + " ".repeat(widths[c] - [...text].length);
+  const line = (row: readonly string[]) => `| ${row.map(pad).join(" | ")} |`;
+  const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
+  return [line(cells[0]), rule, ...cells.slice(1).map(line)].join("\n");
 }
 
 /** Bytes as 1.5 KiB, 20.0 MiB. */

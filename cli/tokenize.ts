@@ -9,7 +9,7 @@ import { loadTokenizer } from "../formats/tokenizer/load.ts";
 import { tokenizerFiles } from "../train/tokenizer_files.ts";
 import { checkpointFolder } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
-import { absent, optional, path, required, seconds, text, toggle, whole } from "./flags.ts";
+import { absent, optional, path, required, seconds, text, threads, toggle } from "./flags.ts";
 import { standardProgress } from "./progress.ts";
 import { resumeCommand } from "./command_line.ts";
 import { listenForStop } from "./signals.ts";
@@ -17,9 +17,6 @@ import { bytesText } from "./table.ts";
 import { chunksOf, type InputFile, inputFiles, type Position } from "./tokenize/input.ts";
 import { canResume, openJob } from "./tokenize/job.ts";
 import { encodeInOrder } from "./tokenize/threads.ts";
-
-/** Threads at most: far beyond any machine, and few enough to start. */
-const THREAD_LIMIT = 256;
 
 const FLAGS = {
   tokenizer: required(path("CHECKPOINT", "a folder with tokenizer.json, or the name of a model")),
@@ -29,7 +26,7 @@ const FLAGS = {
     "files named .jsonl are JSON lines with a field text, all others a document each",
   ),
   "append-eod": toggle("append the tokenizer's end-of-text token to every document"),
-  threads: absent(whole("threads that encode", 1, THREAD_LIMIT), "one a core"),
+  threads: threads("threads that encode"),
   resume: toggle("go on where an earlier run with the same sources and flags stopped"),
   "checkpoint-every": optional(seconds("time between checkpoints; 0 is after every MiB"), 10),
 };

@@ -100,8 +100,19 @@ async function openData(
   return corpora;
 }
 
-/** Every stage's context must fit its text; where layers are measured, the held-out part too. */
+/**
+ * Every stage's context must fit its text; where layers are measured, the held-out part too. There
+ * is something to predict in the held-out part of a recipe without stages as well.
+ */
 function contextProblems(recipe: Recipe, splits: readonly Split[]): Problem[] {
+  if (recipe.stages.length === 0 && splits[0].heldOut.length < 2) {
+    return [{
+      path: "data",
+      expected: "text of which at least 2 tokens are held out",
+      found: `${splits[0].heldOut.length}`,
+      hint: "use more text or a larger heldOut",
+    }];
+  }
   const measured = measuredAfter(recipe) ?? 0;
   return recipe.stages.flatMap(({ context }, i) => {
     const { train, heldOut } = splits[i];

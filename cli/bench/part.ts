@@ -6,7 +6,7 @@ import type { Device } from "../../devices/device.ts";
 import type { Output } from "../command.ts";
 import { deviceFlags, withDevice } from "../device.ts";
 import { defaultsOf, UsageError } from "../flags.ts";
-import { table } from "../table.ts";
+import { markdownTable, table } from "../table.ts";
 import type { BenchFlags } from "./flags.ts";
 import { type Form, formOf } from "./forms.ts";
 
@@ -26,7 +26,7 @@ export interface PartResult {
 /** What a part may use. */
 export interface PartContext {
   readonly say: Output["say"];
-  /** Whether the part is one of all: then it measures everything that the issue asks for. */
+  /** Whether the part is one of all: then it measures all that it can. */
   readonly all: boolean;
   readonly threads: number;
   /** The peaks of the machine or of its GPU in a form, measured once. */
@@ -103,18 +103,6 @@ export function peerDevice({ device, vs }: BenchFlags): "cpu" | "cuda" {
 export function resultText({ content }: PartResult, columns = Infinity): string {
   return content.map((part) => typeof part === "string" ? `${part}\n` : table(part.rows, columns))
     .join("\n");
-}
-
-const cell = (text: string) => text.replaceAll("|", "\\|");
-
-/** A table in Markdown, its columns as wide as they must be, as `deno fmt` has it. */
-function markdownTable(rows: PartTable["rows"]): string {
-  const cells = rows.map((row) => row.map(cell));
-  const widths = cells[0].map((_, c) => Math.max(3, ...cells.map((row) => [...row[c]].length)));
-  const pad = (text: string, c: number) => text + " ".repeat(widths[c] - [...text].length);
-  const line = (row: readonly string[]) => `| ${row.map(pad).join(" | ")} |`;
-  const rule = `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`;
-  return [line(cells[0]), rule, ...cells.slice(1).map(line)].join("\n");
 }
 
 /** A result in Markdown. */

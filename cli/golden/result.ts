@@ -39,7 +39,7 @@ export interface CaseResult {
   readonly problem?: string;
 }
 
-/** Largest difference relative to the largest expected value; infinite for NaN. */
+/** Largest difference relative to the largest expected value; infinite for NaN and infinities. */
 export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (found.length !== expected.length) return Infinity;
   let difference = 0;
@@ -49,7 +49,7 @@ export function relativeError(found: ArrayLike<number>, expected: ArrayLike<numb
     difference = Math.max(difference, Number.isNaN(apart) ? Infinity : apart);
     largest = Math.max(largest, Math.abs(expected[i]));
   }
-  return largest < SMALLEST ? difference : difference / largest;
+  return largest < SMALLEST || difference === Infinity ? difference : difference / largest;
 }
 
 /** A tensor that was computed and the one that was expected. */

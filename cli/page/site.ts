@@ -44,7 +44,8 @@ export function pageSite(checkpoints: readonly ServedCheckpoint[]): Site {
   }));
   const files = models.flatMap(({ folder }, i) =>
     [...own[i]].map(([name, path]): [string, Resource] => [
-      `${folder}/${name}`,
+      // As a browser asks for it: spaces and letters beyond ASCII are encoded.
+      new URL(`${folder}/${name}`, "http://localhost").pathname,
       {
         kind: "file",
         type: name.endsWith(".json") ? "application/json" : "application/octet-stream",

@@ -84,13 +84,9 @@ async function download(wanted: Wanted): Promise<Uint8Array> {
   }
   await response.body?.cancel();
   const location = response.headers.get("location");
-  if (location !== null) {
-    const advice = "Name that URL, if you trust it.";
-    throw refusal(
-      wanted,
-      `its server sends on to ${nameOf(new URL(location, wanted.url))}`,
-      advice,
-    );
+  if (location !== null && URL.canParse(location, wanted.url)) {
+    const why = `its server sends on to ${nameOf(new URL(location, wanted.url))}`;
+    throw refusal(wanted, why, "Name that URL, if you trust it.");
   }
   throw refusal(wanted, `its server answers ${response.status}`, "Check the URL, then try again.");
 }

@@ -68,7 +68,7 @@ function decodeLines(bytes: Uint8Array, path: string, line: number): string {
   } catch (error) {
     throw new FormatError({
       file: path,
-      at: `after line ${line}`,
+      at: `from line ${line} on`,
       expected: "UTF-8 text",
       found: "other bytes",
       advice: "convert the file to UTF-8",

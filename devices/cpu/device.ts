@@ -17,6 +17,7 @@ import {
   type Memory,
 } from "../device.ts";
 import { profileRows } from "../profile.ts";
+import { checkReach } from "../reach.ts";
 import { createArena } from "./arena.ts";
 import { createHeap } from "./heap.ts";
 import { findBlas } from "./blas.ts";
@@ -29,7 +30,7 @@ import {
   waitForWorkers,
   WORDS,
 } from "./control.ts";
-import { checkReach, isGemm, linkLaunches } from "./link.ts";
+import { isGemm, linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
 import { chooseNative, loadCode, type NativeCode } from "./native.ts";
 import { sequenceCode } from "./sequence.ts";
@@ -38,6 +39,8 @@ import { wasmLanes } from "./v8_flags.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */
 const ALONE_FLOPS = 4e6;
+/** Bytes of a tensor at most: kernels count them from its start in 32 bits, signed. */
+const TENSOR_LIMIT = 2 ** 31;
 
 /** How the device is set up. */
 export interface CpuOptions extends CompileOptions {
@@ -186,7 +189,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       command(code, subject, () => player.play(id, seconds));
     };
     const own = launches.filter((launch) => blas === undefined || !isGemm(launch, threads));
-    own.forEach(checkReach);
+    own.forEach((launch) => checkReach("cpu", launch, TENSOR_LIMIT));
     loadKernels([
       ...own.flatMap(({ kernel }) =>
         kernel.prepare === undefined ? kernel : [kernel, kernel.prepare]

@@ -40,22 +40,9 @@ export function gemmCall(shape: MatmulShape, threads: number): GemmCall | undefi
 const overlaps = (a: Range, list: readonly Range[]) =>
   list.some((b) => a.begin < b.end && b.begin < a.end);
 
-/** Kernels count the bytes from the start of a tensor in 32 bits, signed. */
-const OPERAND_LIMIT = 2 ** 31;
-
 /** Whether a library computes a launch, wherever its operands are. */
 export function isGemm({ kernel: { matmul } }: Launch, threads: number): boolean {
   return matmul !== undefined && !matmul.accumulates && gemmCall(matmul, threads) !== undefined;
-}
-
-/** Refuses a launch of which a kernel would not reach all operands. */
-export function checkReach({ label, operands }: Launch): void {
-  const large = operands.find(({ bytes }) => bytes >= OPERAND_LIMIT);
-  if (large === undefined) return;
-  throw new RangeError(
-    `cpu: ${label}: a tensor of ${large.bytes} bytes, kernels reach 2 GiB of one; ` +
-      "a smaller batch or accumulation make activations smaller",
-  );
 }
 
 /** What launches touch that some thread may not have finished. */

@@ -3,7 +3,7 @@
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
 import type { Launch } from "../../kernels/program.ts";
 import { type CudaKernel, renderCuda } from "../../kernels/render/cuda.ts";
-import { NEEDS_LESS } from "../out_of_memory.ts";
+import { checkReach } from "../reach.ts";
 import type { CudaContext, CudaFunction } from "./context.ts";
 import type { KernelCache } from "./kernel_cache.ts";
 import { type Nvrtc, targetFor } from "./nvrtc.ts";
@@ -24,19 +24,8 @@ export interface Modules {
 const operandElements = ({ operands }: Launch<GpuKernel>): number[] =>
   operands.map(({ bytes, offset }) => Math.ceil((bytes - offset) / 4));
 
-/** Kernels count elements in 32 bits, signed, up to a group's beyond the last. */
-const MOST_ELEMENTS = 2 ** 31 - 2 ** 16;
-
-/** Refuses a launch of which a kernel would not reach all operands. */
-function checkReach(launch: Launch<GpuKernel>): void {
-  const { label, operands } = launch;
-  const large = operandElements(launch).findIndex((elements) => elements > MOST_ELEMENTS);
-  if (large === -1) return;
-  throw new RangeError(
-    `cuda: ${label}: a tensor of ${operands[large].bytes} bytes, kernels reach 8 GiB of one; ` +
-      NEEDS_LESS,
-  );
-}
+/** Bytes of a tensor at most: kernels count elements in 32 bits, signed, up to a group's beyond the last. */
+const TENSOR_LIMIT = 4 * (2 ** 31 - 2 ** 16);
 
 const keyOf = (launch: Launch<GpuKernel>) =>
   `${launch.kernel.key} ${operandElements(launch).join()}`;
@@ -67,7 +56,7 @@ export function createModules(
   const loaded = new Map<string, LoadedKernel>();
   return {
     load: (launches) => {
-      launches.forEach(checkReach);
+      launches.forEach((launch) => checkReach("cuda", launch, TENSOR_LIMIT));
       const wanted = moduleKernels(launches.filter((launch) => !loaded.has(keyOf(launch))));
       if (wanted.size > 0) {
         const kernels = [...wanted.values()];

@@ -86,7 +86,7 @@ export function* readLines(path: string): Generator<string> {
       } catch (error) {
         throw new FormatError({
           file: path,
-          at: `after line ${number}`,
+          at: `from line ${number} on`,
           expected: "UTF-8 text",
           found: "other bytes",
           advice: "convert the file to UTF-8",

@@ -5,9 +5,9 @@
  *
  *     dr = S after t·dy, dk = G·v, dv = k·G, dw = Σ over values of G⊙S before t
  *
- * where G = diag(P(t, end))·dS + Σ_τ≥t (rᵣ⊙P(t, τ))ᵀdyᵣ. What a token τ asks of the state, Q = S·dyᵣ,
- * is followed through the tokens up to τ, where it is dr; so dw is a sum over pairs of tokens of
- * rows, not of states. As in the forward pass, decays are only ever multiplied.
+ * where G = diag(P(t, end))·dS + Σ_τ≥t (r_τ⊙P(t, τ))ᵀdy_τ. What a token τ asks of the state,
+ * Q = S·dy_τ, is followed through the tokens up to τ, where it is dr; so dw is a sum over pairs of
+ * tokens of rows, not of states. As in the forward pass, decays are only ever multiplied.
  */
 
 import type { Block } from "../language/block.ts";

@@ -8,9 +8,9 @@
  *     du = G·b, dv = G·k, dk = v·G, db = u·G, dr = dy·S after, dκ = du·S before
  *     dw = Σ over rows of G⊙S before
  *
- * where G = dS·P(t, end) + Σ_τ≥t (dyᵣrᵣ + duᵣκᵣ)·P(t, τ). What a later token τ asks of the state,
- * Q = dy·S and R = du·S, is followed through the tokens before it, so that dw is a sum over pairs of
- * tokens of rows, not of states.
+ * where G = dS·P(t, end) + Σ_τ≥t (dy_τ r_τ + du_τ κ_τ)·P(t, τ). What a later token τ asks of the
+ * state, Q = dy_τ·S and R = du_τ·S, is followed through the tokens before it, so that dw is a sum
+ * over pairs of tokens of rows, not of states.
  */
 
 import { WKV_CHUNK } from "../../graph/build.ts";

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { worstOf } from "../../cli/golden/result.ts";
 import { openSafetensors } from "../../formats/safetensors/store.ts";
 import { writeSafetensors } from "../../formats/safetensors/write.ts";
 import { type TemporaryFolder, temporaryFolder } from "../support/checkpoint.ts";
@@ -33,6 +34,15 @@ function spoil(file: string, tensor: string, by: number): void {
   })();
   writeSafetensors(file, tensors);
 }
+
+Deno.test("golden: what is not finite is the worst error", () => {
+  const close = { tensor: "close", found: [1.5], expected: [1] };
+  const [infinite, none] = [Infinity, NaN].map((value) => [value, 1]);
+  for (const [found, expected] of [[none, infinite], [infinite, none], [none, [1, 1]]]) {
+    const worst = worstOf([close, { tensor: "odd", found, expected }]);
+    assertEquals(worst, { error: Infinity, tensor: "odd" });
+  }
+});
 
 Deno.test("golden: a line a case, and the sum", async () => {
   const [lines, json] = await Promise.all([

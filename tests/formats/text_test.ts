@@ -190,7 +190,7 @@ Deno.test("lines are whole across the blocks in which a file is read", () => {
     Deno.writeFileSync(path, Uint8Array.of(0x61, 0x0a, 0xe7, 0x8c));
     assertStringIncludes(
       messageOf(() => [...readLines(path)]),
-      "after line 2: expected UTF-8 text",
+      "from line 2 on: expected UTF-8 text",
     );
     assertStringIncludes(messageOf(() => [...readLines(join(folder, "none"))]), "no such file");
   });

@@ -121,6 +121,11 @@ Deno.test("bad input leaves nothing, and an earlier result as it was", async () 
       "surgery[0].layers: expected layers from 0 to 1",
     );
     await refused({ heldOut: 1e-9 }, RecipeError, "fits the held-out tokens");
+    await refused(
+      { stages: [], heldOut: 1e-9 },
+      RecipeError,
+      "data: expected text of which at least 2 tokens are held out, found 0",
+    );
   });
 });
 

@@ -2,12 +2,13 @@
  * The gradients of a recurrence by keys: dr, dw, dk and, for RWKV-7, dκ and da (chunks.ts). For a
  * token t of a chunk, with G the gradient of the state after it,
  *
- *     G = dS·P(t, end) + Σ_τ≥t dyᵣrᵣ·P(t, τ) + Σ_τ>t duᵣκᵣ·P(t, τ−1)
+ *     G = dS·P(t, end) + Σ_τ≥t dy_τ r_τ·P(t, τ) + Σ_τ>t du_τ κ_τ·P(t, τ−1)
  *     dr = S afterᵀ·dy, dκ = S beforeᵀ·du − a⊙db, dk = Gᵀ·v, db = Gᵀ·u, da = −κ⊙db
  *     dw = Σ over values of G⊙S before
  *
- * What a later token τ asks of the state, Q = Sᵀ·dyᵣ and R = Sᵀ·duᵣ, is followed through the tokens
- * before it, so that dw is a sum over pairs of tokens. A thread has a key of a chunk, a group 64.
+ * What a later token τ asks of the state, Q = Sᵀ·dy_τ and R = Sᵀ·du_τ, is followed through the
+ * tokens before it, so that dw is a sum over pairs of tokens. A thread has a key of a chunk, a group
+ * 64.
  */
 
 import { WKV_CHUNK } from "../../../graph/build.ts";

@@ -8,8 +8,9 @@ import {
   type Resource,
 } from "../../../cli/page/server.ts";
 import { pageHtml, pageSite } from "../../../cli/page/site.ts";
+import { openSafetensors } from "../../../formats/safetensors/store.ts";
 import { inspectCheckpoint } from "../../../infer/loading.ts";
-import { temporaryFolder } from "../../support/checkpoint.ts";
+import { changedCheckpoint, temporaryFolder } from "../../support/checkpoint.ts";
 import { sharedPath } from "../../support/shared.ts";
 
 const URL_OF_PAGE = "http://127.0.0.1:8000";
@@ -95,4 +96,19 @@ Deno.test("server: the page points at nothing that the site lacks", () => {
     "/checkpoints/0/tokenizer.json",
     "/checkpoints/0/tokenizer_config.json",
   ]);
+});
+
+Deno.test("server: a file is found by the URL that a browser makes of its name", () => {
+  using copy = changedCheckpoint(sharedPath("models", "stories260k"));
+  const name = "weights 1 of 1 é.safetensors";
+  Deno.renameSync(join(copy.folder, "model.safetensors"), join(copy.folder, name));
+  using store = openSafetensors(join(copy.folder, name));
+  const weight_map = Object.fromEntries([...store.tensors.keys()].map((tensor) => [tensor, name]));
+  Deno.writeTextFileSync(
+    join(copy.folder, "model.safetensors.index.json"),
+    JSON.stringify({ weight_map }),
+  );
+  const site = pageSite([{ name: "stories", checkpoint: inspectCheckpoint(copy.folder) }]);
+  const { url } = new Request(`${URL_OF_PAGE}/checkpoints/0/${name}`);
+  assertEquals(answer(new Request(url, { method: "HEAD" }), site, "").status, 200);
 });

@@ -174,6 +174,8 @@ Deno.test("fetch: what is refused keeps nothing", async () => {
   const site: Site = {
     "/moved.ts": to(302, "/r.ts"),
     "/away.ts": to(301, "https://example.com/r.ts"),
+    "/lost.ts": to(301, "https://["),
+    "/folder.ts": to(301, "file://host:1/r.ts"),
     "/r.ts": base,
     "/long.ts": () => new Response(new Uint8Array(5 * 2 ** 20).fill(32)),
     "/code.ts": " ".repeat(300_000),
@@ -194,6 +196,8 @@ Deno.test("fetch: what is refused keeps nothing", async () => {
       ["/none.ts", "its server answers 404\nCheck the URL"],
       ["/moved.ts", `its server sends on to ${url}/r.ts\nName that URL`],
       ["/away.ts", "its server sends on to https://example.com/r.ts"],
+      ["/lost.ts", "its server answers 301"],
+      ["/folder.ts", "its server"],
       ["/long.ts", "it is longer than 4194304 bytes"],
       ["/code.ts", "it is longer than 262144 bytes"],
       ["/latin.ts", "it is no UTF-8 text"],
