@@ -16,7 +16,7 @@ import { unpinBlas } from "./bench/pins.ts";
 import { trainPart } from "./bench/train.ts";
 import { command, main } from "./command.ts";
 import { deviceNamed } from "./device.ts";
-import { UsageError } from "./flags.ts";
+import { either, UsageError } from "./flags.ts";
 
 /** Everything that can be measured. */
 const PARTS: Readonly<Record<PartName, BenchPart>> = {
@@ -31,7 +31,7 @@ const PARTS: Readonly<Record<PartName, BenchPart>> = {
   growth: growthPart,
 };
 
-const WORDS = PART_NAMES.join(", ").replace(/, (\w+)$/, " or $1");
+const WORDS = either(PART_NAMES);
 
 /** The flags that are of everything, and not of one part. */
 const OF_ALL = ["only", "out", "json-out"] as const;
