@@ -60,7 +60,8 @@ import {
 } from "${mod}";
 
 export default recipe({
-  // A Hugging Face folder: config.json, safetensors, tokenizer.json.
+  // A Hugging Face folder (config.json, safetensors, tokenizer.json), or a name, as in
+  // "Qwen/Qwen2.5-0.5B-Instruct", which is downloaded when it is needed.
   teacher: teacher("assets/teacher"),
 
   // Which layers get which mixer. Later rules win; layers without a rule keep attention.
