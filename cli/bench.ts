@@ -67,7 +67,7 @@ export const bench = command({
       throw new UsageError(`WHAT: expected ${WORDS}, or --all, found ${found}`);
     }
     const result = await PARTS[what].measure(flags, partContext(flags, output.say, false));
-    output.print(resultText(result, output.columns));
+    output.print(resultText(result, output.columns()));
     return { report: { ...result.report, ...machineReport() }, failed: result.failed };
   },
 });

@@ -109,7 +109,7 @@ export const losses = command({
     const [a, b] = runs;
     const courses = a.map(courseOf);
     const differences = other === undefined ? undefined : compareLosses([a, b], [RUN_A, other]);
-    print(table(differences === undefined ? courseRows(courses) : rows(differences), columns));
+    print(table(differences === undefined ? courseRows(courses) : rows(differences), columns()));
     if (svg !== undefined) {
       writeFileAtomic(svg, lossesSvg(runs, names));
       print(`\n${svg}\n`);

@@ -150,7 +150,11 @@ Deno.test("bench --all: a part that fails, or finds wrong results, is told; the 
     part("wrong", () => Promise.resolve(result(true))),
     part("right", () => Promise.resolve(result(false))),
   ];
-  const output = { print: () => {}, say: (line: string) => void said.push(line), columns: 80 };
+  const output = {
+    print: () => {},
+    say: (line: string) => void said.push(line),
+    columns: () => 80,
+  };
   const { report, failed } = await allBench(parts, flags, output);
   assertEquals([failed, Object.keys(report.parts as object)], [true, ["wrong", "right"]]);
   assertEquals(report.failed, {
