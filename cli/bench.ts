@@ -15,7 +15,7 @@ import { peaksPart } from "./bench/peaks.ts";
 import { trainPart } from "./bench/train.ts";
 import { command, main } from "./command.ts";
 import { deviceNamed } from "./device.ts";
-import { UsageError } from "./flags.ts";
+import { either, UsageError } from "./flags.ts";
 
 /** Everything that can be measured. */
 const PARTS: Readonly<Record<PartName, BenchPart>> = {
@@ -30,7 +30,7 @@ const PARTS: Readonly<Record<PartName, BenchPart>> = {
   growth: growthPart,
 };
 
-const WORDS = PART_NAMES.join(", ").replace(/, (\w+)$/, " or $1");
+const WORDS = either(PART_NAMES);
 
 /** By these some machines hold OpenBLAS to an older processor's kernels; a bench wants its own. */
 const BLAS_PINS = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
@@ -69,7 +69,7 @@ export const bench = command({
       throw new UsageError(`WHAT: expected ${WORDS}, or --all, found ${found}`);
     }
     const result = await PARTS[what].measure(flags, partContext(flags, output.say, false));
-    output.print(resultText(result, output.columns));
+    output.print(resultText(result, output.columns()));
     return { report: { ...result.report, ...machineReport() }, failed: result.failed };
   },
 });

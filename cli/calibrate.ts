@@ -98,7 +98,7 @@ export const calibrate = command({
         ...stages.map((stage) => line(size, stage.kind, [stage])),
         line(size, "in all", stages),
       ]),
-    ], columns));
+    ], columns()));
     const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
     print(`\n${
       table([
@@ -107,7 +107,7 @@ export const calibrate = command({
           kind,
           ...[assumed, fitted, reached.assumed, reached.fitted].map(percent),
         ]),
-      ], columns)
+      ], columns())
     }`);
     print(
       `\nthe peak: ${countText(row.peak.bf16)}FLOP/s in bf16 a device; ` +

@@ -4,6 +4,7 @@ import { build, type Recipe } from "../dsl/recipe.ts";
 import type { Source } from "../dsl/sources.ts";
 import type { Checkpoint } from "../dsl/teachers.ts";
 import { FormatError } from "../formats/error.ts";
+import { exists } from "../formats/files.ts";
 import { findCheckpoint, findConfig, locationText, parseLocation } from "../hub/find.ts";
 import { type HubSettings, hubSettings } from "../hub/settings.ts";
 import type { DownloadEvents, Needs } from "../hub/snapshot.ts";
@@ -11,6 +12,7 @@ import { checkWidths } from "../infer/checks.ts";
 import { type Checkpoint as InspectedCheckpoint, inspectCheckpoint } from "../infer/loading.ts";
 import { checkpointSpec } from "../plan/spec.ts";
 import type { FolderOf } from "../train/sources.ts";
+import { nearby } from "./nearby.ts";
 import { type Progress, standardProgress } from "./progress.ts";
 
 /** How the help calls a checkpoint's argument. */
@@ -40,11 +42,27 @@ export async function checkpointFolder(
   try {
     const events = downloadEvents(progress);
     const { folder, commit } = await findCheckpoint(location, { events, needs });
+    const meant = exists(folder) ? undefined : nearby(folder);
+    if (meant !== undefined) {
+      const [expected, found] = ["a folder", "no such file or folder"];
+      throw new FormatError({ file: folder, expected, found, advice: `did you mean ${meant}?` });
+    }
     if (commit !== undefined) say(`${locationText(location)} at commit ${commit}`);
     return folder;
+  } catch (error) {
+    throw error instanceof FormatError ? withNearby(error, text) : error;
   } finally {
     progress.end();
   }
+}
+
+/** What went wrong with a checkpoint, and the folder that may have been meant. */
+function withNearby(error: FormatError, text: string): FormatError {
+  const meant = exists(text) ? undefined : nearby(text);
+  const [first, ...others] = error.problems;
+  if (meant === undefined || first.advice === undefined) return error;
+  const advice = `did you mean ${meant}? Otherwise ${first.advice}`;
+  return new FormatError([{ ...first, advice }, ...others]);
 }
 
 /** A recipe whose checkpoints are on this machine. */

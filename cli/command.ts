@@ -17,8 +17,8 @@ export interface Output {
   print(text: string): void;
   /** A line on stderr. */
   say(line: string): void;
-  /** Columns that there are for text; Infinity where it goes to no terminal. */
-  readonly columns: number;
+  /** Columns that there are for text now; Infinity where it goes to no terminal. */
+  columns(): number;
 }
 
 /** What a command did. */
@@ -54,8 +54,8 @@ const COMMON = {
 export interface Streams {
   stdout(text: string): void;
   stderr(text: string): void;
-  /** Columns of the terminal behind stdout; Infinity where there is none. */
-  readonly columns: number;
+  /** Columns of the terminal behind stdout now; Infinity where there is none. */
+  columns(): number;
 }
 
 function write(file: { writeSync(bytes: Uint8Array): number }, text: string): void {
@@ -67,7 +67,7 @@ function write(file: { writeSync(bytes: Uint8Array): number }, text: string): vo
 const SYSTEM: Streams = {
   stdout: (text) => write(Deno.stdout, text),
   stderr: (text) => write(Deno.stderr, text),
-  columns: terminalColumns(Deno.stdout),
+  columns: () => terminalColumns(Deno.stdout),
 };
 
 /** Columns of the help, where the terminal has as many. */
@@ -164,7 +164,7 @@ export async function runCommand<A extends string, F extends Flags>(
   const flags = { ...command.flags, ...COMMON };
   try {
     if (asksForHelp(words, flags)) {
-      stdout(help(command, columns));
+      stdout(help(command, columns()));
       return 0;
     }
     const given = readArguments(words, { arguments: command.arguments, flags });

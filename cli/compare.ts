@@ -163,7 +163,7 @@ export const compare = command({
       writeFileAtomic(`${prefix}.svg`, dotPlotSvg(plotOf(comparison)));
       writeJsonAtomic(`${prefix}.json`, comparison);
       writeFileAtomic(`${prefix}.md`, page);
-      print(`${measureName(comparison)}\n\n${table(tableRows(comparison), columns)}\n`);
+      print(`${measureName(comparison)}\n\n${table(tableRows(comparison), columns())}\n`);
       print(`${prefix}.md, ${prefix}.json, ${prefix}.svg\n`);
       const failed = runs.some((run) => "failed" in run);
       return { report: { ...comparison }, failed };

@@ -86,7 +86,7 @@ export const convert = command({
       }
       const { report, before } = outcome;
       if (before) say(`there is nothing to do: ${out} is this recipe's result already`);
-      print(`\n${reportText(report, out, columns)}`);
+      print(`\n${reportText(report, out, columns())}`);
       return { report: { ...report } };
     } catch (error) {
       progress.end();

@@ -28,7 +28,7 @@ export const diff = command({
     for (const { path, from, to } of found) {
       const line = printable(`${path}: ${from} -> ${to}`);
       const apart = [path, `  - ${from}`, `  + ${to}`].map(printable).join("\n");
-      print(`${textColumns(line) <= Math.min(columns, WIDTH) ? line : apart}\n`);
+      print(`${textColumns(line) <= Math.min(columns(), WIDTH) ? line : apart}\n`);
     }
     return {
       report: { a: { hash: hash(a) }, b: { hash: hash(b) }, layers, differences: found },

@@ -78,6 +78,10 @@ function expected(what: string, text: string): never {
   throw new UsageError(`expected ${what}, found ${text === "" ? "nothing" : JSON.stringify(text)}`);
 }
 
+/** Words as `one, two or three`. */
+export const either = (words: readonly string[]): string =>
+  words.join(", ").replace(/, ([^,]+)$/, " or $1");
+
 /** Any text. */
 export function text(placeholder: string, description: string): Reading<string> {
   return { placeholder, description, read: (text) => text };
@@ -154,7 +158,7 @@ export function choices<T extends string>(
 ): Reading<readonly T[]> {
   const known = (word: string): T =>
     values.find((value) => value === word) ??
-      expected(`${values.join(" or ")}, several with commas`, word);
+      expected(`${either(values)}, several with commas`, word);
   return {
     placeholder: values.join(","),
     description,
@@ -170,6 +174,6 @@ export function choice<T extends string>(
   return {
     placeholder: values.join("|"),
     description,
-    read: (text) => values.find((value) => value === text) ?? expected(values.join(" or "), text),
+    read: (text) => values.find((value) => value === text) ?? expected(either(values), text),
   };
 }

@@ -11,6 +11,7 @@ import { command, main, type Output } from "./command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { absent, optional, path, real, text, UsageError, whole } from "./flags.ts";
 import { type Continuation, continuations, readPrompts } from "./prompts.ts";
+import { bytesText } from "./table.ts";
 import { weightsFlag } from "./weights.ts";
 
 /** Texts that are written at a time where nothing is said. */
@@ -102,7 +103,7 @@ export const generate = command({
       const speed = ids.length > 1 ? `, ${tokensPerSecond.toFixed(1)} tokens/s from then on` : "";
       say(
         `${ids.length} tokens, the first after ${firstSeconds.toFixed(2)} s${speed}, ` +
-          `${bytes.toLocaleString("en")} bytes of state`,
+          `${bytesText(bytes)} of state`,
       );
       model.free();
       return {

@@ -99,7 +99,7 @@ export const plan = command({
     const budgets = sizes.map((size) => stageBudget(size, fleet));
     const layerFlops = mixerFlops(student);
     const published = publishedHours(recipe, student, fleet);
-    print(planText({ plan: planned, layerFlops, budgets, fleet, published }, columns));
+    print(planText({ plan: planned, layerFlops, budgets, fleet, published }, columns()));
     const rated = flags.roofline && isRated(fleet) ? fleet : undefined;
     const rooflines = rated && sizes.map((size) => {
       const kernels = stageKernels(size.stage, student, from?.spec, rated.devices);
@@ -111,7 +111,7 @@ export const plan = command({
         planned: budgets[i].seconds,
         roofline,
       }));
-      print(`\n${rooflineText(stages, rated!, columns)}`);
+      print(`\n${rooflineText(stages, rated!, columns())}`);
     }
     const layers = planned.layers.map((layer, i) => ({ ...layer, flopsPerToken: layerFlops[i] }));
     const stages = planned.stages.map((stage, i) => ({

@@ -155,6 +155,7 @@ try {
   else {
     say("Loading …");
     const models: Models = JSON.parse(await readText("/models.json"));
+    document.title = `${models.map(({ name }) => name).join(" and ")} – Suture`;
     const role = (i: number) => models.length === 1 ? "Model" : i === 0 ? "Student" : "Teacher";
     const views = models.map(({ name }, i) => addModelView(element("models"), name, role(i)));
     const device = await openWebgpu();

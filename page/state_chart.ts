@@ -37,45 +37,41 @@ const tokensText = (tokens: number) => tokens >= 1024 ? `${tokens / 1024}K` : `$
 /** Draws into a figure, and again whenever its width changes. */
 export function drawStates(figure: HTMLElement, models: readonly ChartedModel[]): StateChart {
   const svg = figure.querySelector("svg")!;
+  const dots = models.map((_, i) => svgElement("circle", { class: `dot model-${i}`, r: 5 }));
   const powers = (to: number) => Array.from({ length: to + 1 }, (_, power) => 2 ** power);
   let tokens = models.map(() => 0);
   let width = 0;
+  /** Tokens at the right end, as a power of two. */
+  let end = 0;
+  let place = () => {};
 
   const draw = () => {
-    const last = Math.ceil(Math.log2(Math.max(LONG_TEXT, ...tokens)));
+    end = Math.ceil(Math.log2(Math.max(LONG_TEXT, ...tokens)));
     const curves = models.map(({ spec }) =>
-      powers(last).map((count) => ({ count, bytes: stateBytes(spec, 1, count) }))
+      powers(end).map((count) => ({ count, bytes: stateBytes(spec, 1, count) }))
     );
     const bytes = curves.flat().map((point) => point.bytes);
     const low = Math.floor(Math.log2(Math.min(...bytes)));
     const high = Math.max(low + 1, Math.ceil(Math.log2(Math.max(...bytes))));
-    const x = (count: number) => LEFT + (width - LEFT - RIGHT) * Math.log2(count) / last;
+    const x = (count: number) => LEFT + (width - LEFT - RIGHT) * Math.log2(count) / end;
     const y = (value: number) =>
       HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (Math.log2(value) - low) / (high - low);
     const up = Math.ceil((high - low) / MOST_MARKS);
     const marks = powers(high).slice(low).filter((_, i) => i % up === 0);
+    const text = (left: number, top: number, anchor: string, content: string, kind = "") =>
+      svgElement("text", { class: kind, x: left, y: top, "text-anchor": anchor }, content);
     svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     svg.setAttribute("width", `${width}`);
     svg.setAttribute("height", `${HEIGHT}`);
     svg.replaceChildren(
       ...marks.flatMap((value) => [
         svgElement("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
-        svgElement(
-          "text",
-          { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" },
-          bytesText(value),
-        ),
+        text(LEFT - 8, y(value) + 4, "end", bytesText(value)),
       ]),
-      ...powers(last).filter((_, power) => power % ACROSS === 0).map((count) =>
-        svgElement(
-          "text",
-          { x: x(count), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" },
-          tokensText(count),
-        )
+      ...powers(end).filter((_, power) => power % ACROSS === 0).map((count) =>
+        text(x(count), HEIGHT - BOTTOM + 18, "middle", tokensText(count))
       ),
-      svgElement("text", {
-        ...{ x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" },
-      }, "tokens"),
+      text((LEFT + width - RIGHT) / 2, HEIGHT - 6, "middle", "tokens"),
       ...curves.map((points, i) =>
         svgElement("polyline", {
           class: `line model-${i}`,
@@ -84,22 +80,22 @@ export function drawStates(figure: HTMLElement, models: readonly ChartedModel[])
       ),
       // Names stand above the ends of their lines; one that would cover another stands below.
       ...models.map(({ role }, i) => {
-        const end = (model: number) => y(curves[model][last].bytes);
-        const covers = i > 0 && Math.abs(end(i) - end(0)) < 16;
-        return svgElement("text", {
-          class: `name model-${i}`,
-          ...{ x: width - RIGHT, y: end(i) + (covers ? 16 : -8), "text-anchor": "end" },
-        }, role);
+        const height = (model: number) => y(curves[model][end].bytes);
+        const covers = i > 0 && Math.abs(height(i) - height(0)) < 16;
+        const top = height(i) + (covers ? 16 : -8);
+        return text(width - RIGHT, top, "end", role, `name model-${i}`);
       }),
-      ...models.flatMap(({ spec }, i) =>
-        tokens[i] === 0 ? [] : [
-          svgElement("circle", {
-            class: `dot model-${i}`,
-            ...{ cx: x(tokens[i]), cy: y(stateBytes(spec, 1, tokens[i])), r: 5 },
-          }),
-        ]
-      ),
+      ...dots,
     );
+    place = () =>
+      dots.forEach((dot, i) => {
+        const count = tokens[i];
+        dot.setAttribute("visibility", count === 0 ? "hidden" : "visible");
+        if (count === 0) return;
+        dot.setAttribute("cx", `${x(count)}`);
+        dot.setAttribute("cy", `${y(stateBytes(models[i].spec, 1, count))}`);
+      });
+    place();
   };
   svg.setAttribute(
     "aria-label",
@@ -116,7 +112,8 @@ export function drawStates(figure: HTMLElement, models: readonly ChartedModel[])
   return {
     show: (counts) => {
       tokens = [...counts];
-      if (width > 0) draw();
+      if (width > 0 && Math.max(...tokens) > 2 ** end) draw();
+      else place();
     },
   };
 }

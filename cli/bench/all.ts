@@ -43,7 +43,7 @@ export async function allBench(
     try {
       const result = await part.measure(flags, context);
       measured.push({ part, result, seconds: (performance.now() - start) / 1000 });
-      print(`\n${part.title}\n\n${resultText(result, columns)}`);
+      print(`\n${part.title}\n\n${resultText(result, columns())}`);
       if (result.failed) problems[part.name] = "results are not as they must be";
     } catch (error) {
       // What other parts find out would be lost.

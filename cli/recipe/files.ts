@@ -1,7 +1,8 @@
 /** Recipe modules from files: imports reach the recipe's own project and Suture, nothing else. */
-import { resolve, sep } from "node:path";
+import { relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { systemError } from "../../formats/error.ts";
+import { nearby } from "../nearby.ts";
 import { MODULE_BYTES, nameOf, type ReadModule, refusal, type Wanted } from "./graph.ts";
 
 /** This repository, from which every recipe may import. */
@@ -43,7 +44,10 @@ export function fileReader(root: URL): ReadModule {
 
 function fileError(error: unknown, wanted: Wanted): unknown {
   if (error instanceof Deno.errors.NotFound) {
-    const advice = `Check the path: relative ones start at ${Deno.cwd()}.`;
+    const meant = wanted.importedBy === undefined ? nearby(fileURLToPath(wanted.url)) : undefined;
+    const advice = meant === undefined
+      ? `Check the path: relative ones start at ${Deno.cwd()}.`
+      : `Did you mean ${relative(Deno.cwd(), meant)}?`;
     return refusal(wanted, "there is no such file", advice);
   }
   if (error instanceof Deno.errors.NotCapable) {

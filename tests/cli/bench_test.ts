@@ -150,7 +150,11 @@ Deno.test("bench --all: a part that fails, or finds wrong results, is told; the 
     part("wrong", () => Promise.resolve(result(true))),
     part("right", () => Promise.resolve(result(false))),
   ];
-  const output = { print: () => {}, say: (line: string) => void said.push(line), columns: 80 };
+  const output = {
+    print: () => {},
+    say: (line: string) => void said.push(line),
+    columns: () => 80,
+  };
   const { report, failed } = await allBench(parts, flags, output);
   assertEquals([failed, Object.keys(report.parts as object)], [true, ["wrong", "right"]]);
   assertEquals(report.failed, {
@@ -238,7 +242,7 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await bench("train", "--json-out", "x"), "--json-out: expected --all beside it");
   assertRefused(
     await bench("--all", "--only", "peaks,sleep"),
-    /--only: expected peaks or matmul or .* or growth, several with commas, found "sleep"/,
+    /--only: expected peaks, matmul, .* or growth, several with commas, found "sleep"/,
   );
   const short = bench("decode", "--checkpoint", STORIES, "--tokens", "10");
   assertRefused(await short, "--tokens: expected at least a window of 256, found 10");
@@ -249,7 +253,7 @@ Deno.test("bench refuses what it cannot measure", async () => {
   assertRefused(await unknown, "no/model: expected a folder, or a model on", "deno task fetch");
   assertRefused(
     await shape,
-    /--shape: expected quickstart or tiny or small or smollm or qwen05b or qwen7b, several with commas, found "huge"/,
+    /--shape: expected quickstart, tiny, small, smollm, qwen05b or qwen7b, several with commas, found "huge"/,
   );
   const peer = bench("train", "--mixer", "rwkv6", "--vs", "torch");
   assertRefused(await peer, "--vs: expected --mixer rwkv7, which PyTorch is measured with");

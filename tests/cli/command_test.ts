@@ -32,7 +32,7 @@ async function running(
   found.code = await runCommand(commandOf(run), line, {
     stdout: (text) => void (found.stdout += text),
     stderr: (text) => void (found.stderr += text),
-    columns: Infinity,
+    columns: () => Infinity,
   });
   return found;
 }

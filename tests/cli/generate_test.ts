@@ -18,7 +18,7 @@ Deno.test("generate: writes the prompt and what follows, and sums up on stderr",
   assertMatch(device, /^cpu: 1 thread, .*(WebAssembly SIMD(, 8 lanes)?|AVX.* kernels)$/);
   assertMatch(
     summary,
-    /^64 tokens, the first after [\d.]+ s, [\d.]+ tokens\/s from then on, 102,400 bytes of state$/,
+    /^64 tokens, the first after [\d.]+ s, [\d.]+ tokens\/s from then on, 100\.0 KiB of state$/,
   );
   assertEquals(end, "");
 });
@@ -208,5 +208,13 @@ Deno.test("generate: one prompt or a file of them", async () => {
   assertRefused(await both, "--prompt, --prompts: expected one of the two, found both");
   assertRefused(await lines, `${empty}: expected a prompt a line, found no line with text`);
   assertRefused(await streams, "--streams: expected --prompts, of which so many are written");
-  assertRefused(await format, '--weights: expected f32 or bf16 or q8_0 or q4_0, found "q5_0"');
+  assertRefused(await format, '--weights: expected f32, bf16, q8_0 or q4_0, found "q5_0"');
+});
+
+Deno.test("generate: a folder that is not there, and the one that may be meant", async () => {
+  const wrong = STORIES.replace("stories260k", "storys260k");
+  assertRefused(
+    await runTask("generate", wrong, "--prompt", "a"),
+    `expected a folder, found no such file or folder; did you mean ${STORIES}?`,
+  );
 });

@@ -67,7 +67,7 @@ Deno.test("commands: a device that there is not, threads and a BLAS that cannot 
   for (const { code, stdout } of [device, both, native, products, threads, blas]) {
     assertEquals([code, stdout], [2, ""]);
   }
-  const names = "cpu or webgpu or cuda or auto";
+  const names = "cpu, webgpu, cuda or auto";
   assert(device.stderr.startsWith(`golden: --device: expected ${names}, found "tpu"\n`));
   assert(both.stderr.includes("--threads: expected --device cpu, whose it is, found"), both.stderr);
   assert(native.stderr.includes("--native: expected --device cpu, whose it is, found --dev"));

@@ -34,6 +34,23 @@ Deno.test("losses: a row a stage, JSON, a drawing; a run that is none is refused
   assertRefused(refused, `${folder}/telemetry.jsonl`, "no such file or folder; check the path");
 });
 
+Deno.test("losses: one run alone, by its first loss and its last", async () => {
+  using temporary = temporaryFolder();
+  const { folder } = temporary;
+  const run = runOf(folder, "a", [4, ...new Array(200).fill(2), 1]);
+  const svg = join(folder, "losses.svg");
+  const [shown, json] = await Promise.all([
+    runTask("losses", run, "--svg", svg),
+    runTask("losses", run, "--json"),
+  ]);
+  assertEquals(shown.code, 0, shown.stderr);
+  assertMatch(shown.stdout, /^align +202 +4\.0000 +1\.0000 +1\.9900$/m);
+  assertStringIncludes(Deno.readTextFileSync(svg), "<title>Training losses</title>");
+  assertEquals(jsonOf(json).stages, [
+    { stage: "align", steps: 202, first: 4, last: 1, lastMean: 1.99 },
+  ]);
+});
+
 Deno.test("losses: the drawing has a panel a stage and a line a run, of means where steps are many", () => {
   const stage = (name: string, count: number) => ({
     stage: name,

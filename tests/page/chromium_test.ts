@@ -126,10 +126,14 @@ async function assertSameText(device: Device, folders: readonly string[]) {
     assertEquals(await texts(tab, ".output"), expected.map(({ text }) => text));
     assertEquals(await texts(tab, ".state"), expected.map(({ state }) => state));
     // A line and a dot of each model, where there is one to compare with.
-    for (const part of ["polyline", "circle"]) {
+    for (const part of ["polyline", "circle[visibility=visible]"]) {
       const count = `document.querySelectorAll("#states ${part}").length`;
       assertEquals(await tab.evaluate(count), folders.length === 1 ? 0 : 2);
     }
+    const named = await tab.evaluate<string>(
+      `document.querySelector("#states svg").getAttribute("aria-label") ?? ""`,
+    );
+    if (folders.length > 1) assertMatch(named, /^State of the Student: 10 KiB at 1 token, 10 KiB/);
     for (const speed of await texts(tab, ".speed")) assertStringIncludes(speed, "tokens/s");
     assertEquals(tab.problems, []);
     if (!PICTURE || folders.length === 1) return;

@@ -112,6 +112,10 @@ Deno.test("loadRecipe: names that are no recipe", async () => {
     "no/such.ts: there is no such file\nCheck the path",
   );
   assertStringIncludes(
+    await message("recipes/quikstart.ts"),
+    "recipes/quikstart.ts: there is no such file\nDid you mean recipes/quickstart.ts?",
+  );
+  assertStringIncludes(
     await message("recipe.yaml"),
     "is not named like a recipe\nA recipe is a .ts",
   );
