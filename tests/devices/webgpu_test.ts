@@ -111,6 +111,28 @@ Deno.test("webgpu: what a kernel does wrong is an error with its name", async ()
   });
 });
 
+Deno.test("webgpu: a device that is lost says so, and what to do", async () => {
+  const own = GPUAdapter.prototype.requestDevice;
+  let opened: GPUDevice | undefined;
+  GPUAdapter.prototype.requestDevice = async function (descriptor) {
+    return opened = await own.call(this, descriptor);
+  };
+  try {
+    await withWebgpu(async (device) => {
+      const x = device.allocate(64);
+      opened!.destroy();
+      const { message: told } = await assertRejects(
+        () => device.read(x, new Float32Array(16)),
+        Error,
+      );
+      assert(/^webgpu: the device was lost: .*run the command again, /.test(told), told);
+      assertEquals(message(() => device.clear(x)), told);
+    });
+  } finally {
+    GPUAdapter.prototype.requestDevice = own;
+  }
+});
+
 Deno.test("webgpu: a profile has every launch, and its work", async () => {
   await withWebgpu(async (device) => {
     const [a, b] = [g.input("a", [64, 96]), g.input("b", [96, 32])];
