@@ -107,7 +107,7 @@ for (const numbers of ["f32", "tf32"] as const) {
     const found = run(code.body);
     assertEquals(found.findIndex((value) => value !== length), -1);
     // Before the first stretch is read, between stretches, and before the tile is stored.
-    ["unset memory", "race", "race"].forEach((what, which) => {
+    ["unset memory", "unset memory", "race"].forEach((what, which) => {
       const message = failureOf(() => run(withoutBarrier(code.body, which)));
       assertStringIncludes(message, `kernel ${code.name}: ${what}: thread `);
     });
