@@ -1,6 +1,6 @@
 /** What the emulated driver finds in rendered kernels: races, accesses out of bounds, barriers. */
 
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { type GpuBlock, gpuKernel } from "../../kernels/gpu/block.ts";
 import type { GpuStatement, Index, Place } from "../../kernels/gpu/language.ts";
 import { matmulKernel } from "../../kernels/gpu/matmul/matmul.ts";
@@ -107,10 +107,10 @@ for (const numbers of ["f32", "tf32"] as const) {
     const found = run(code.body);
     assertEquals(found.findIndex((value) => value !== length), -1);
     // Before the first stretch is read, between stretches, and before the tile is stored.
-    ["unset memory", "unset memory", "race"].forEach((what, which) => {
+    for (const which of [0, 1, 2]) {
       const message = failureOf(() => run(withoutBarrier(code.body, which)));
-      assertStringIncludes(message, `kernel ${code.name}: ${what}: thread `);
-    });
+      assertMatch(message, /^kernel matmul(_tf32)?: (race|unset memory): thread \d+ of block 0 /);
+    }
   });
 }
 
