@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { linkLaunch } from "../../devices/webgpu/link.ts";
 import { piece } from "../../devices/webgpu/memory.ts";
-import { gridOf } from "../../devices/webgpu/pipelines.ts";
+import { checkShared, gridOf } from "../../devices/webgpu/pipelines.ts";
 import * as g from "../../graph/build.ts";
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
 import type { Launch } from "../../kernels/program.ts";
@@ -198,6 +198,16 @@ Deno.test("webgpu: what the limits do not allow is refused with its name", () =>
     message(() => linkLaunch(launch, memory, { ...limits, maxStorageBuffersPerShaderStage: 2 })),
     "webgpu: loop [64]: expected at most 2 buffers (this GPU's " +
       "maxStorageBuffersPerShaderStage), found 3",
+  );
+});
+
+Deno.test("webgpu: what a GPU's groups cannot share is refused with its name", () => {
+  const shared = [{ type: "f32", size: 4096 }, { type: "i32", size: 4096 }] as const;
+  checkShared({ shared }, "attention [1, 64, 1, 128]", 32768);
+  assertEquals(
+    message(() => checkShared({ shared }, "attention [1, 64, 1, 256]", 16384)),
+    "webgpu: attention [1, 64, 1, 256]: expected at most 16384 bytes that a group shares (this " +
+      "GPU's maxComputeWorkgroupStorageSize), found 32768, which wide heads take",
   );
 });
 
