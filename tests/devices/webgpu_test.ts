@@ -7,6 +7,7 @@ import {
 } from "@std/assert";
 import { linkLaunch } from "../../devices/webgpu/link.ts";
 import { piece } from "../../devices/webgpu/memory.ts";
+import { NEEDS_LESS } from "../../devices/out_of_memory.ts";
 import { checkShared, gridOf } from "../../devices/webgpu/pipelines.ts";
 import * as g from "../../graph/build.ts";
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
@@ -192,7 +193,7 @@ Deno.test("webgpu: what the limits do not allow is refused with its name", () =>
   assertEquals(
     message(() => linkLaunch(launch, memory, { ...limits, maxStorageBufferBindingSize: 128 })),
     "webgpu: loop [64]: expected tensors of at most 128 bytes (this GPU's " +
-      "maxStorageBufferBindingSize), found 256",
+      `maxStorageBufferBindingSize), found 256; ${NEEDS_LESS}`,
   );
   assertEquals(
     message(() => linkLaunch(launch, memory, { ...limits, maxStorageBuffersPerShaderStage: 2 })),
