@@ -3,10 +3,11 @@
  * cublas_api.h and library_types.h, which are the same in versions 12.6 and 13.1.
  */
 
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { pointerIn } from "./driver.ts";
 import { CudaError } from "./error.ts";
-import { type LibraryPlaces, openLibrary, toolkitFolders } from "./library.ts";
+import { candidates, type LibraryPlaces, openLibrary } from "./library.ts";
+import { cublasLtNames } from "./names.ts";
 
 /** The variable that names its path; `none` for our own kernels alone. */
 export const CUBLASLT_VARIABLE = "SUTURE_CUDA_CUBLASLT";
@@ -20,14 +21,11 @@ export interface CudaInstallation {
 }
 
 function places({ major, nvrtc }: CudaInstallation): LibraryPlaces {
-  const names = [13, 12].filter((version) => version <= major).map((version) =>
-    Deno.build.os === "windows" ? `cublasLt64_${version}.dll` : `libcublasLt.so.${version}`
-  );
-  const folders = [dirname(nvrtc), ...toolkitFolders()].filter((folder) => folder !== ".");
+  const beside = dirname(nvrtc);
   return {
     what: "cuBLASLt",
     variable: CUBLASLT_VARIABLE,
-    candidates: [...names, ...folders.flatMap((f) => names.map((name) => join(f, name)))],
+    candidates: candidates(cublasLtNames(Deno.build.os, major), beside === "." ? [] : [beside]),
     advice: "install the CUDA toolkit 12 or 13, or nvidia-cublas from PyPI",
   };
 }

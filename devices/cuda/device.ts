@@ -24,7 +24,7 @@ import {
   type CudaInstallation,
   openCublasLt,
 } from "./cublas_lt.ts";
-import { openDriver, versionText } from "./driver.ts";
+import { type Driver, openDriver, versionText } from "./driver.ts";
 import { CudaError } from "./error.ts";
 import { isFused, OWN_FLOPS, plainProduct } from "./gemm.ts";
 import { openKernelCache } from "./kernel_cache.ts";
@@ -54,12 +54,15 @@ export interface CudaOptions extends CompileOptions {
 const hostBytes = ({ buffer, byteOffset, byteLength }: HostArray) =>
   new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
 
+/** The major version of CUDA that a driver is for. */
+const majorOf = ({ version }: Driver) => Math.floor(version / 1000);
+
 /** The name of the GPU that `openCuda` opens; undefined where something that it needs is missing. */
 export function describeCuda(options: CudaOptions = {}): string | undefined {
   try {
     const driver = openDriver(options.driver);
     try {
-      openNvrtc(options.nvrtc).close();
+      openNvrtc(options.nvrtc, majorOf(driver)).close();
       return gpuName(driver, findGpu(driver));
     } finally {
       driver.close();
@@ -103,10 +106,10 @@ const libraryProducts =
 /** Opens the first GPU. @throws CudaError without one, and for libraries that do not fit. */
 export function openCuda(options: CudaOptions = {}): Device {
   const driver = openDriver(options.driver);
-  const nvrtc = openNvrtc(options.nvrtc);
+  const major = majorOf(driver);
+  const nvrtc = openNvrtc(options.nvrtc, major);
   const compiler = `${nvrtc.version.major}.${nvrtc.version.minor}`;
   const driverVersion = versionText(driver.version);
-  const major = Math.floor(driver.version / 1000);
   if (nvrtc.version.major > major) {
     throw new CudaError(
       `cuda: ${nvrtc.path}: expected NVRTC ${major}, which fits the ` +

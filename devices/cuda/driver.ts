@@ -2,13 +2,12 @@
 
 import { CudaError } from "./error.ts";
 import { type LibraryPlaces, openLibrary } from "./library.ts";
+import { driverNames } from "./names.ts";
 
 const PLACES: LibraryPlaces = {
   what: "NVIDIA driver",
   variable: "SUTURE_CUDA_DRIVER",
-  candidates: Deno.build.os === "windows"
-    ? ["nvcuda.dll"]
-    : ["libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"],
+  candidates: driverNames(Deno.build.os),
   advice: "install the driver of an NVIDIA GPU, version 525 or newer",
 };
 

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { variable } from "../environment.ts";
 import { CudaError } from "./error.ts";
+import { toolkitFolders } from "./names.ts";
 
 /** Where a library may be found. */
 export interface LibraryPlaces {
@@ -23,12 +24,10 @@ export interface OpenLibrary<S extends Deno.ForeignLibraryInterface> {
   close(): void;
 }
 
-/** Folders in which the CUDA toolkit keeps its libraries. */
-export function toolkitFolders(): string[] {
-  const windows = Deno.build.os === "windows";
-  const toolkit = variable("CUDA_PATH") ?? (windows ? undefined : "/usr/local/cuda");
-  if (toolkit === undefined) return [];
-  return (windows ? ["bin\\x64", "bin"] : ["lib64"]).map((folder) => join(toolkit, folder));
+/** Names of a library, first as the system finds them, then in folders of our own and the toolkit's. */
+export function candidates(names: readonly string[], folders: readonly string[] = []): string[] {
+  const all = [...folders, ...toolkitFolders(Deno.build.os, variable("CUDA_PATH"))];
+  return [...names, ...all.flatMap((folder) => names.map((name) => join(folder, name)))];
 }
 
 /**

@@ -3,20 +3,15 @@
 import { basename, dirname, join } from "node:path";
 import { cString, pointerIn } from "./driver.ts";
 import { CudaError } from "./error.ts";
-import { type LibraryPlaces, openLibrary, toolkitFolders } from "./library.ts";
+import { candidates, type LibraryPlaces, openLibrary } from "./library.ts";
+import { nvrtcNames } from "./names.ts";
 
-function places(): LibraryPlaces {
-  const names = Deno.build.os === "windows"
-    ? ["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]
-    : ["libnvrtc.so.13", "libnvrtc.so.12"];
-  const folders = toolkitFolders();
-  return {
-    what: "NVRTC",
-    variable: "SUTURE_CUDA_NVRTC",
-    candidates: [...names, ...folders.flatMap((f) => names.map((name) => join(f, name)))],
-    advice: "install the CUDA toolkit 12 or 13, or nvidia-cuda-nvrtc from PyPI",
-  };
-}
+const places = (driver?: number): LibraryPlaces => ({
+  what: "NVRTC",
+  variable: "SUTURE_CUDA_NVRTC",
+  candidates: candidates(nvrtcNames(Deno.build.os, driver)),
+  advice: "install the CUDA toolkit 12 or 13, or nvidia-cuda-nvrtc from PyPI",
+});
 
 const OLDEST_MAJOR = 12;
 
@@ -97,9 +92,13 @@ function loadBuiltins(path: string): void {
   }
 }
 
-/** Opens NVRTC. @throws CudaError without one and for one that is too old. */
-export function openNvrtc(path?: string): Nvrtc {
-  const library = openLibrary(places(), SYMBOLS, path, loadBuiltins);
+/**
+ * Opens NVRTC.
+ * @param driver the major version of CUDA that the driver is for: one that fits is tried first
+ * @throws CudaError without one and for one that is too old
+ */
+export function openNvrtc(path?: string, driver?: number): Nvrtc {
+  const library = openLibrary(places(driver), SYMBOLS, path, loadBuiltins);
   const { symbols } = library;
   const check = (call: string, code: number, log = "") => {
     if (code === 0) return;

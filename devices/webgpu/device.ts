@@ -37,6 +37,9 @@ export interface WebgpuOptions extends CompileOptions {
   readonly subgroups?: boolean;
 }
 
+/** Milliseconds in which the loss of a device is told after a read has failed. */
+const LOSS_MS = 100;
+
 /** Opens the WebGPU device; throws where there is no GPU. */
 export async function openWebgpu(options: WebgpuOptions = {}): Promise<Device> {
   const { device, name, software, subgroups: found } = await openGpu();
@@ -53,8 +56,12 @@ export async function openWebgpu(options: WebgpuOptions = {}): Promise<Device> {
     event.preventDefault();
     fail((event as GPUUncapturedErrorEvent).error.message);
   });
-  device.lost.then(({ message }) => {
-    if (!closing) fail(`the device was lost: ${message}`);
+  const lost = device.lost.then(({ message }) => {
+    if (closing) return;
+    fail(
+      `the device was lost: ${message}; its driver gave it up, which work that takes too long or too ` +
+        "much memory may lead to; run the command again, a conversion goes on where it was saved",
+    );
   });
   const checkAlive = () => {
     if (failure !== undefined) throw new Error(`webgpu: ${failure}`);
@@ -218,7 +225,14 @@ export async function openWebgpu(options: WebgpuOptions = {}): Promise<Device> {
         const encoder = device.createCommandEncoder();
         encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
         queue.submit([encoder.finish()]);
-        const mapped = staging.mapAsync(GPUMapMode.READ).catch((error) => fail(String(error)));
+        const mapped = staging.mapAsync(GPUMapMode.READ).catch(async (error) => {
+          // Of a device that is lost this is told first, and says less.
+          let timer: ReturnType<typeof setTimeout> | undefined;
+          const late = new Promise((told) => timer = setTimeout(told, LOSS_MS));
+          await Promise.race([lost, late]);
+          clearTimeout(timer);
+          fail(String(error));
+        });
         await Promise.all([...pending, mapped]);
         checkAlive();
         hostBytes(into).set(new Uint8Array(staging.getMappedRange(), 0, into.byteLength));

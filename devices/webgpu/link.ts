@@ -2,6 +2,7 @@
 
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
 import type { Launch } from "../../kernels/program.ts";
+import { NEEDS_LESS } from "../out_of_memory.ts";
 import type { WebgpuMemory } from "./memory.ts";
 
 /** A range of a buffer, in bytes. */
@@ -80,7 +81,7 @@ export function linkLaunch(
     const ranges = rangesOf(own.map(rangeOf), limits, (bytes) => {
       throw new Error(
         `webgpu: ${label}: expected tensors of at most ${limits.maxStorageBufferBindingSize} ` +
-          `bytes (this GPU's maxStorageBufferBindingSize), found ${bytes}`,
+          `bytes (this GPU's maxStorageBufferBindingSize), found ${bytes}; ${NEEDS_LESS}`,
       );
     });
     const written = own.some(isWritten);

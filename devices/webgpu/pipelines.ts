@@ -1,6 +1,7 @@
 /** Kernels as compute pipelines, each made once. */
 
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
+import type { GpuCode } from "../../kernels/gpu/language.ts";
 import { renderWgsl, type WgslLayout } from "../../kernels/render/wgsl.ts";
 import type { LinkedLaunch } from "./link.ts";
 
@@ -20,6 +21,16 @@ export interface Pipelines {
 export function gridOf(groups: number, most: number): [number, number] {
   const rows = Math.ceil(groups / most);
   return [Math.ceil(groups / rows), rows];
+}
+
+/** Refuses a kernel whose groups share more memory than a GPU has, which not every driver tells. */
+export function checkShared({ shared }: Pick<GpuCode, "shared">, label: string, most: number) {
+  const bytes = shared.reduce((sum, { size }) => sum + 4 * size, 0);
+  if (bytes <= most) return;
+  throw new Error(
+    `webgpu: ${label}: expected at most ${most} bytes that a group shares (this GPU's ` +
+      `maxComputeWorkgroupStorageSize), found ${bytes}, which wide heads take`,
+  );
 }
 
 /** Pipelines of a device with some features; `watch` is called around the making of each with its name. */
@@ -55,7 +66,9 @@ export function createPipelines(
       const known = pipelines.get(key);
       if (known !== undefined) return known;
       const grid = gridOf(kernel.groups, device.limits.maxComputeWorkgroupsPerDimension);
-      const code = renderWgsl(kernel.code(), {
+      const kernelCode = kernel.code();
+      checkShared(kernelCode, label, device.limits.maxComputeWorkgroupStorageSize);
+      const code = renderWgsl(kernelCode, {
         ...features,
         ...{ bindings: of, written, grid, groups: kernel.groups },
       });

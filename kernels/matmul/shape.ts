@@ -96,7 +96,7 @@ export function blockingOf(
   const lengthBlocks = Math.ceil(k / MAX_LENGTH);
   const step = weight !== undefined && isBlocked(weight) ? WEIGHT_BLOCK : 4;
   const length = lengthBlocks === 1 ? k : Math.ceil(Math.ceil(k / lengthBlocks) / step) * step;
-  const packsA = a.kStride !== 1 && m > 1;
+  const packsA = a.kStride !== 1;
   const ofA = packsA ? PACKING.a : PACKING.aPlain;
   const ofB = b.nStride === 1 ? PACKING.bAlong : PACKING.bAcross;
   const wanted = threads * (batch * m * n * k < SMALL ? 1 : PIECES_PER_THREAD);

@@ -1,8 +1,9 @@
 /** What the emulated driver finds in rendered kernels: races, accesses out of bounds, barriers. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { type GpuBlock, gpuKernel } from "../../kernels/gpu/block.ts";
-import type { Index, Place } from "../../kernels/gpu/language.ts";
+import type { GpuStatement, Index, Place } from "../../kernels/gpu/language.ts";
+import { matmulKernel } from "../../kernels/gpu/matmul/matmul.ts";
 import { add, i32, lessThan, mul, sub, toF32 } from "../../kernels/language/language.ts";
 import { failureOf, runCuda } from "../support/cuda_kernel.ts";
 
@@ -80,6 +81,38 @@ Deno.test("emulated CUDA: a global element of two threads without a barrier is a
       "with no barrier between them",
   );
 });
+
+/** A body without one of its barriers, counted from the first. */
+function withoutBarrier(body: readonly GpuStatement[], which: number): readonly GpuStatement[] {
+  let left = which;
+  const inner = (list: readonly GpuStatement[]): GpuStatement[] =>
+    list.flatMap((s): GpuStatement[] => {
+      if (s.kind === "barrier") return left-- === 0 ? [] : [s];
+      if (s.kind === "for") return [{ ...s, body: inner(s.body) }];
+      return s.kind === "if" ? [{ ...s, then: inner(s.then), otherwise: inner(s.otherwise) }] : [s];
+    });
+  return inner(body);
+}
+
+for (const numbers of ["f32", "tf32"] as const) {
+  Deno.test(`emulated CUDA: a product in ${numbers} without any one of its barriers fails`, () => {
+    const [m, n, length] = [130, 20, 70];
+    const a = { mStride: length, kStride: 1, batchStride: 0 };
+    const b = { kStride: n, nStride: 1, batchStride: 0 };
+    const kernel = matmulKernel({ batch: 1, m, n, k: length, a, b }, undefined, numbers);
+    const code = kernel.code();
+    const inputs = [m * length, length * n].map((size) => new Float32Array(size).fill(1));
+    const run = (body: readonly GpuStatement[]) =>
+      runCuda({ ...code, body }, inputs, m * n, kernel.groups);
+    const found = run(code.body);
+    assertEquals(found.findIndex((value) => value !== length), -1);
+    // Before the first stretch is read, between stretches, and before the tile is stored.
+    for (const which of [0, 1, 2]) {
+      const message = failureOf(() => run(withoutBarrier(code.body, which)));
+      assertMatch(message, /^kernel matmul(_tf32)?: (race|unset memory): thread \d+ of block 0 /);
+    }
+  });
+}
 
 Deno.test("emulated CUDA: blocks have no barrier between them", () => {
   const write = failure((k, { y }) => k.write(y, k.thread, toF32(k.group)));

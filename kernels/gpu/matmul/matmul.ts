@@ -97,8 +97,12 @@ export const matmulKernel = (
   numbers: ProductNumbers = "f32",
 ): GpuKernel => productKernel(shape, tilingOf(shape, numbers, 1), epilogue);
 
-/** The kernel of a product, or of the sums of its parts. */
-function productKernel(shape: MatmulShape, tiling: Tiling, epilogue?: Epilogue): GpuKernel {
+/** The kernel of a product by a cut, or of the sums of its parts. */
+export function productKernel(
+  shape: MatmulShape,
+  tiling: Tiling,
+  epilogue?: Epilogue,
+): GpuKernel {
   const { batch, m, n, k } = shape;
   const { rows, columns, parts } = tiling;
   const wide = { a: isWide(leftOf(shape), k), b: isWide(rightOf(shape), k) };
@@ -223,8 +227,9 @@ function matmulCode(
       storeElements(k, places, shape, epilogue, own, m % rows === 0 && n % columns === 0);
     };
     if (numbers === "tf32") {
-      const room = tensorRoom(k, left, right);
-      const sums = tensorSums(k, room, left, right, warpsOf(rows, columns)!);
+      const warps = warpsOf(rows, columns)!;
+      const room = tensorRoom(k, left, right, warps);
+      const sums = tensorSums(k, room, left, right, warps);
       addTensorProduct(k, room, sums, left, right, steps);
       eachTensorElement(k, room, sums, store);
       return;

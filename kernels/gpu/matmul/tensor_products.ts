@@ -46,10 +46,19 @@ export interface TensorSums extends Sums {
   readonly y: Index;
 }
 
-/** Shared memory of two stretches of each side. */
-export function tensorRoom(k: GpuBlock, left: SideShape, right: SideShape): Stretches {
+/** Elements between rows of a tile that is stored: those of eight threads have banks of their own. */
+const ROW_APART = 4;
+
+/** Shared memory of two stretches of each side, and of what of a tile is stored at a time. */
+export function tensorRoom(
+  k: GpuBlock,
+  left: SideShape,
+  right: SideShape,
+  { down }: Warps,
+): Stretches {
   const lines = ({ lines, lies }: SideShape) => lines + (lies === "along" ? 0 : APART);
-  return stretches(k, lines(left) + lines(right), TENSOR_DEPTH);
+  const stored = down * 2 * GROUP * (right.lines + ROW_APART);
+  return stretches(k, lines(left) + lines(right), TENSOR_DEPTH, stored);
 }
 
 /** Sums of a tile, zeros at first. */
@@ -161,8 +170,6 @@ export function addOwnProduct(
 
 /** Elements of a thread that are handled together, so that what they read arrives together. */
 const TOGETHER = 2;
-/** Elements between rows of a tile that is stored: those of eight threads have banks of their own. */
-const ROW_APART = 4;
 
 /**
  * Hands every element of a tile to a thread, as `eachElement` of tile_store.ts does: 16 rows of every

@@ -3,7 +3,10 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { compute } from "../../../devices/compute.ts";
 import * as g from "../../../graph/build.ts";
+import { productKernel } from "../../../kernels/gpu/matmul/matmul.ts";
+import { warpsOf } from "../../../kernels/gpu/matmul/tensor_fragments.ts";
 import { cudaEmulator } from "../../support/cuda.ts";
+import { runCuda } from "../../support/cuda_kernel.ts";
 import { assertCases, runCase } from "../../support/device_case.ts";
 import { withCuda } from "../../support/devices.ts";
 import { gradientCases, opCases } from "../../support/op_cases.ts";
@@ -109,6 +112,41 @@ for (
     }, OURS);
   });
 }
+
+Deno.test("cuda tensor cores: tiles of every size, of sides that lie along and across", () => {
+  const sizes = [16, 32, 64, 128];
+  const tiles = sizes.flatMap((rows) => sizes.map((columns) => ({ rows, columns })))
+    .filter(({ rows, columns }) => warpsOf(rows, columns) !== undefined);
+  assertEquals(tiles.length, 13);
+  for (const { rows, columns } of tiles) {
+    const [m, n, k] = [rows + 1, columns - 1, 20];
+    const [a, b] = [numbers(m * k), numbers(k * n)];
+    for (const along of [true, false]) {
+      const strides = (size: number) => along ? [k, 1] : [1, size];
+      const [[mStride, aStep], [nStride, bStep]] = [strides(m), strides(n)];
+      const shape = {
+        ...{ batch: 1, m, n, k },
+        a: { batchStride: 0, mStride, kStride: aStep },
+        b: { batchStride: 0, nStride, kStride: bStep },
+      };
+      const tiling = { numbers: "tf32", rows, columns, parts: 1, partLength: k } as const;
+      const kernel = productKernel(shape, tiling);
+      const code = (kernel.aligned?.otherwise ?? kernel).code();
+      const found = runCuda(code, [a, b], m * n, kernel.groups);
+      const wrong = found.findIndex((value, at) => {
+        let [exact, sum] = [0, 0];
+        for (let s = 0; s < k; s++) {
+          const left = a[Math.floor(at / n) * mStride + s * aStep];
+          const one = left * b[at % n * nStride + s * bStep];
+          exact += one;
+          sum += Math.abs(one);
+        }
+        return !(Math.abs(value - exact) <= 2 ** -10 * sum);
+      });
+      assertEquals(wrong, -1, `${rows} × ${columns}, ${along ? "along" : "across"}`);
+    }
+  }
+});
 
 for (const products of ["f32", "tf32"] as const) {
   Deno.test(`cuda products: ${products} of ours add in place, and read what they alone write`, async () => {

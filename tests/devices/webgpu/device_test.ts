@@ -7,7 +7,8 @@ import {
 } from "@std/assert";
 import { linkLaunch } from "../../../devices/webgpu/link.ts";
 import { piece } from "../../../devices/webgpu/memory.ts";
-import { gridOf } from "../../../devices/webgpu/pipelines.ts";
+import { NEEDS_LESS } from "../../../devices/out_of_memory.ts";
+import { checkShared, gridOf } from "../../../devices/webgpu/pipelines.ts";
 import * as g from "../../../graph/build.ts";
 import type { GpuKernel } from "../../../kernels/gpu/kernel.ts";
 import type { Launch } from "../../../kernels/program.ts";
@@ -111,6 +112,28 @@ Deno.test("webgpu: what a kernel does wrong is an error with its name", async ()
   });
 });
 
+Deno.test("webgpu: a device that is lost says so, and what to do", async () => {
+  const own = GPUAdapter.prototype.requestDevice;
+  let opened: GPUDevice | undefined;
+  GPUAdapter.prototype.requestDevice = async function (descriptor) {
+    return opened = await own.call(this, descriptor);
+  };
+  try {
+    await withWebgpu(async (device) => {
+      const x = device.allocate(64);
+      opened!.destroy();
+      const { message: told } = await assertRejects(
+        () => device.read(x, new Float32Array(16)),
+        Error,
+      );
+      assert(/^webgpu: the device was lost: .*run the command again, /.test(told), told);
+      assertEquals(message(() => device.clear(x)), told);
+    });
+  } finally {
+    GPUAdapter.prototype.requestDevice = own;
+  }
+});
+
 Deno.test("webgpu: a profile has every launch, and its work", async () => {
   await withWebgpu(async (device) => {
     const [a, b] = [g.input("a", [64, 96]), g.input("b", [96, 32])];
@@ -170,12 +193,22 @@ Deno.test("webgpu: what the limits do not allow is refused with its name", () =>
   assertEquals(
     message(() => linkLaunch(launch, memory, { ...limits, maxStorageBufferBindingSize: 128 })),
     "webgpu: loop [64]: expected tensors of at most 128 bytes (this GPU's " +
-      "maxStorageBufferBindingSize), found 256",
+      `maxStorageBufferBindingSize), found 256; ${NEEDS_LESS}`,
   );
   assertEquals(
     message(() => linkLaunch(launch, memory, { ...limits, maxStorageBuffersPerShaderStage: 2 })),
     "webgpu: loop [64]: expected at most 2 buffers (this GPU's " +
       "maxStorageBuffersPerShaderStage), found 3",
+  );
+});
+
+Deno.test("webgpu: what a GPU's groups cannot share is refused with its name", () => {
+  const shared = [{ type: "f32", size: 4096 }, { type: "i32", size: 4096 }] as const;
+  checkShared({ shared }, "attention [1, 64, 1, 128]", 32768);
+  assertEquals(
+    message(() => checkShared({ shared }, "attention [1, 64, 1, 256]", 16384)),
+    "webgpu: attention [1, 64, 1, 256]: expected at most 16384 bytes that a group shares (this " +
+      "GPU's maxComputeWorkgroupStorageSize), found 32768, which wide heads take",
   );
 });
 

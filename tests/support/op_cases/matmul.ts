@@ -124,6 +124,12 @@ export const matmulCases: readonly OpCase[] = [
     },
   ),
   opCase(
+    "matmul of one row that is a column of a wider matrix",
+    { x: real([20, 6]), weight: real([65, 20]) },
+    ({ x, weight }) =>
+      g.matmul(g.slice(x, 1, 2, 3), weight, { transposeA: true, transposeB: true }),
+  ),
+  opCase(
     "embedding [2, 5]",
     { table: real([11, 7]), at: ids([2, 5], 11) },
     ({ table, at }) => g.embedding(table, at),
