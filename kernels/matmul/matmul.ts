@@ -31,7 +31,7 @@ import {
 } from "./result.ts";
 import { packPanel, packRows, panelColumns, WIDEST_PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "../products.ts";
-import type { Index, Pointer, V } from "../language/vectors.ts";
+import { at, type Index, type Pointer, type V } from "../language/vectors.ts";
 import { expandRow, expansionKernel, weightRow } from "../weights/rows.ts";
 
 const bytesOf = (elements: number) => elements * 4;
@@ -167,9 +167,36 @@ function forTiles(
   k.if(lessThan(i32(whole), end), () => tile(k.let(i32(whole)), m - whole));
 }
 
+/**
+ * Places of k that are packed of all columns, or rows, before the next ones, where their numbers are
+ * neighbours in memory: each line of memory is read once, and in order.
+ */
+const SLICE = 16;
+
+/** Runs `body` for slices of a stretch of k, given where they begin and their places. */
+function forSlices(k: Block, count: Index, body: (step: Index, places: Index) => void): void {
+  k.for(0, count, SLICE, (step) => body(step, k.let(min(i32(SLICE), sub(count, step)))));
+}
+
 function packColumns(context: Context, block: ResultBlock, from: Index, count: Index): void {
+  const { k, shape: { b, weight } } = context;
+  if (weight !== undefined || b.kStride === 1) packPart(context, block, from, i32(0), count);
+  else {
+    forSlices(k, count, (step, places) => packPart(context, block, from, step, places));
+  }
+}
+
+/** Packs so many places of a stretch of k, which begins at `from`, from the step on. */
+function packPart(
+  context: Context,
+  block: ResultBlock,
+  stretch: Index,
+  step: Index,
+  count: Index,
+): void {
   const { k, shape, blocking, packedB, expanded } = context;
   const { b: { kStride, nStride }, weight } = shape;
+  const from = add(stretch, step);
   forPanels(context, block, (column, columns) => {
     if (weight !== undefined) {
       const matrix = { dtype: weight, rows: shape.n, columns: shape.k };
@@ -184,7 +211,10 @@ function packColumns(context: Context, block: ResultBlock, from: Index, count: I
     );
     const target = offset(
       packedB,
-      mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length))),
+      add(
+        mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length))),
+        mul(step, i32(bytesOf(panelColumns(k)))),
+      ),
     );
     if (weight === undefined) {
       packPanel(k, k.let(target), k.let(source), { kStride, nStride }, columns, count);
@@ -217,9 +247,11 @@ function multiply(
       ),
     );
   if (blocking.packsA) {
-    forTiles(context, block, (row, rows) => {
-      packRows(k, packedRows(row), rowOf(row), a, rows, length);
-    });
+    forSlices(k, length, (step, places) =>
+      forTiles(context, block, (row, rows) => {
+        const to = k.let(at(packedRows(row), step, bytesOf(ROWS)));
+        packRows(k, to, k.let(at(rowOf(row), step, bytesOf(a.kStride))), a, rows, places);
+      }));
   }
   forPanels(context, block, (column, columns) => {
     const panel = k.let(

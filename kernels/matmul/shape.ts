@@ -7,7 +7,7 @@ import { WIDEST_PANEL } from "./packing.ts";
 import { ROWS } from "../products.ts";
 
 /** Products summed before a block's sums go back to memory. */
-const MAX_LENGTH = 512;
+const MAX_LENGTH = 640;
 /** Pieces of work a thread: enough that one which is held up does not hold up the others. */
 const PIECES_PER_THREAD = 2;
 /** Share of a piece that threads wait at the end for one that was held up. */
