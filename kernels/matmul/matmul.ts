@@ -126,7 +126,6 @@ function matmulCode(
           packColumns(context, block, from, count);
           multiply(context, block, from, count);
         });
-        finishBlock(context, block);
       }
     });
   }, lanes);
@@ -268,23 +267,29 @@ function multiply(
         bStep: panelColumns(k) * 4,
         count,
       });
-      if (blocking.lengthBlocks === 1) {
-        tile.forEach((sum, r) =>
+      const store = (joins?: Pointer) =>
+        tile.forEach((sums, r) =>
           storeRow(
             k,
             context,
             { batch: block.batch, row: plusIndex(row, r), column, columns },
-            (j) => sum[j],
+            (j) =>
+              joins === undefined ? sums[j] : joined(k, sums[j], joins, blocking.columns, r, j),
           )
         );
-      } else {
-        const to = sumsAt(context, block, row, column, sums);
-        k.if(
-          equal(from, i32(0)),
-          () => storeSums(k, tile, to, blocking.columns, false),
-          () => storeSums(k, tile, to, blocking.columns, true),
-        );
-      }
+      if (blocking.lengthBlocks === 1) return store();
+      const to = sumsAt(context, block, row, column, sums);
+      const last = blocking.length * (blocking.lengthBlocks - 1);
+      k.if(
+        equal(from, i32(last)),
+        () => store(to),
+        () =>
+          k.if(
+            equal(from, i32(0)),
+            () => storeSums(k, tile, to, blocking.columns, false),
+            () => storeSums(k, tile, to, blocking.columns, true),
+          ),
+      );
     });
   });
 }
@@ -307,6 +312,13 @@ function sumsAt(
   );
 }
 
+const sumAt = (k: Block, columns: number, r: number, j: number) =>
+  bytesOf(r * columns) + j * k.vectorBytes;
+
+/** A sum of a tile, and what it was up to this stretch. */
+const joined = (k: Block, sum: V, to: Pointer, columns: number, r: number, j: number): V =>
+  add(load(k.vector, to, sumAt(k, columns, r, j)), sum);
+
 function storeSums(
   k: Block,
   tile: readonly (readonly V[])[],
@@ -316,25 +328,7 @@ function storeSums(
 ): void {
   tile.forEach((row, r) =>
     row.forEach((sum, j) => {
-      const at = bytesOf(r * columns) + j * k.vectorBytes;
-      k.store(joins ? add(load(k.vector, to, at), sum) : sum, to, at);
+      k.store(joins ? joined(k, sum, to, columns, r, j) : sum, to, sumAt(k, columns, r, j));
     })
   );
-}
-
-/** Takes the finished sums of a block through the epilogue into the results. */
-function finishBlock(context: Context, block: ResultBlock): void {
-  const { k, shape: { m }, blocking, sums } = context;
-  const end = k.let(min(add(block.firstRow, i32(blocking.rows)), i32(m)));
-  k.for(block.firstRow, end, 1, (row) => {
-    forPanels(context, block, (column, columns) => {
-      const from = sumsAt(context, block, row, column, sums);
-      storeRow(
-        k,
-        context,
-        { batch: block.batch, row, column, columns },
-        (j) => load(k.vector, from, j * k.vectorBytes),
-      );
-    });
-  });
 }
