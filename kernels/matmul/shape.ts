@@ -20,7 +20,7 @@ const BLOCK_BYTES = { a: 512 * 1024, b: 256 * 1024 };
  * What an element costs before it is multiplied, in products: reading it from far memory, and
  * packing: A, and B where k runs along its rows or not.
  */
-const PACKING = { aPlain: 4, a: 10, bAcross: 22, bAlong: 16 };
+const PACKING = { aPlain: 10, a: 16, bAcross: 20, bAlong: 12 };
 
 /** Sizes and strides of a product from the views of its operands, and how b is stored. */
 export function matmulShape(
