@@ -126,6 +126,14 @@ export function blockingOf(
 const divisors = (count: number): number[] =>
   Array.from({ length: count }, (_, i) => i + 1).filter((d) => count % d === 0);
 
+/**
+ * Whether a library is faster than our kernels with 16 lanes. OpenBLAS is where both factors are
+ * packed for every stretch of a long k, as in a weight's gradient of many tokens; stored weights
+ * stay with it too.
+ */
+export const suitsLibrary = ({ k, a, weight }: MatmulShape): boolean =>
+  weight !== undefined || a.kStride !== 1 && k > MAX_LENGTH;
+
 /** Bytes of f32 weights that a library is given at a time. */
 const EXPANDED_BYTES = 512 * 1024;
 /** Columns of such a part are a multiple of this: register tiles, and tiles of scales. */
