@@ -5,30 +5,13 @@
 
 import type { Epilogue } from "../../graph/step.ts";
 import { type Block, kernel } from "../language/block.ts";
-import {
-  add,
-  div,
-  equal,
-  i32,
-  lessThan,
-  load,
-  min,
-  mul,
-  offset,
-  rem,
-  sub,
-} from "../language/language.ts";
+import { add, div, equal, i32, load, min, mul, offset, rem, sub } from "../language/language.ts";
 import type { KernelCode, Lanes } from "../language/syntax.ts";
 import { loopLanes } from "../loops/body.ts";
 import type { Kernel, MatmulShape } from "../kernel.ts";
 import { type Blocking, blockingOf, expandedColumns } from "./shape.ts";
-import {
-  epilogueKey,
-  productCost,
-  productParameters,
-  type ProductTarget,
-  storeRow,
-} from "./result.ts";
+import { type Context, forPanels, forSlices, forTiles, type ResultBlock } from "./block.ts";
+import { epilogueKey, productCost, productParameters, storeRow } from "./result.ts";
 import { packPanel, packRows, panelColumns, WIDEST_PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "../products.ts";
 import { at, type Index, type Pointer, type V } from "../language/vectors.ts";
@@ -67,17 +50,6 @@ export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epi
       ? undefined
       : expansionKernel({ dtype: shape.weight, rows: shape.n, columns: shape.k }),
   };
-}
-
-/** What every part of the code needs. */
-interface Context extends ProductTarget {
-  readonly k: Block;
-  readonly blocking: Blocking;
-  readonly packedA: Pointer;
-  readonly packedB: Pointer;
-  readonly sums: Pointer;
-  /** A panel's columns of stored weights as f32. */
-  readonly expanded: Pointer;
 }
 
 /** The most lanes up to some that the columns of a product, and its epilogue, have use for. */
@@ -129,52 +101,6 @@ function matmulCode(
       }
     });
   }, lanes);
-}
-
-interface ResultBlock {
-  readonly a: Pointer;
-  readonly b: Pointer;
-  readonly batch: Index;
-  readonly firstRow: Index;
-  readonly firstColumn: Index;
-}
-
-/** Runs `body` for every full panel of a block's columns and for a partial last one. */
-function forPanels(
-  { k, shape: { n }, blocking }: Context,
-  { firstColumn }: ResultBlock,
-  body: (column: Index, columns: number) => void,
-): void {
-  const panel = panelColumns(k);
-  const whole = n - n % panel;
-  const end = k.let(add(firstColumn, i32(blocking.columns)));
-  k.for(firstColumn, min(end, i32(whole)), panel, (column) => body(column, panel));
-  if (whole === n) return;
-  k.if(lessThan(i32(whole), end), () => body(k.let(i32(whole)), n - whole));
-}
-
-/** Runs `tile` for every full tile of a block's rows and for a partial last one. */
-function forTiles(
-  { k, shape: { m }, blocking }: Context,
-  { firstRow }: ResultBlock,
-  tile: (row: Index, rows: number) => void,
-): void {
-  const whole = m - m % ROWS;
-  const end = k.let(add(firstRow, i32(blocking.rows)));
-  k.for(firstRow, min(end, i32(whole)), ROWS, (row) => tile(row, ROWS));
-  if (whole === m) return;
-  k.if(lessThan(i32(whole), end), () => tile(k.let(i32(whole)), m - whole));
-}
-
-/**
- * Places of k that are packed of all columns, or rows, before the next ones, where their numbers are
- * neighbours in memory: each line of memory is read once, and in order.
- */
-const SLICE = 16;
-
-/** Runs `body` for slices of a stretch of k, given where they begin and their places. */
-function forSlices(k: Block, count: Index, body: (step: Index, places: Index) => void): void {
-  k.for(0, count, SLICE, (step) => body(step, k.let(min(i32(SLICE), sub(count, step)))));
 }
 
 function packColumns(context: Context, block: ResultBlock, from: Index, count: Index): void {
