@@ -127,9 +127,9 @@ const divisors = (count: number): number[] =>
   Array.from({ length: count }, (_, i) => i + 1).filter((d) => count % d === 0);
 
 /**
- * Whether a library is faster than our kernels with 16 lanes. OpenBLAS is where both factors are
- * packed for every stretch of a long k, as in a weight's gradient of many tokens; stored weights
- * stay with it too.
+ * Whether a library is faster than our kernels with 16 lanes. OpenBLAS is where the left factor
+ * too is packed for every stretch of a long k, as in a weight's gradient of many tokens; stored
+ * weights stay with it as well.
  */
 export const suitsLibrary = ({ k, a, weight }: MatmulShape): boolean =>
   weight !== undefined || a.kStride !== 1 && k > MAX_LENGTH;
