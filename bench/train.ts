@@ -23,7 +23,7 @@ export interface StepOptions {
   readonly context: number;
   /** Steps that are timed at most. */
   readonly steps: number;
-  /** Time after which no further step begins, once two have been timed; no limit by default. */
+  /** Time after which no further step begins, once three have been timed; no limit by default. */
   readonly seconds?: number;
 }
 
@@ -56,6 +56,8 @@ const STAGES = { 1: align, 2: distill, 3: finetune } as const;
 
 /** Steps before those that count, which run before the engine has optimised the kernels. */
 const WARM_UP = 3;
+/** Steps that are timed at least, as those of the peer (peer.py): the median is one of the middle. */
+const LEAST_STEPS = 3;
 /** Share of the time that they take at most, one step apart. */
 const WARM_UP_SHARE = 1 / 3;
 
@@ -119,7 +121,7 @@ export async function benchStep(
   const warm: number[] = [];
   while (warm.length < WARM_UP && total(warm) < limit * WARM_UP_SHARE) warm.push(await timed());
   const seconds: number[] = [];
-  while (seconds.length < steps && (seconds.length < 2 || total(seconds) < limit)) {
+  while (seconds.length < steps && (seconds.length < LEAST_STEPS || total(seconds) < limit)) {
     seconds.push(await timed());
   }
   if (profile) {

@@ -32,7 +32,8 @@ function compiled(results: readonly Tensor[]) {
     steps: plan.steps,
     ...buildProgram(
       plan,
-      (step) => oneKernel(step, cpuKernel(step, { threads: 1, tiles: false, dots: false })),
+      (step) =>
+        oneKernel(step, cpuKernel(step, { threads: 1, tiles: false, wide: false, dots: false })),
     ),
   };
 }

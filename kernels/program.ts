@@ -7,7 +7,7 @@ import { columnsKernel } from "./loops/columns.ts";
 import type { Kernel } from "./kernel.ts";
 import { loopKernel } from "./loops/loop.ts";
 import { matmulKernel } from "./matmul/matmul.ts";
-import { matmulShape } from "./matmul/shape.ts";
+import { matmulShape, suitsLibrary } from "./matmul/shape.ts";
 import { isMatvec, matvecKernel } from "./matvec/matvec.ts";
 import { structuredKernel } from "./structured.ts";
 import { tileMatmulKernel } from "./matmul/tiles/matmul.ts";
@@ -87,6 +87,8 @@ export interface CpuTarget {
   readonly threads: number;
   /** Whether it multiplies tiles of bf16. */
   readonly tiles: boolean;
+  /** Whether its vectors have 16 lanes, with which most products are ours and not a library's. */
+  readonly wide: boolean;
   /** Whether it multiplies bytes of 0 … 255 by signed ones exactly (AVX-512 VNNI). */
   readonly dots: boolean;
 }
@@ -94,7 +96,7 @@ export interface CpuTarget {
 /** The CPU's kernel of a step; the number of threads does not change its results. */
 export function cpuKernel(
   { work, reads, writes }: Step,
-  { threads, tiles, dots }: CpuTarget,
+  { threads, tiles, wide, dots }: CpuTarget,
 ): Kernel {
   switch (work.kind) {
     case "loop":
@@ -105,9 +107,12 @@ export function cpuKernel(
       const { a, b, transposeA, transposeB, epilogue, accumulates } = work;
       const shape = matmulShape(a, b, transposeA, transposeB, reads[1].dtype);
       if (tiles && suitsTiles(shape)) return tileMatmulKernel(shape, threads, epilogue);
-      const own = isMatvec(shape)
-        ? matvecKernel(shape, epilogue, dots)
-        : matmulKernel(shape, threads, epilogue);
+      if (isMatvec(shape)) {
+        const own = matvecKernel(shape, epilogue, dots);
+        return accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
+      }
+      const own = matmulKernel(shape, threads, epilogue);
+      if (wide && !suitsLibrary(shape)) return { ...own, matmul: undefined };
       return accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
     }
     case "structured":

@@ -84,6 +84,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   if (blas !== undefined) chooseCore(blas);
   const native = chooseNative(options.native ?? "auto");
   const tiles = native === "amx";
+  const wide = native !== undefined && X64_LANES[native] === 16;
   const [features, lanes] = [wasmFeatures(), wasmLanes()];
   const dots = native === "vnni" || native === "amx";
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
@@ -265,10 +266,10 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
       bind,
       scheduling: {
         // A library does no more than the product; those of a few rows are not its own.
-        epilogues: blas === undefined || tiles ? true : ofFewRows(MOST_ROWS),
+        epilogues: blas === undefined || wide ? true : ofFewRows(MOST_ROWS),
         ...{ folds: true, accumulates: true },
       },
-      kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles, dots })),
+      kernelsOf: (step) => oneKernel(step, cpuKernel(step, { threads, tiles, wide, dots })),
       code: ({ kernel }) => kernelText(kernel.code(4)),
     }, options),
     bind,

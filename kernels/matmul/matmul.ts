@@ -5,33 +5,16 @@
 
 import type { Epilogue } from "../../graph/step.ts";
 import { type Block, kernel } from "../language/block.ts";
-import {
-  add,
-  div,
-  equal,
-  i32,
-  lessThan,
-  load,
-  min,
-  mul,
-  offset,
-  rem,
-  sub,
-} from "../language/language.ts";
+import { add, div, equal, i32, load, min, mul, offset, rem, sub } from "../language/language.ts";
 import type { KernelCode, Lanes } from "../language/syntax.ts";
 import { loopLanes } from "../loops/body.ts";
 import type { Kernel, MatmulShape } from "../kernel.ts";
 import { type Blocking, blockingOf, expandedColumns } from "./shape.ts";
-import {
-  epilogueKey,
-  productCost,
-  productParameters,
-  type ProductTarget,
-  storeRow,
-} from "./result.ts";
+import { type Context, forPanels, forSlices, forTiles, type ResultBlock } from "./block.ts";
+import { epilogueKey, productCost, productParameters, storeRow } from "./result.ts";
 import { packPanel, packRows, panelColumns, WIDEST_PANEL } from "./packing.ts";
 import { accumulate, ROWS, tileOf } from "../products.ts";
-import type { Index, Pointer, V } from "../language/vectors.ts";
+import { at, type Index, type Pointer, type V } from "../language/vectors.ts";
 import { expandRow, expansionKernel, weightRow } from "../weights/rows.ts";
 
 const bytesOf = (elements: number) => elements * 4;
@@ -67,17 +50,6 @@ export function matmulKernel(shape: MatmulShape, threads: number, epilogue?: Epi
       ? undefined
       : expansionKernel({ dtype: shape.weight, rows: shape.n, columns: shape.k }),
   };
-}
-
-/** What every part of the code needs. */
-interface Context extends ProductTarget {
-  readonly k: Block;
-  readonly blocking: Blocking;
-  readonly packedA: Pointer;
-  readonly packedB: Pointer;
-  readonly sums: Pointer;
-  /** A panel's columns of stored weights as f32. */
-  readonly expanded: Pointer;
 }
 
 /** The most lanes up to some that the columns of a product, and its epilogue, have use for. */
@@ -126,50 +98,30 @@ function matmulCode(
           packColumns(context, block, from, count);
           multiply(context, block, from, count);
         });
-        finishBlock(context, block);
       }
     });
   }, lanes);
 }
 
-interface ResultBlock {
-  readonly a: Pointer;
-  readonly b: Pointer;
-  readonly batch: Index;
-  readonly firstRow: Index;
-  readonly firstColumn: Index;
-}
-
-/** Runs `body` for every full panel of a block's columns and for a partial last one. */
-function forPanels(
-  { k, shape: { n }, blocking }: Context,
-  { firstColumn }: ResultBlock,
-  body: (column: Index, columns: number) => void,
-): void {
-  const panel = panelColumns(k);
-  const whole = n - n % panel;
-  const end = k.let(add(firstColumn, i32(blocking.columns)));
-  k.for(firstColumn, min(end, i32(whole)), panel, (column) => body(column, panel));
-  if (whole === n) return;
-  k.if(lessThan(i32(whole), end), () => body(k.let(i32(whole)), n - whole));
-}
-
-/** Runs `tile` for every full tile of a block's rows and for a partial last one. */
-function forTiles(
-  { k, shape: { m }, blocking }: Context,
-  { firstRow }: ResultBlock,
-  tile: (row: Index, rows: number) => void,
-): void {
-  const whole = m - m % ROWS;
-  const end = k.let(add(firstRow, i32(blocking.rows)));
-  k.for(firstRow, min(end, i32(whole)), ROWS, (row) => tile(row, ROWS));
-  if (whole === m) return;
-  k.if(lessThan(i32(whole), end), () => tile(k.let(i32(whole)), m - whole));
-}
-
 function packColumns(context: Context, block: ResultBlock, from: Index, count: Index): void {
+  const { k, shape: { b, weight } } = context;
+  if (weight !== undefined || b.kStride === 1) packPart(context, block, from, i32(0), count);
+  else {
+    forSlices(k, count, (step, places) => packPart(context, block, from, step, places));
+  }
+}
+
+/** Packs so many places of a stretch of k, which begins at `from`, from the step on. */
+function packPart(
+  context: Context,
+  block: ResultBlock,
+  stretch: Index,
+  step: Index,
+  count: Index,
+): void {
   const { k, shape, blocking, packedB, expanded } = context;
   const { b: { kStride, nStride }, weight } = shape;
+  const from = add(stretch, step);
   forPanels(context, block, (column, columns) => {
     if (weight !== undefined) {
       const matrix = { dtype: weight, rows: shape.n, columns: shape.k };
@@ -184,7 +136,10 @@ function packColumns(context: Context, block: ResultBlock, from: Index, count: I
     );
     const target = offset(
       packedB,
-      mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length))),
+      add(
+        mul(sub(column, block.firstColumn), i32(bytesOf(blocking.length))),
+        mul(step, i32(bytesOf(panelColumns(k)))),
+      ),
     );
     if (weight === undefined) {
       packPanel(k, k.let(target), k.let(source), { kStride, nStride }, columns, count);
@@ -217,9 +172,11 @@ function multiply(
       ),
     );
   if (blocking.packsA) {
-    forTiles(context, block, (row, rows) => {
-      packRows(k, packedRows(row), rowOf(row), a, rows, length);
-    });
+    forSlices(k, length, (step, places) =>
+      forTiles(context, block, (row, rows) => {
+        const to = k.let(at(packedRows(row), step, bytesOf(ROWS)));
+        packRows(k, to, k.let(at(rowOf(row), step, bytesOf(a.kStride))), a, rows, places);
+      }));
   }
   forPanels(context, block, (column, columns) => {
     const panel = k.let(
@@ -236,23 +193,29 @@ function multiply(
         bStep: panelColumns(k) * 4,
         count,
       });
-      if (blocking.lengthBlocks === 1) {
-        tile.forEach((sum, r) =>
+      const store = (joins?: Pointer) =>
+        tile.forEach((sums, r) =>
           storeRow(
             k,
             context,
             { batch: block.batch, row: plusIndex(row, r), column, columns },
-            (j) => sum[j],
+            (j) =>
+              joins === undefined ? sums[j] : joined(k, sums[j], joins, blocking.columns, r, j),
           )
         );
-      } else {
-        const to = sumsAt(context, block, row, column, sums);
-        k.if(
-          equal(from, i32(0)),
-          () => storeSums(k, tile, to, blocking.columns, false),
-          () => storeSums(k, tile, to, blocking.columns, true),
-        );
-      }
+      if (blocking.lengthBlocks === 1) return store();
+      const to = sumsAt(context, block, row, column, sums);
+      const last = blocking.length * (blocking.lengthBlocks - 1);
+      k.if(
+        equal(from, i32(last)),
+        () => store(to),
+        () =>
+          k.if(
+            equal(from, i32(0)),
+            () => storeSums(k, tile, to, blocking.columns, false),
+            () => storeSums(k, tile, to, blocking.columns, true),
+          ),
+      );
     });
   });
 }
@@ -275,6 +238,13 @@ function sumsAt(
   );
 }
 
+const sumAt = (k: Block, columns: number, r: number, j: number) =>
+  bytesOf(r * columns) + j * k.vectorBytes;
+
+/** A sum of a tile, and what it was up to this stretch. */
+const joined = (k: Block, sum: V, to: Pointer, columns: number, r: number, j: number): V =>
+  add(load(k.vector, to, sumAt(k, columns, r, j)), sum);
+
 function storeSums(
   k: Block,
   tile: readonly (readonly V[])[],
@@ -284,25 +254,7 @@ function storeSums(
 ): void {
   tile.forEach((row, r) =>
     row.forEach((sum, j) => {
-      const at = bytesOf(r * columns) + j * k.vectorBytes;
-      k.store(joins ? add(load(k.vector, to, at), sum) : sum, to, at);
+      k.store(joins ? joined(k, sum, to, columns, r, j) : sum, to, sumAt(k, columns, r, j));
     })
   );
-}
-
-/** Takes the finished sums of a block through the epilogue into the results. */
-function finishBlock(context: Context, block: ResultBlock): void {
-  const { k, shape: { m }, blocking, sums } = context;
-  const end = k.let(min(add(block.firstRow, i32(blocking.rows)), i32(m)));
-  k.for(block.firstRow, end, 1, (row) => {
-    forPanels(context, block, (column, columns) => {
-      const from = sumsAt(context, block, row, column, sums);
-      storeRow(
-        k,
-        context,
-        { batch: block.batch, row, column, columns },
-        (j) => load(k.vector, from, j * k.vectorBytes),
-      );
-    });
-  });
 }

@@ -4,7 +4,7 @@ import type { Block } from "../language/block.ts";
 import { bitAnd, constant, i32, load, mul, offset, shuffle } from "../language/language.ts";
 import type { Expr } from "../language/syntax.ts";
 import { ROWS } from "../products.ts";
-import type { Pointer, V } from "../language/vectors.ts";
+import { advance, type Pointer, type V, variable } from "../language/vectors.ts";
 
 /** Columns of a panel of packed B, which are two vectors. */
 export const panelColumns = (k: Block): number => 2 * k.lanes;
@@ -87,13 +87,24 @@ export function packRows(
   rows: number,
   length: Expr<"i32">,
 ): void {
-  k.for(0, length, 1, (step) => {
-    const source = k.let(offset(from, mul(step, i32(kStride * 4))));
-    const target = k.let(offset(to, mul(step, i32(ROWS * 4))));
-    let r = 0;
-    for (; mStride === 1 && r + 4 <= rows; r += 4) {
-      k.store(load("f32x4", source, r * 4), target, r * 4);
+  const [source, target] = [variable(k, from), variable(k, to)];
+  const [sourceStep, targetStep] = [kStride * 4, ROWS * 4];
+  const steps = (places: number) => {
+    for (let place = 0; place < places; place++) {
+      const [source0, target0] = [place * sourceStep, place * targetStep];
+      const move = (type: "f32" | "f32x4", row: number) => {
+        const value = k.let(load(type, source, source0 + row * mStride * 4));
+        return () => k.store(value, target, target0 + row * 4);
+      };
+      // Two times four rows, of which some are the same.
+      const moves = mStride === 1 && rows >= 4
+        ? [move("f32x4", 0), move("f32x4", rows - 4)]
+        : Array.from({ length: rows }, (_, row) => move("f32", row));
+      for (const store of moves) store();
     }
-    for (; r < rows; r++) k.store(load("f32", source, r * mStride * 4), target, r * 4);
-  });
+    advance(k, [[source, places * sourceStep], [target, places * targetStep]]);
+  };
+  const whole = k.let(bitAnd(length, i32(-4)));
+  k.for(0, whole, 4, () => steps(4));
+  k.for(whole, length, 1, () => steps(1));
 }

@@ -7,7 +7,7 @@ import { WIDEST_PANEL } from "./packing.ts";
 import { ROWS } from "../products.ts";
 
 /** Products summed before a block's sums go back to memory. */
-const MAX_LENGTH = 512;
+const MAX_LENGTH = 640;
 /** Pieces of work a thread: enough that one which is held up does not hold up the others. */
 const PIECES_PER_THREAD = 2;
 /** Share of a piece that threads wait at the end for one that was held up. */
@@ -20,7 +20,7 @@ const BLOCK_BYTES = { a: 512 * 1024, b: 256 * 1024 };
  * What an element costs before it is multiplied, in products: reading it from far memory, and
  * packing: A, and B where k runs along its rows or not.
  */
-const PACKING = { aPlain: 4, a: 10, bAcross: 22, bAlong: 16 };
+const PACKING = { aPlain: 10, a: 16, bAcross: 20, bAlong: 12 };
 
 /** Sizes and strides of a product from the views of its operands, and how b is stored. */
 export function matmulShape(
@@ -125,6 +125,14 @@ export function blockingOf(
 
 const divisors = (count: number): number[] =>
   Array.from({ length: count }, (_, i) => i + 1).filter((d) => count % d === 0);
+
+/**
+ * Whether a library is faster than our kernels with 16 lanes. OpenBLAS is where the left factor
+ * too is packed for every stretch of a long k, as in a weight's gradient of many tokens; stored
+ * weights stay with it as well.
+ */
+export const suitsLibrary = ({ k, a, weight }: MatmulShape): boolean =>
+  weight !== undefined || a.kStride !== 1 && k > MAX_LENGTH;
 
 /** Bytes of f32 weights that a library is given at a time. */
 const EXPANDED_BYTES = 512 * 1024;

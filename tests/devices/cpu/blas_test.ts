@@ -6,14 +6,15 @@ import * as g from "../../../graph/build.ts";
 import { topologicalOrder } from "../../../graph/tensor.ts";
 import { wholeView } from "../../../graph/view.ts";
 import type { MatmulShape } from "../../../kernels/kernel.ts";
-import { matmulShape } from "../../../kernels/matmul/shape.ts";
+import type { X64Level } from "../../../kernels/render/x64.ts";
+import { matmulShape, suitsLibrary } from "../../../kernels/matmul/shape.ts";
 import { assertCases, runCase } from "../../support/device_case.ts";
 import { withCpu } from "../../support/devices.ts";
 import { caseGraph, type OpCase, opCase, real, withGradients } from "../../support/op_case.ts";
 import { gradientCases, opCases } from "../../support/op_cases.ts";
 
-/** Kernels beside the library: those by tiles would take its products. */
-const native = findNative() === "amx" ? "avx512" : "auto";
+/** Kernels beside the library: those by tiles, or with 16 lanes, would take its products. */
+const native = findNative() === undefined ? "none" : "avx2";
 
 /** The library under test; a machine without one cannot run these tests. */
 function library(): string {
@@ -43,6 +44,38 @@ Deno.test("BLAS: products and their gradients are what the reference says", asyn
     assert(device.description.includes(library()), device.description);
     return assertCases(device, all);
   });
+});
+
+Deno.test("BLAS: with 16 lanes it has gradients of weights over a long batch", async () => {
+  const best = findNative();
+  const sizes = [[20, 90, 1300], [40, 90, 1300], [90, 1300, 40]];
+  const cases = sizes.flatMap(([m, n, k]) =>
+    [false, true].map((transposeA) =>
+      opCase(`${m} × ${n} × ${k}, ${transposeA}`, {
+        a: real(transposeA ? [k, m] : [m, k]),
+        b: real([k, n]),
+        c: real([n]),
+      }, ({ a, b, c }) => {
+        const product = g.matmul(a, b, { transposeA });
+        return [product, g.mul(g.matmul(a, b, { transposeA }), c)];
+      })
+    )
+  );
+  const levels: X64Level[] = best === "amx" ? ["avx512", "amx"] : best === undefined ? [] : [best];
+  for (const level of levels) {
+    await withCpu({ threads: 2, blas: library(), native: level }, async (device) => {
+      await assertCases(device, [...cases, ...large, ...large.map(withGradients)]);
+    });
+  }
+});
+
+Deno.test("BLAS: which products are a library's beside kernels with 16 lanes", () => {
+  const shape = (m: number, k: number, n: number, transposeA: boolean) =>
+    matmulShape(wholeView(transposeA ? [k, m] : [m, k]), wholeView([k, n]), transposeA, false);
+  assert(suitsLibrary(shape(704, 2048, 256, true)));
+  assert(!suitsLibrary(shape(704, 2048, 256, false)));
+  assert(!suitsLibrary(shape(704, 256, 2048, true)));
+  assert(suitsLibrary({ ...shape(256, 256, 64, false), weight: "bf16" }), "stored weights");
 });
 
 Deno.test("BLAS: auto uses the library that is found, none does not", async () => {
