@@ -160,6 +160,14 @@ const VECTORS: readonly Case[] = [
     vector(v.loadQuad, 3, 0, at(rdi, 0x30), z),
   ],
   ["vbroadcastf128 ymm9, [r8+0x10]", "c4427d1a4810", vector(v.loadQuad, 9, 0, at(8, 16), y)],
+  [
+    "vgf2p8affineqb zmm2, zmm17, zmm4, 0",
+    "62f3f540ced400",
+    vector(v.mixBits, 2, 17, 4, {
+      ...z,
+      immediate: 0,
+    }),
+  ],
   ["vpdpbusd zmm2, zmm17, zmm4", "62f2754050d4", vector(s.dotBytes, 2, 17, 4, z)],
   ["{evex} vpdpbusd xmm2, xmm3, xmm4", "62f2650850d4", vector(s.dotBytes, 2, 3, 4, x)],
   ["vpmaddubsw ymm1, ymm2, ymm3", "c4e26d04cb", vector(v.multiplyBytes, 1, 2, 3, y)],
