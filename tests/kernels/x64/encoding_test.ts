@@ -42,8 +42,9 @@ const INTEGERS: readonly Case[] = [
   ["cmovl rax, r9", "490f4cc1", (a) => a.moveIf("lt", rax, 9)],
   ["push r12", "4154", (a) => a.push(12)],
   ["pop rbx", "5b", (a) => a.pop(rbx)],
-  ["prefetcht0 [r9+0x1000]", "410f188900100000", (a) => a.prefetch(at(9, 0x1000))],
-  ["prefetcht0 [rax+rcx*8+4]", "0f184cc804", (a) => a.prefetch(at(rax, 4, rcx, 8))],
+  ["prefetcht0 [r9+0x1000]", "410f188900100000", (a) => a.prefetch(at(9, 0x1000), 1)],
+  ["prefetcht0 [rax+rcx*8+4]", "0f184cc804", (a) => a.prefetch(at(rax, 4, rcx, 8), 1)],
+  ["prefetcht1 [rbx+0x40]", "0f185340", (a) => a.prefetch(at(rbx, 0x40), 2)],
   ["ret", "c3", (a) => a.return()],
 ];
 
