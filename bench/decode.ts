@@ -1,6 +1,5 @@
 /** Decoding far beyond a prompt: time of a token and memory, by position. */
 
-import { greedy } from "../infer/sampler.ts";
 import { type LoadedModel, openSession } from "../infer/session.ts";
 import { median } from "./timing.ts";
 
@@ -35,12 +34,12 @@ export async function benchDecode(
   const session = openSession(model);
   const windows: DecodeWindow[] = [];
   try {
-    let id = greedy(await session.advance([prompt]));
+    let ids = await session.advanceGreedily([prompt]);
     const times = new Float64Array(window);
     for (let done = 0; done + window <= tokens; done += window) {
       for (let i = 0; i < window; i++) {
         const start = performance.now();
-        id = greedy(await session.advance([[id]]));
+        ids = await session.advanceGreedily([ids]);
         times[i] = performance.now() - start;
       }
       windows.push({

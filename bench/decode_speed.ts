@@ -3,7 +3,6 @@
 import type { Device } from "../devices/device.ts";
 import * as g from "../graph/build.ts";
 import { tensorBytes } from "../graph/tensor.ts";
-import { greedy } from "../infer/sampler.ts";
 import { type LoadedModel, openSession } from "../infer/session.ts";
 import { stateBytes } from "../infer/state.ts";
 import { median } from "./timing.ts";
@@ -113,20 +112,17 @@ export async function benchDecodeSpeed(
   model: LoadedModel,
   { streams, seconds }: DecodeSpeedOptions,
 ): Promise<DecodeSpeed> {
-  const { device, spec: { config: { vocabSize } } } = model;
+  const { device } = model;
   const promptTokensPerSecond = await promptSpeed(model);
   const bytes = bytesPerStep(model, streams);
   const read = plainRead(device, bytes);
   const session = openSession(model, streams);
   try {
     const prompts = Array.from({ length: streams }, (_, s) => PROMPT.map((id) => id + s));
-    let logits = await session.advance(prompts);
+    let ids = await session.advanceGreedily(prompts);
     const step = async (times: number) => {
       for (let i = 0; i < times; i++) {
-        const next = prompts.map((_, s) => [
-          greedy(logits.subarray(s * vocabSize, (s + 1) * vocabSize)),
-        ]);
-        logits = await session.advance(next);
+        ids = await session.advanceGreedily(Array.from(ids, (id) => [id]));
       }
     };
     const timed = async (run: (times: number) => Promise<void>, times: number) => {

@@ -2,7 +2,6 @@
 
 import type { Device } from "../devices/device.ts";
 import { createStore, layoutOf, storeBindings, storeInputs } from "../devices/store.ts";
-import { greedy } from "../infer/sampler.ts";
 import { openSession } from "../infer/session.ts";
 import type { DecoderConfig } from "../models/config.ts";
 import { modelParameters } from "../models/decoder.ts";
@@ -174,10 +173,10 @@ async function decodePoint(
   const model = { spec, device: counting, inputs, bindings: storeBindings(store, "") };
   const session = openSession(model, 1, position - DECODED);
   const seconds: number[] = [];
-  let id = 0;
+  let ids: ArrayLike<number> = [0];
   for (let i = 0; i < DECODED; i++) {
     const start = performance.now();
-    id = greedy(await session.advance([[id]]));
+    ids = await session.advanceGreedily([ids]);
     if (i >= DECODED_FIRST) seconds.push((performance.now() - start) / 1000);
   }
   session.free();

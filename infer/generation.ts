@@ -22,13 +22,17 @@ export async function* generate(
   if (prompt.length === 0) throw new Error("generate: expected a prompt of at least one token");
   const random: Random = randomStream(options.seed, "generate");
   const session = openSession(model);
+  const next = async (ids: ArrayLike<number>) =>
+    options.temperature === 0
+      ? (await session.advanceGreedily([ids]))[0]
+      : sample(await session.advance([ids]), options, random);
   try {
-    let logits = await session.advance([prompt]);
+    let last = prompt;
     for (let i = 0; i < options.tokens; i++) {
-      const id = sample(logits, options, random);
+      const id = await next(last);
       if (options.stop?.includes(id)) return;
       yield id;
-      if (i + 1 < options.tokens) logits = await session.advance([[id]]);
+      last = [id];
     }
   } finally {
     session.free();

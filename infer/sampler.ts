@@ -1,5 +1,7 @@
 /** Choosing the next token from logits. */
 
+import * as g from "../graph/build.ts";
+import type { Tensor } from "../graph/tensor.ts";
 import type { Random } from "../models/random.ts";
 
 /** How tokens are chosen. */
@@ -19,6 +21,17 @@ export function greedy(logits: Float32Array): number {
     if (logit > largest) [best, largest] = [i, logit];
   }
   return best;
+}
+
+/**
+ * As `greedy`, on a device: logits [texts, vocabulary] to ids [texts, 1], as f32, which is exact below
+ * 2^24; the vocabulary's size where all are NaN.
+ */
+export function greedyPlaces(logits: Tensor): Tensor {
+  const [, vocabSize] = logits.shape;
+  const isLargest = g.equal(logits, g.largest(logits, [-1]));
+  const places = g.select(isLargest, g.neg(g.iota(logits.shape)), -vocabSize);
+  return g.neg(g.largest(places, [-1]));
 }
 
 /** Draws an id: softmax at a temperature, cut to the nucleus of `topP` (Holtzman et al.). */

@@ -10,6 +10,8 @@ import { size, type Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
 import { decoderForward, mixerStateShapes } from "../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
+import { commonLength, type NextIds } from "./next_ids.ts";
+import { greedyPlaces } from "./sampler.ts";
 import { fitCache, type LayerState, stateBytes, stateSize, type TextState } from "./state.ts";
 
 /** A model whose weights are on a device. */
@@ -37,7 +39,12 @@ export interface Session {
    * [batch, vocabulary]. A text that is `undefined` rests: its state is lost, its logits mean
    * nothing.
    */
-  advance(ids: readonly (ArrayLike<number> | undefined)[]): Promise<Float32Array>;
+  advance(ids: NextIds): Promise<Float32Array>;
+  /**
+   * As `advance`, but returns of every text the id of its largest logit, the first of equals, [batch]:
+   * the device finds it, and logits are not copied.
+   */
+  advanceGreedily(ids: NextIds): Promise<Int32Array>;
   /** The state of a text, to go on from elsewhere. */
   save(text: number): Promise<TextState>;
   /** Puts a text into a state, whatever it was before. */
@@ -74,6 +81,7 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
   const half = config.headDim / 2;
   const frequencies = rotaryFrequencies(config);
   const logitsMemory = device.allocate(4 * batch * config.vocabSize);
+  const placesMemory = device.allocate(4 * batch);
   const start = device.allocate(4 * batch);
   const positions = new Array<number>(batch).fill(from);
   let capacity = FIRST_CAPACITY;
@@ -133,7 +141,11 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
     const hidden = g.reshape(output.hidden, [batch, length, config.hiddenSize]);
     const last = g.reshape(g.slice(hidden, 1, length - 1, length), [batch, config.hiddenSize]);
     const logits = g.matmul(last, output.head, { transposeB: true });
-    const results = [logits, ...output.states.flatMap((own) => Object.values(own))];
+    const results = [
+      logits,
+      greedyPlaces(logits),
+      ...output.states.flatMap((own) => Object.values(own)),
+    ];
     const names = output.states.map((own) => Object.keys(own));
     const memory = {
       ids: device.allocate(4 * batch * length),
@@ -152,7 +164,11 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
             ),
           ),
         },
-        results: [logitsMemory, ...names.flatMap((own, layer) => own.map((n) => to[layer][n]))],
+        results: [
+          logitsMemory,
+          placesMemory,
+          ...names.flatMap((own, layer) => own.map((n) => to[layer][n])),
+        ],
         name: length === 1 ? "decoding a token" : `taking ${length} tokens of a prompt`,
       });
     return {
@@ -218,7 +234,7 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
   };
 
   const take = (
-    ids: readonly (ArrayLike<number> | undefined)[],
+    ids: NextIds,
     from: number,
     length: number,
   ) => {
@@ -240,6 +256,20 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
   };
   const furthest = () => Math.max(...positions);
 
+  /** Takes more tokens of every text; what comes of the last ones is in the device's memory. */
+  const advance = async (ids: NextIds) => {
+    const count = commonLength(ids, batch, config.vocabSize);
+    ids.forEach((text, b) => {
+      if (text === undefined) positions[b] = 0;
+    });
+    await grow(furthest() + count);
+    for (let from = 0; from < count;) {
+      const length = CHUNKS.find((n) => n <= count - from)!;
+      take(ids, from, length);
+      from += length;
+    }
+  };
+
   return {
     get position() {
       return furthest();
@@ -248,30 +278,16 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
       return stateBytes(spec, batch, furthest());
     },
     advance: async (ids) => {
-      const texts = ids.filter((text) => text !== undefined);
-      const count = texts[0]?.length ?? 0;
-      if (ids.length !== batch || count === 0 || texts.some((text) => text.length !== count)) {
-        throw new Error(`session: expected ${batch} texts of one length above 0`);
-      }
-      for (const text of texts) {
-        for (let i = 0; i < count; i++) {
-          if (!(text[i] >= 0 && text[i] < config.vocabSize)) {
-            throw new RangeError(`session: id ${text[i]}, expected 0 … ${config.vocabSize - 1}`);
-          }
-        }
-      }
-      ids.forEach((text, b) => {
-        if (text === undefined) positions[b] = 0;
-      });
-      await grow(furthest() + count);
-      for (let from = 0; from < count;) {
-        const length = CHUNKS.find((n) => n <= count - from)!;
-        take(ids, from, length);
-        from += length;
-      }
+      await advance(ids);
       const logits = new Float32Array(batch * config.vocabSize);
       await device.read(logitsMemory, logits);
       return logits;
+    },
+    advanceGreedily: async (ids) => {
+      await advance(ids);
+      const places = new Float32Array(batch);
+      await device.read(placesMemory, places);
+      return Int32Array.from(places, (place) => place % config.vocabSize);
     },
     save,
     restore: async (text, state) => {
@@ -288,6 +304,7 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
       freeSteps();
       freeStates();
       device.free(logitsMemory);
+      device.free(placesMemory);
       device.free(start);
     },
   };

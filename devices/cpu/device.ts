@@ -32,7 +32,7 @@ import {
 } from "./control.ts";
 import { isGemm, linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
-import { chooseNative, loadCode, type NativeCode } from "./native.ts";
+import { chooseNative, loadCode, type NativeCode, useLargePages } from "./native.ts";
 import { sequenceCode } from "./sequence.ts";
 import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
 import { wasmLanes } from "./v8_flags.ts";
@@ -90,6 +90,7 @@ export async function openCpu(options: CpuOptions = {}): Promise<CpuDevice> {
   const addresses = (options.memory ?? 0) > reach("i32") ? "i64" : "i32";
   const shared = createMemory(addresses);
   const { memory } = shared;
+  if (native !== undefined) useLargePages(memory, reach(addresses));
   const heap = createHeap(shared);
   const words = new Int32Array(new SharedArrayBuffer(4 * WORDS.count));
   const codes: NativeCode[] = native === undefined ? [] : [loadCode([sequenceCode()])];

@@ -8,6 +8,17 @@ import { type Address, Assembler } from "../../kernels/render/x64/encoding.ts";
 import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from "../../kernels/render/x64/places.ts";
 import { notifyArrivals, waitForArrivals, WORDS } from "./control.ts";
 import { addressOf, type NativeCalls } from "./native.ts";
+import {
+  call,
+  fetchAdd,
+  jumpIfZero,
+  LINE,
+  pause,
+  prefetch,
+  stack,
+  word,
+  yieldCore,
+} from "./sequence_instructions.ts";
 
 /** A launch for one thread, with addresses of the process. */
 export interface SequenceLaunch {
@@ -51,9 +62,12 @@ const STATE = {
 /** Why the code came back. */
 const OUTCOMES = { done: 0, waiting: 1, last: 2 } as const;
 
-/** Looks at a barrier, each after a pause of the processor, before a thread sleeps. */
+/**
+ * Looks at a barrier before a thread sleeps. After the first of them, some microseconds, others may
+ * have its core: a thread that is waited for may wait for that.
+ */
 const SPINS = 1000;
-const LINE = 64;
+const SPINS_ALONE = 64;
 
 const SAVED = [RBX, RBP, 12, 13, 14, 15];
 /** Registers that kernels leave as they are. */
@@ -61,27 +75,6 @@ const [AT, BEGIN, END, STATE_AT, ARRIVED, TARGET] = [RBX, RBP, 12, 13, 14, 15];
 
 /** Bytes of the stack: the range of items, and what was prepared and asked for last. */
 const FRAME = { range: 0, prepared: 8, asked: 16, asking: 24, bytes: 40 } as const;
-
-const word = (base: number, index: number): Address => ({ base, scale: 1, disp: 8 * index });
-const stack = (disp: number): Address => ({ base: RSP, scale: 1, disp });
-
-/** Adds a register (below r8) to a word of memory, and gives what was there. */
-function fetchAdd(asm: Assembler, base: number, register: number): void {
-  // lock xadd [base], register: 32 bits.
-  asm.bytes.push(0xf0, ...(base >= 8 ? [0x41] : []), 0x0f, 0xc1);
-  asm.bytes.push(register << 3 | base & 7);
-}
-
-/** Calls the function whose address is in a register below r8. */
-const call = (asm: Assembler, register: number) => asm.bytes.push(0xff, 0xd0 | register);
-const pause = (asm: Assembler) => asm.bytes.push(0xf3, 0x90);
-/** Brings the line at a register below rsp into the second cache (prefetcht1). */
-const prefetch = (asm: Assembler, register: number) => asm.bytes.push(0x0f, 0x18, 0x10 | register);
-
-function jumpIfZero(asm: Assembler, register: number, to: number): void {
-  asm.aluConstant("cmp", register, 0);
-  asm.jumpIf("eq", to);
-}
 
 /** The function: takes the address of the state's words. */
 export function sequenceCode(): Uint8Array<ArrayBuffer> {
@@ -215,6 +208,11 @@ function barrier(
   asm.label(rest);
   pause(asm);
   asm.aluConstant("sub", RSI, 1);
+  asm.aluConstant("cmp", RSI, SPINS - SPINS_ALONE);
+  asm.jumpIf("ge", look);
+  yieldCore(asm);
+  asm.move(RCX, field("aheadEnd"));
+  asm.aluConstant("cmp", RSI, 0);
   asm.jumpIf("ne", look);
   asm.set(RCX, OUTCOMES.waiting);
   asm.jump(leave);

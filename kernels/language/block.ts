@@ -1,6 +1,7 @@
 /** Kernels under construction: what binds values to locals and lists statements (syntax.ts). */
 
 import type {
+  Cache,
   Expr,
   KernelCode,
   Lanes,
@@ -33,7 +34,7 @@ export interface Block {
   /** Writes lanes that are whole numbers, −128 … 127, as signed bytes. */
   storeBytes(value: Expr<Vector>, at: Expr<"ptr">, byteOffset?: number): void;
   /** Says that memory, which need not be there, is read soon; nothing where there is no such word. */
-  prefetch(at: Expr<"ptr">, byteOffset?: number): void;
+  prefetch(at: Expr<"ptr">, byteOffset?: number, cache?: Cache): void;
   /** Fills memory with zeros. */
   zero(at: Expr<"ptr">, bytes: Expr<"i32"> | number): void;
   /** Copies memory; the two ranges do not overlap. */
@@ -97,8 +98,8 @@ export function kernel<P extends Record<string, ValueType>>(
     storeBytes: (value, at, byteOffset = 0) => {
       statements.push({ kind: "storeBytes", at, offset: byteOffset, value });
     },
-    prefetch: (at, byteOffset = 0) => {
-      statements.push({ kind: "prefetch", at, offset: byteOffset });
+    prefetch: (at, byteOffset = 0, cache = 1) => {
+      statements.push({ kind: "prefetch", at, offset: byteOffset, cache });
     },
     zero: (at, bytes) => {
       statements.push({ kind: "zero", at, bytes: index(bytes) });

@@ -96,6 +96,9 @@ export type Load = "value" | "splat" | "quad" | "bf16" | "f16" | "i8" | "u8";
 /** Four lane numbers: 0–3 pick from the first vector, 4–7 from the second. */
 export type Pick4 = readonly [number, number, number, number];
 
+/** The nearest cache that memory is brought into. */
+export type Cache = 1 | 2;
+
 /** A statement. */
 export type Statement =
   | { readonly kind: "set"; readonly local: Expr & { kind: "local" }; readonly value: Expr }
@@ -111,7 +114,12 @@ export type Statement =
     readonly offset: number;
     readonly value: Expr;
   }
-  | { readonly kind: "prefetch"; readonly at: Expr<"ptr">; readonly offset: number }
+  | {
+    readonly kind: "prefetch";
+    readonly at: Expr<"ptr">;
+    readonly offset: number;
+    readonly cache: Cache;
+  }
   | { readonly kind: "zero"; readonly at: Expr<"ptr">; readonly bytes: Expr<"i32"> }
   | {
     readonly kind: "copy";

@@ -4,7 +4,7 @@ import { axisOffset, type OperandLayout } from "../kernel.ts";
 import type { Block } from "./block.ts";
 import { foldQuads } from "./lanes.ts";
 import { add, constant, i32, mul, offset, shuffle } from "./language.ts";
-import type { Expr, Lanes, ValueType, Vector } from "./syntax.ts";
+import type { Cache, Expr, Lanes, ValueType, Vector } from "./syntax.ts";
 
 /** A value of a vector. */
 export type V = Expr<Vector>;
@@ -52,8 +52,14 @@ export const READ_AHEAD = 8192;
 const LINE = 64;
 
 /** Asks for what will be read of a range of bytes. */
-export function prefetchRange(k: Block, from: Pointer, first: number, bytes: number): void {
-  for (let at = 0; at < bytes; at += LINE) k.prefetch(from, first + at);
+export function prefetchRange(
+  k: Block,
+  from: Pointer,
+  first: number,
+  bytes: number,
+  cache: Cache = 1,
+): void {
+  for (let at = 0; at < bytes; at += LINE) k.prefetch(from, first + at, cache);
 }
 
 /** Moves pointers on by so many bytes each. */

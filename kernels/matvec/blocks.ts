@@ -51,12 +51,16 @@ export function blockMatvecKernel(
     key: JSON.stringify(["block_matvec", shape, epilogueKey(epilogue), whole]),
     code: (lanes) => code(shape, { dtype, whole }, lanes, epilogue),
     items: Math.ceil(shape.n / ITEM),
-    scratchBytes: whole ? activationBytes(shape) : TILE_ROWS * F32,
+    scratchBytes: sumsOffset(shape, whole) + (epilogue === undefined ? 0 : shape.m * ITEM * F32),
     ...(whole ? { prepare: activationsKernel(shape, epilogue) } : {}),
     streams: { operand: 1, itemBytes: ITEM * weightRowBytes(dtype, shape.k) },
     ...productCost(shape, epilogue),
   };
 }
+
+/** Bytes of scratch memory before the sums that an epilogue waits for. */
+const sumsOffset = (shape: MatmulShape, whole: boolean) =>
+  whole ? activationBytes(shape) : TILE_ROWS * F32;
 
 /** Makes whole numbers of the activations; on the product's operands. */
 function activationsKernel(shape: MatmulShape, epilogue?: Epilogue): Kernel["prepare"] {
@@ -82,17 +86,33 @@ function code(
   return kernel("block_matvec", productParameters(epilogue), (k, all) => {
     const args = all as unknown as Record<string, Pointer>;
     const target = { shape, epilogue, args };
-    const tile = (column: Index, columns: number) => {
-      const sumsOf = dtype === "q4_0" ? nibbleSums : whole ? wholeByteSums : byteSums;
+    const four = k.withLanes(4);
+    const sumsAt = offset(args.scratch, sumsOffset(shape, whole));
+    const sumsOf = dtype === "q4_0" ? nibbleSums : whole ? wholeByteSums : byteSums;
+    /** Of columns from `first` on, those from place on. */
+    const tile = (first: Index, place: Index, columns: number) => {
+      const column = k.let(add(first, place));
       sumsOf(k, { shape, matrix, args, column }, columns).forEach((sum, row) => {
         const part = { batch: i32(0), row: i32(row), column, columns };
-        storeRow(k.withLanes(4), target, part, () => sum);
+        if (epilogue === undefined) storeRow(four, target, part, () => sum);
+        else k.store(sum, at(sumsAt, place, F32), row * ITEM * F32);
       });
     };
     const run = (first: Index, columns: number) => {
       const ofTiles = columns - columns % TILE_ROWS;
-      k.for(0, ofTiles, TILE_ROWS, (c) => tile(k.let(add(first, c)), TILE_ROWS));
-      if (columns > ofTiles) tile(k.let(add(first, i32(ofTiles))), columns - ofTiles);
+      k.for(0, ofTiles, TILE_ROWS, (place) => tile(first, place, TILE_ROWS));
+      if (columns > ofTiles) tile(first, i32(ofTiles), columns - ofTiles);
+      if (epilogue === undefined) return;
+      // By whole vectors: an epilogue by fours takes as long as the sums where it has functions.
+      for (let row = 0; row < shape.m; row++) {
+        const part = { batch: i32(0), row: i32(row), column: first, columns };
+        storeRow(
+          k,
+          target,
+          part,
+          (j) => load(k.vector, sumsAt, row * ITEM * F32 + j * k.vectorBytes),
+        );
+      }
     };
     k.for(all.begin, all.end, 1, (item) => {
       const first = k.let(mul(item, i32(ITEM)));

@@ -141,7 +141,7 @@ function along(
     const step = (vectors: number) => (x: Index) => {
       const [fromA, fromB] = [k.let(at(args.a, x, F32)), k.let(at(start, x, bytes))];
       const first = c * b.nStride * bytes;
-      prefetchRange(k, fromB, first + READ_AHEAD, vectors * k.lanes * bytes);
+      prefetchRange(k, fromB, first + READ_AHEAD, vectors * k.lanes * bytes, 2);
       for (let v = 0; v < vectors; v++) {
         const right = k.let(read(k.vector, fromB, first + v * k.lanes * bytes));
         chains.forEach((chain, r) => {

@@ -81,7 +81,7 @@ function statementLines(s: Statement): string[] {
     case "storeBytes":
       return [`bytes${place(s.at, s.offset)} = ${exprText(s.value)}`];
     case "prefetch":
-      return [`prefetch ${place(s.at, s.offset)}`];
+      return [`prefetch ${place(s.at, s.offset)} into L${s.cache}`];
     case "zero":
       return [`zero ${place(s.at, 0)}, ${exprText(s.bytes)} bytes`];
     case "copy":

@@ -39,7 +39,8 @@ export const X64_NAMES = {
 export function renderX64(code: KernelCode, level: X64Level): EmittedCode {
   const [evex, dots] = [level !== "avx2", level === "vnni" || level === "amx"];
   try {
-    const output = new Output(code, constantPool(), { evex, dots });
+    // Every processor with tiles has GFNI.
+    const output = new Output(code, constantPool(), { evex, dots, mixes: level === "amx" });
     lowerStatements(output, code.body);
     return emit(output.finish(), evex);
   } catch (error) {

@@ -1,6 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { greedy, sample } from "../../infer/sampler.ts";
+import * as g from "../../graph/build.ts";
+import { greedy, greedyPlaces, sample } from "../../infer/sampler.ts";
 import { randomStream } from "../../models/random.ts";
+import type { Device } from "../../devices/device.ts";
+import { withCpu, withCuda, withWebgpu } from "../support/devices.ts";
 
 const LOGITS = Float32Array.from([0.5, 0.3, 0.15, 0.05], Math.log);
 
@@ -25,6 +28,34 @@ Deno.test("sampler: greedy takes the largest logit, the first of equals", () => 
   assertEquals(greedy(Float32Array.of(-Infinity, -5, -Infinity)), 1);
   const random = randomStream(1, "test");
   assertEquals(sample(LOGITS, { temperature: 0, topP: 0.1 }, random), 0);
+});
+
+Deno.test("sampler: a device finds the largest logits, the first of equals", async () => {
+  const [texts, count] = [5, 1037];
+  const random = randomStream(1, "test");
+  const logits = Float32Array.from({ length: texts * count }, () => random.normal());
+  logits.set([20, 20], 700);
+  logits.set([-Infinity, 30], count);
+  logits.fill(-Infinity, 2 * count, 3 * count);
+  logits.fill(NaN, 3 * count, 4 * count);
+  logits[4 * count + 5] = Infinity;
+  const rows = [0, 1, 2, 4].map((t) => greedy(logits.subarray(t * count, (t + 1) * count)));
+  assertEquals([rows[0], rows[1], rows[2], rows[3]], [700, 1, 0, 5]);
+  const onDevice = async (device: Device) => {
+    const memory = { logits: device.allocate(logits.byteLength) };
+    const result = device.allocate(4 * texts);
+    device.write(memory.logits, logits);
+    const places = greedyPlaces(g.input("logits", [texts, count]));
+    const executable = device.compile([places], { inputs: memory, results: [result] });
+    executable.run();
+    const found = new Float32Array(texts);
+    await device.read(result, found);
+    assertEquals([...found], [700, 1, 0, count, 5]);
+    executable.free();
+  };
+  await withCpu({ threads: 2 }, onDevice);
+  await withWebgpu(onDevice);
+  await withCuda(onDevice);
 });
 
 Deno.test("sampler: at temperature 1 draws have the model's odds", () => {

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { forwardLogits } from "../../infer/logits.ts";
+import { greedy } from "../../infer/sampler.ts";
 import { type LoadedModel, openSession } from "../../infer/session.ts";
 import { stateBytes } from "../../infer/state.ts";
 import type { MixerSpec } from "../../models/config.ts";
@@ -220,6 +221,27 @@ Deno.test("sessions: two of one model at a time", async () => {
     }
     first.free();
     second.free();
+    model.free();
+  });
+});
+
+Deno.test("sessions: greedy ids are those of the largest logits, at every length of a chunk", async () => {
+  await withCpu({ threads: 2 }, async (device) => {
+    const model = randomModel(device, [radRwkv7(), ATTENTION]);
+    const [one, other] = [openSession(model, 2), openSession(model, 2)];
+    const { vocabSize } = model.spec.config;
+    for (const count of [1, 130, 17, 1]) {
+      const texts = [ids(count), ids(count).map((id) => (id + 3) % vocabSize)];
+      const logits = await one.advance(texts);
+      const expected = [0, 1].map((b) =>
+        greedy(logits.subarray(b * vocabSize, (b + 1) * vocabSize))
+      );
+      assertEquals([...await other.advanceGreedily(texts)], expected);
+    }
+    const logits = await one.advance([undefined, [5]]);
+    const [, resumed] = await other.advanceGreedily([undefined, [5]]);
+    assertEquals(resumed, greedy(logits.subarray(vocabSize)));
+    [one, other].forEach((session) => session.free());
     model.free();
   });
 });

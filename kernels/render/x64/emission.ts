@@ -113,7 +113,7 @@ function instruction(p: Places, each: Instruction): void {
       return;
     }
     case "prefetch":
-      asm.prefetch(p.memory(from[0]));
+      asm.prefetch(p.memory(from[0]), each.cache);
       return;
     case "vectorStore": {
       const bits = each.bits === 32 ? 128 : each.bits;

@@ -3,6 +3,7 @@
  * reaches and in the EVEX form of AVX-512 where it does not (Intel's manual, volume 2).
  */
 
+import type { Cache } from "../../language/syntax.ts";
 import type { VectorOpcode } from "./opcodes.ts";
 
 /** What a memory operand is: base + index·scale + disp, by register numbers. */
@@ -125,9 +126,9 @@ export class Assembler {
   store(to: Address, from: number, bits: 64 | 32 = 64): void {
     this.#integer([0x89], from, to, 0, bits === 64);
   }
-  /** Brings a line of memory into every cache (prefetcht0). */
-  prefetch(at: Address): void {
-    this.#integer([0x0f, 0x18], 1, at, 0, false);
+  /** Brings a line of memory into every cache from one on (prefetcht0, prefetcht1). */
+  prefetch(at: Address, cache: Cache): void {
+    this.#integer([0x0f, 0x18], cache, at, 0, false);
   }
   /** A constant to a register. */
   set(to: number, value: number): void {

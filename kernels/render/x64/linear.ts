@@ -3,6 +3,7 @@
  * what registers are then allocated for.
  */
 
+import type { Cache } from "../../language/syntax.ts";
 import type { Bits, Condition } from "./encoding.ts";
 import type { VectorName } from "./opcodes.ts";
 
@@ -40,7 +41,8 @@ export type Action =
   | { readonly op: "label" | "jump"; readonly label: number }
   /** Jumps where a comparison of two integers holds. */
   | { readonly op: "branch"; readonly condition: Condition; readonly label: number }
-  | { readonly op: "move" | "load" | "address" | "store" | "prefetch" }
+  | { readonly op: "move" | "load" | "address" | "store" }
+  | { readonly op: "prefetch"; readonly cache: Cache }
   | { readonly op: "integer"; readonly fn: "add" | "sub" | "and" | "mul" }
   | { readonly op: "shift"; readonly count: number }
   /** [x, y] compared: 1 or 0. */

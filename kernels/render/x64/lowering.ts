@@ -53,7 +53,7 @@ function statement(c: Output, s: Statement): void {
       storeBytes(c, s.value, s.at, s.offset);
       return;
     case "prefetch":
-      c.emit({ op: "prefetch" }, undefined, memory(c, s.at, s.offset));
+      c.emit({ op: "prefetch", cache: s.cache }, undefined, memory(c, s.at, s.offset));
       return;
     case "zero":
       fill(c, s.at, undefined, s.bytes);

@@ -54,6 +54,8 @@ export const VECTOR_OPCODES = {
   multiplyWords: integer(0xf5),
   packWords: integer(0x6b),
   packBytes: integer(0x63),
+  /** The bits of every byte by a matrix of 8 × 8 bits (GFNI). */
+  mixBits: { map: 3, prefix: 1, opcode: 0xce, wide: true },
   permuteLanes: { map: 2, prefix: 1, opcode: 0x16 },
   permute: { map: 3, prefix: 1, opcode: 0x04 },
   insertQuad: { map: 3, prefix: 1, opcode: 0x18, memory: 16, only: "evex" },

@@ -21,6 +21,8 @@ export class Output {
   readonly evex: boolean;
   /** Whether bytes are multiplied and added up by one instruction (AVX-512 VNNI). */
   readonly dots: boolean;
+  /** Whether the bits of bytes are mixed by one instruction (GFNI). */
+  readonly mixes: boolean;
   readonly pool: ConstantPool;
   /** Locals that are a pointer and a constant: those who use them use the pointer. */
   readonly aliases = new Map<number, Expr<"ptr">>();
@@ -37,11 +39,12 @@ export class Output {
   constructor(
     code: KernelCode,
     pool: ConstantPool,
-    { evex, dots }: { readonly evex: boolean; readonly dots: boolean },
+    { evex, dots, mixes }: Readonly<Record<"evex" | "dots" | "mixes", boolean>>,
   ) {
     this.pool = pool;
     this.evex = evex;
     this.dots = dots;
+    this.mixes = mixes;
     this.#parameters = code.parameters.length;
     const types = [...code.parameters, ...code.locals];
     this.#locals = types.map((type) => this.register(kindOf(type)));

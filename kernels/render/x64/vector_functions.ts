@@ -10,6 +10,8 @@ import { vector, withImmediate, word } from "./vector_instructions.ts";
 
 /** Rounding to nearest, ties to even, without an exception. */
 const NEAREST = 8;
+/** The matrix of `mixBits` that moves a byte's first four bits to its end: two words of it. */
+const UPPER_BITS = [0, 0x10204080];
 
 /** A function of x. */
 export function vectorFunction(
@@ -41,6 +43,10 @@ export function vectorFunction(
     case "low_nibbles":
       return vector(c, "andInteger", bits, to, x, word32(0x0f0f0f0f));
     case "high_nibbles": {
+      if (c.mixes) {
+        const matrix = { constant: c.pool.words(UPPER_BITS), broadcast: true };
+        return withImmediate(c, "mixBits", bits, 0, to, x, matrix);
+      }
       const shifted = temporary();
       withImmediate(c, "shiftRight", bits, 4, shifted, x);
       return vector(c, "andInteger", bits, to, shifted, word32(0x0f0f0f0f));

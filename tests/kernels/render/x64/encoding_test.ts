@@ -42,8 +42,9 @@ const INTEGERS: readonly Case[] = [
   ["cmovl rax, r9", "490f4cc1", (a) => a.moveIf("lt", rax, 9)],
   ["push r12", "4154", (a) => a.push(12)],
   ["pop rbx", "5b", (a) => a.pop(rbx)],
-  ["prefetcht0 [r9+0x1000]", "410f188900100000", (a) => a.prefetch(at(9, 0x1000))],
-  ["prefetcht0 [rax+rcx*8+4]", "0f184cc804", (a) => a.prefetch(at(rax, 4, rcx, 8))],
+  ["prefetcht0 [r9+0x1000]", "410f188900100000", (a) => a.prefetch(at(9, 0x1000), 1)],
+  ["prefetcht0 [rax+rcx*8+4]", "0f184cc804", (a) => a.prefetch(at(rax, 4, rcx, 8), 1)],
+  ["prefetcht1 [rbx+0x40]", "0f185340", (a) => a.prefetch(at(rbx, 0x40), 2)],
   ["ret", "c3", (a) => a.return()],
 ];
 
@@ -160,6 +161,14 @@ const VECTORS: readonly Case[] = [
     vector(v.loadQuad, 3, 0, at(rdi, 0x30), z),
   ],
   ["vbroadcastf128 ymm9, [r8+0x10]", "c4427d1a4810", vector(v.loadQuad, 9, 0, at(8, 16), y)],
+  [
+    "vgf2p8affineqb zmm2, zmm17, zmm4, 0",
+    "62f3f540ced400",
+    vector(v.mixBits, 2, 17, 4, {
+      ...z,
+      immediate: 0,
+    }),
+  ],
   ["vpdpbusd zmm2, zmm17, zmm4", "62f2754050d4", vector(s.dotBytes, 2, 17, 4, z)],
   ["{evex} vpdpbusd xmm2, xmm3, xmm4", "62f2650850d4", vector(s.dotBytes, 2, 3, 4, x)],
   ["vpmaddubsw ymm1, ymm2, ymm3", "c4e26d04cb", vector(v.multiplyBytes, 1, 2, 3, y)],
