@@ -2,8 +2,10 @@
 
 import { printable } from "../dsl/problem.ts";
 import { build, type Recipe } from "../dsl/recipe.ts";
+import { isUnwritten } from "../formats/error.ts";
+import { isFolder } from "../formats/files.ts";
 import { planOf } from "../plan/plan.ts";
-import { runRecipe } from "../train/conversion.ts";
+import { runFolderOf, runRecipe } from "../train/conversion.ts";
 import { NotFiniteError } from "../train/finite.ts";
 import { OUTPUT_DTYPES } from "../train/output.ts";
 import type { InferenceReport, KeptAttention, Report, StageReport } from "../train/report.ts";
@@ -14,7 +16,17 @@ import { localRecipe } from "./checkpoints.ts";
 import { command, main } from "./command.ts";
 import { debugLevel } from "./debug.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, choice, optional, path, real, seconds, toggle, whole } from "./flags.ts";
+import {
+  absent,
+  choice,
+  optional,
+  path,
+  real,
+  seconds,
+  toggle,
+  UsageError,
+  whole,
+} from "./flags.ts";
 import { mixerFlops } from "./layer_flops.ts";
 import { outlineText } from "./plan_text.ts";
 import { modelsOf } from "./planned_models.ts";
@@ -32,6 +44,7 @@ const WIDTH = 100;
 const FLAGS = {
   out: absent(path("DIR", "where the result goes"), "the recipe's output"),
   resume: toggle("go on where an earlier run of the same recipe stopped"),
+  restart: toggle("begin anew where an earlier run of the same recipe was stopped"),
   seed: absent(whole("seed of initial values", 0, 2 ** 32 - 1), "the recipe's seed"),
   dtype: optional(choice("type of the weights that are written", OUTPUT_DTYPES), "float32"),
   "checkpoint-every": optional(
@@ -57,14 +70,20 @@ export const convert = command({
   arguments: { RECIPE },
   flags: FLAGS,
   run: async ({ arguments: { RECIPE: named }, flags }, { print, say, columns }) => {
+    if (flags.resume && flags.restart) {
+      throw new UsageError("--resume: expected either this or --restart, found both");
+    }
     const written = await loadRecipe(named);
     const seeded = flags.seed === undefined ? written : build({ ...written, seed: flags.seed });
     const out = flags.out ?? seeded.output;
     const progress = standardProgress(say);
     const listen = () =>
       listenForStop(() => progress.note("stopping after this step; a second signal ends at once"));
+    const goOn = () => resumeCommand("convert", [named], FLAGS, { ...flags, restart: false });
+    let folder: string | undefined;
     try {
       const { recipe, folderOf } = await localRecipe(seeded, progress);
+      folder = runFolderOf(recipe, out);
       if (debugLevel() > 0) say(await outline(recipe));
       const memory = await memoryOf(recipe);
       const outcome = await withDevice({ ...flags, memory }, say, (device) =>
@@ -72,6 +91,7 @@ export const convert = command({
           device,
           out,
           resume: flags.resume,
+          restart: flags.restart,
           dtype: flags.dtype,
           checkpointSeconds: flags["checkpoint-every"],
           scratchBytes: 1e9 * flags.scratch,
@@ -81,7 +101,7 @@ export const convert = command({
         }));
       progress.end();
       if (outcome.kind === "stopped") {
-        say(stoppedText(outcome, resumeCommand("convert", [named], FLAGS, flags)));
+        say(stoppedText(outcome, goOn()));
         return { report: { ...outcome }, failed: true };
       }
       const { report, before } = outcome;
@@ -90,6 +110,11 @@ export const convert = command({
       return { report: { ...report } };
     } catch (error) {
       progress.end();
+      // A full disk is not the input's fault: what was trained until then is there to go on with.
+      if (isUnwritten(error) && folder !== undefined && isFolder(folder)) {
+        say(`convert: ${error.message}\n${keptText(folder, goOn())}`);
+        return { report: { error: error.message, folder }, failed: true };
+      }
       if (!(error instanceof NotFiniteError)) throw error;
       say(`convert: ${error.message}`);
       return { report: { error: error.message }, failed: true };
@@ -108,9 +133,11 @@ function stoppedText(
   { name, step, steps, folder }: Extract<RunOutcome, { kind: "stopped" }>,
   command: string,
 ): string {
-  return `stopped in ${name} after step ${step} of ${steps}; what is done so far is in ${folder}\n` +
-    `Go on with: ${command}`;
+  return `stopped in ${name} after step ${step} of ${steps}; ${keptText(folder, command)}`;
 }
+
+const keptText = (folder: string, command: string) =>
+  `what is done so far is in ${folder}\nGo on with: ${command}`;
 
 /** The stage-1 errors that attention was kept by. */
 function errorsText({ layers, errors }: KeptAttention): string {
@@ -127,6 +154,11 @@ function errorsText({ layers, errors }: KeptAttention): string {
 /** The table and the samples that a run ends with, for a terminal of so many columns. */
 function reportText(report: Report, out: string, columns = Infinity): string {
   const { teacher, student, untrained, stages } = report;
+  const contexts = [...(teacher ? [teacher] : []), untrained, ...stages].map((m) => m.context);
+  // Models predict better with more context: where it differs it must be seen.
+  const mixed = new Set(contexts).size > 1;
+  const contextOf = (measured: { readonly context: number }) =>
+    mixed ? [`${measured.context}`] : [];
   const costs = ({ stateBytesAt1K, stateBytesAt32K }: InferenceReport, speed: string) => [
     bytesText(stateBytesAt1K),
     bytesText(stateBytesAt32K),
@@ -136,6 +168,7 @@ function reportText(report: Report, out: string, columns = Infinity): string {
     label,
     stage.tokens === 0 ? "" : stage.tokens.toLocaleString("en-US"),
     stage.tokens === 0 ? "" : `${stage.seconds.toFixed(1)} s`,
+    ...contextOf(stage),
     stage.loss.toFixed(4),
     stage.perplexity.toFixed(3),
     ratioText(stage.ratio),
@@ -144,11 +177,23 @@ function reportText(report: Report, out: string, columns = Infinity): string {
   const last = stages.length - 1;
   const speedOf = (n: number | undefined) => n?.toFixed(0) ?? "";
   const rows = [
-    ["", "tokens", "time", "loss", "perplexity", "to teacher", "state 1K", "state 32K", "tokens/s"],
+    [
+      "",
+      "tokens",
+      "time",
+      ...(mixed ? ["context"] : []),
+      "loss",
+      "perplexity",
+      "to teacher",
+      "state 1K",
+      "state 32K",
+      "tokens/s",
+    ],
     ...(teacher === undefined ? [] : [[
       "teacher",
       "",
       "",
+      ...contextOf(teacher),
       teacher.loss.toFixed(4),
       teacher.perplexity.toFixed(3),
       ratioText(1),
@@ -170,6 +215,9 @@ function reportText(report: Report, out: string, columns = Infinity): string {
   );
   return [
     table(rows, columns),
+    mixed && teacher !== undefined
+      ? "to teacher: to the teacher's perplexity at this context\n"
+      : "",
     report.keptAttention === undefined ? "" : `\n${errorsText(report.keptAttention)}`,
     // A model that stayed on disk writes none.
     student.sample === undefined ? "" : after + samples,

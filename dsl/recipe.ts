@@ -8,12 +8,12 @@ import {
   list,
   number,
   object,
+  path,
   type Reader,
   refuse,
   refuseAs,
   required,
   sound,
-  string,
 } from "./schema.ts";
 import type { Rule } from "./selectors.ts";
 import { type Data, readData, readSeed, type Source } from "./sources.ts";
@@ -95,7 +95,7 @@ const readParts = object<Recipe>("a recipe", {
   surgery: defaulted(readSurgery, Object.freeze([])),
   stages: required(list(readStage, "a list of stages such as [align(), distill()]")),
   data: required(readData),
-  output: required(string("the path of a directory")),
+  output: required(path("the path of a directory")),
   seed: defaulted(readSeed, 0),
   heldOut: defaulted(number("a fraction above 0 and at most 0.5", (f) => f > 0 && f <= 0.5), 0.02),
 });

@@ -5,7 +5,7 @@
  * A reader builds its result anew from the keys that it knows. Nothing else of the input survives:
  * no functions, getters, prototypes or cycles, whoever wrote the value.
  */
-import { nearest, type Problem, show } from "./problem.ts";
+import { nearest, printable, type Problem, show } from "./problem.ts";
 
 /** A place in the recipe, and where its problems are collected. */
 export interface At {
@@ -79,6 +79,17 @@ export function string(what: string, { empty = false } = {}): Reader<string> {
       return refuseAs(at, `at most ${TEXT_LIMIT} characters`, `${value.length}`);
     }
     return value;
+  };
+}
+
+/** Text that names files. Control characters in it would reach terminals and no file has them. */
+export function path(what: string): Reader<string> {
+  const read = string(what);
+  return (value, at) => {
+    const text = read(value, at);
+    return typeof text === "string" && (printable(text) !== text || text.includes("\n"))
+      ? refuse(at, `${what}, without control characters`, text)
+      : text;
   };
 }
 

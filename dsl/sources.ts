@@ -6,6 +6,7 @@ import {
   number,
   object,
   oneOf,
+  path,
   type Reader,
   required,
   string,
@@ -99,7 +100,7 @@ export const samples = (
 /** Seeds are unsigned 32-bit numbers. */
 export const readSeed: Reader<number> = integer(0, 2 ** 32 - 1);
 
-const globs = list(string("a glob over files"), "at least one glob", 1);
+const globs = list(path("a glob over files"), "at least one glob", 1);
 const readGlobs: Reader<readonly string[]> = (value, at) => {
   return globs(typeof value === "string" ? [value] : value, at);
 };
@@ -118,7 +119,7 @@ const readSource = tagged<Source>(WHAT, {
   }),
   binidx: object<Binidx>("binidx(prefix)", {
     kind: required(oneOf("binidx")),
-    prefix: required(string("the path before .bin and .idx")),
+    prefix: required(path("the path before .bin and .idx")),
   }),
   samples: object<Samples>("samples(teacher, tokens, options)", {
     kind: required(oneOf("samples")),

@@ -7,6 +7,7 @@ import {
   object,
   oneOf,
   optional,
+  path,
   type Reader,
   refuse,
   refuseAs,
@@ -85,7 +86,7 @@ const readRevision: Reader<string> = (value, at) => {
 export const readCheckpoint: Reader<Checkpoint> = checked(
   object<Checkpoint>('teacher("path or name")', {
     kind: required(oneOf("checkpoint")),
-    location: required(string("a path, or the name of a model on the hub")),
+    location: required(path("a path, or the name of a model on the hub")),
     revision: optional(readRevision),
   }),
   ({ location, revision }, at) => {

@@ -7,6 +7,7 @@ import {
   list,
   object,
   oneOf,
+  path,
   type Reader,
   refuseAs,
   required,
@@ -72,7 +73,7 @@ const readKind = tagged<Tokenizer>('byteLevelBpe(pieces) or "path/tokenizer.json
   byteLevelBpe: readBpe,
   file: object<TokenizerFile>('"path/tokenizer.json"', {
     kind: required(oneOf("file")),
-    location: required(string("a path")),
+    location: required(path("a path")),
   }),
 });
 

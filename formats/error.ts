@@ -74,6 +74,13 @@ export function show(value: unknown): string {
   return String(value);
 }
 
+const TO_WRITE = "to write this file";
+
+/** Whether an error says that something could not be written, which is no fault of the input. */
+export function isUnwritten(error: unknown): error is FormatError {
+  return error instanceof FormatError && error.problems.some((p) => p.expected === TO_WRITE);
+}
+
 /** What the operating system says, as a problem of the file; other errors are passed through. */
 export function systemError(file: string, doing: "read" | "write", error: unknown): unknown {
   if (error instanceof FormatError || !(error instanceof Error)) return error;
@@ -81,7 +88,7 @@ export function systemError(file: string, doing: "read" | "write", error: unknow
   const problem = SYSTEM_PROBLEMS[typeof code === "string" ? code : error.name];
   if (problem === undefined && typeof code !== "string") return error;
   const [found, advice] = problem ?? [error.message, "see the system's message"];
-  const expected = doing === "read" ? "a file that can be read" : "to write this file";
+  const expected = doing === "read" ? "a file that can be read" : TO_WRITE;
   return new FormatError({ file, expected, found, advice }, { cause: error });
 }
 

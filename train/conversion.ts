@@ -5,6 +5,7 @@ import { processPeak } from "../devices/process_memory.ts";
 import { RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash, toJson } from "../dsl/json.ts";
+import { FormatError } from "../formats/error.ts";
 import { isFolder } from "../formats/files.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import type { ModelSpec } from "../models/config.ts";
@@ -73,6 +74,15 @@ export function isBegun(recipe: Recipe, out: string): boolean {
     earlierReport(resolve(out), hash(recipe)) !== undefined;
 }
 
+/** Hours of training must not go because a flag was forgotten. */
+const unfinishedRun = (path: string) =>
+  new FormatError({
+    file: path,
+    expected: "to be told what to do with it, --resume or --restart",
+    found: "an unfinished run of this recipe and neither",
+    advice: "--resume goes on with it, --restart removes it and starts afresh",
+  });
+
 /**
  * Runs a recipe. What is wrong with recipe, teacher or data is found before training, and nothing
  * of such a run stays; any other failure leaves the run's folder, from which it can be resumed.
@@ -94,9 +104,7 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
       events.note("there is nothing to resume: the run starts afresh");
     }
   }
-  if (!options.resume && unfinished) {
-    events.note("starts afresh; --resume would have gone on with the unfinished run of before");
-  }
+  if (unfinished && !options.resume && !options.restart) throw unfinishedRun(path);
   const origin = originOf(recipe, resumes ? path : undefined, events.note, options.folderOf);
   const { student, teacher, hybrid } = origin;
   const problems = stageProblems(recipe, student, teacher?.spec, hybrid?.choice);

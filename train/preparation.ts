@@ -24,8 +24,6 @@ import { weightBlocks } from "./weights.ts";
 export interface Texts extends Disposable {
   /** Training and held-out tokens of every stage; of the recipe where there are none. */
   readonly splits: readonly Split[];
-  /** Tokens of each of these, both parts together. */
-  readonly tokens: readonly number[];
 }
 
 /** The models of a run, as a whole on its device. Dispose them. */
@@ -159,7 +157,6 @@ export async function prepareTexts(options: PreparationOptions): Promise<Texts> 
   const kept = owned.move();
   return {
     splits,
-    tokens: corpora.map(({ length }) => length),
     [Symbol.dispose]: () => kept.dispose(),
   };
 }

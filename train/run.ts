@@ -41,6 +41,8 @@ export interface RunOptions {
    * is neither this is said, unless it was asked for with "if any".
    */
   readonly resume: boolean | "if any";
+  /** Removes what an unfinished run of the same recipe left; without it and `resume` that is an error. */
+  readonly restart?: boolean;
   readonly dtype: OutputDtype;
   /** Seconds between checkpoints. */
   readonly checkpointSeconds: number;

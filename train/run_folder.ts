@@ -12,6 +12,7 @@ import { LOCK_FILE, lockFolder } from "../formats/folder_lock.ts";
 import { openSafetensors, type TensorStore } from "../formats/safetensors/store.ts";
 import { type TensorSource, writeSafetensors } from "../formats/safetensors/write.ts";
 import type { Store } from "../devices/store.ts";
+import type { Input } from "./inputs.ts";
 import type { KeptAttention, Measure, Training } from "./report.ts";
 import type { StageProgress } from "./stage.ts";
 
@@ -19,8 +20,8 @@ import type { StageProgress } from "./stage.ts";
 export interface RunState {
   /** Hash of the recipe that the run belongs to. */
   readonly run: string;
-  /** Tokens of every stage's corpus. */
-  readonly tokens: readonly number[];
+  /** What is read again when it is resumed. */
+  readonly inputs: readonly Input[];
   /** Stages that are finished, which is the index of the present one. */
   readonly stage: number;
   /** Where the present one is. */
@@ -43,7 +44,7 @@ export interface TrainingStores {
 }
 
 /** Key of the state in a checkpoint's metadata; another number for another form of RunState. */
-const KEY = "suture.run.2";
+const KEY = "suture.run.3";
 
 /** A run's folder. Dispose it, so that another process can have it. */
 export interface RunFolder extends Disposable {
@@ -93,7 +94,7 @@ function readState(path: string): RunState | undefined {
     file: path,
     expected: "a checkpoint of this version of Suture",
     found: "another one",
-    advice: "run it without --resume, which starts afresh",
+    advice: "run it with --restart, which starts afresh",
   });
 }
 

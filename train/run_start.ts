@@ -1,8 +1,8 @@
 /** Where a run begins: at its beginning, or where an earlier call stopped. */
 
 import { hash } from "../dsl/json.ts";
-import { FormatError } from "../formats/error.ts";
 import { becomeHybrid } from "./hybrid.ts";
+import { checkInputs, inputsOf } from "./inputs.ts";
 import type { Run } from "./run.ts";
 import type { RunState } from "./run_folder.ts";
 import { BEGINNING } from "./stage.ts";
@@ -10,17 +10,10 @@ import { fillStore } from "./weights.ts";
 
 /** The state after an earlier call, the student's weights in place; undefined where there is none. */
 export async function resumed(run: Run): Promise<RunState | undefined> {
-  const { recipe, folder, texts, models, options } = run;
+  const { recipe, folder, origin, models, options } = run;
   const state = folder.state();
   if (state === undefined) return undefined;
-  if (state.tokens.join() !== texts.tokens.join()) {
-    throw new FormatError({
-      file: folder.path,
-      expected: `the ${state.tokens.join(", ")} tokens that the run began with`,
-      found: texts.tokens.join(", "),
-      advice: "token files have changed: run it without --resume, which starts afresh",
-    });
-  }
+  checkInputs(state.inputs, inputsOf(recipe, origin.teacher?.folder), folder.path);
   if (state.kept !== undefined) await becomeHybrid(run, state.kept.layers);
   if (models !== undefined) folder.loadStage(models.student.store);
   folder.trimLog(state);
@@ -34,14 +27,14 @@ export async function resumed(run: Run): Promise<RunState | undefined> {
 
 /** The first state of a run, the student's weights in place where it is held as a whole. */
 export async function begun(run: Run): Promise<RunState> {
-  const { recipe, origin, folder, texts: { tokens }, models, options: { device } } = run;
+  const { recipe, origin, folder, models, options: { device } } = run;
   if (models !== undefined) {
     using initial = origin.initial(recipe.seed);
     await fillStore(device, models.student.store, initial);
   }
   const state: RunState = {
     run: hash(recipe),
-    tokens,
+    inputs: inputsOf(recipe, origin.teacher?.folder),
     stage: 0,
     progress: BEGINNING,
     elapsed: run.elapsed(),

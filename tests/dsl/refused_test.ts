@@ -204,6 +204,17 @@ const SPOILT: readonly Spoilt[] = [
     "data.temperature: expected a temperature from 0 to 100, found -1",
     "data.topP: expected a probability above 0 and at most 1, found 0",
   ],
+  [
+    "output that a terminal would obey",
+    (r) => r.output = "out/\u001b[2Jx",
+    "output: expected the path of a directory, without control characters, " +
+    'found "out/\\u001b[2Jx"',
+  ],
+  [
+    "output of two lines",
+    (r) => r.output = "out/a\nb",
+    'output: expected the path of a directory, without control characters, found "out/a\\nb"',
+  ],
   ["output", (r) => r.output = "", "output: expected the path of a directory, found empty text"],
   ["seed", (r) => r.seed = -1, "seed: expected a whole number from 0 to 4294967295, found -1"],
   [

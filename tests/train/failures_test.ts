@@ -129,7 +129,7 @@ Deno.test("bad input leaves nothing, and an earlier result as it was", async () 
   });
 });
 
-Deno.test("bad input does not touch an unfinished run, even without --resume", async () => {
+Deno.test("bad input does not touch an unfinished run, even with --restart", async () => {
   await withFolder(async (folder, device) => {
     const written = minuteRecipe(folder, { stages: [align(steps(3))] });
     const options = {
@@ -147,7 +147,7 @@ Deno.test("bad input does not touch an unfinished run, even without --resume", a
     assert(stopped.kind === "stopped");
     const left = namesIn(stopped.folder);
     Deno.removeSync(join(folder, "text.txt"));
-    await assertRejects(() => run(device, written), FormatError, "text.txt");
+    await assertRejects(() => run(device, written, { restart: true }), FormatError, "text.txt");
     assertEquals(namesIn(stopped.folder), left);
     // Its tokens are its own.
     const resumed = await run(device, written, { resume: true });

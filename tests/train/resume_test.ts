@@ -135,22 +135,60 @@ Deno.test("a finished run is not done again by --resume, and is without it", asy
   });
 });
 
-Deno.test("without --resume a stopped run begins again", async () => {
+Deno.test("a stopped run is not thrown away unless --restart says so", async () => {
   await withFolder(async (folder, device) => {
     const recipe = minuteRecipe(folder, { stages: STAGES });
     await go(device, recipe, { resume: false, listen: stopAt(3) });
+    const kept = namesIn(runFolderOf(recipe, recipe.output));
+    const error = await assertRejects(() => go(device, recipe, { resume: false }), FormatError);
+    assertEquals(
+      error.message,
+      `${
+        runFolderOf(recipe, recipe.output)
+      }: expected to be told what to do with it, --resume or ` +
+        "--restart, found an unfinished run of this recipe and neither; --resume goes on with it, " +
+        "--restart removes it and starts afresh",
+    );
+    assertEquals(namesIn(runFolderOf(recipe, recipe.output)), kept);
     const seen: (string | number)[] = [];
     const events = {
       ...QUIET,
       note: (note: string) => seen.push(note),
       step: ({ step }: { step: number }) => void seen.push(step),
     };
-    await go(device, recipe, { resume: false, events });
-    assertEquals(seen.slice(0, 3), [
-      "starts afresh; --resume would have gone on with the unfinished run of before",
-      "stage 1 of 3: align",
-      1,
-    ]);
+    await go(device, recipe, { resume: false, restart: true, events });
+    assertEquals(seen.slice(0, 2), ["stage 1 of 3: align", 1]);
+  });
+});
+
+Deno.test("a run does not go on with another teacher or other token files", async () => {
+  await withFolder(async (folder, device) => {
+    const prefix = join(folder, "tokens");
+    const words = (step: number) => [Array.from({ length: 2000 }, (_, i) => i * step % 280)];
+    writeBinidx(prefix, words(3));
+    const recipe = minuteRecipe(folder, { stages: STAGES, data: binidx(prefix) });
+    await go(device, recipe, { resume: false, listen: stopAt(3) });
+
+    const left = namesIn(runFolderOf(recipe, recipe.output));
+    writeBinidx(prefix, words(7));
+    const weights = join(folder, "teacher", "model.safetensors");
+    const bytes = Deno.readFileSync(weights);
+    Deno.writeFileSync(weights, bytes.map((byte, i) => i === bytes.length - 5 ? byte ^ 1 : byte));
+    const error = await assertRejects(() => go(device, recipe), FormatError);
+    assertEquals(
+      error.problems.map(({ at, found }) => [at, found]),
+      [["model.safetensors", "one with other content"], [
+        `${prefix}.bin`,
+        "one with other content",
+      ]],
+    );
+    assertEquals(namesIn(runFolderOf(recipe, recipe.output)), left);
+
+    Deno.writeFileSync(weights, bytes);
+    writeBinidx(prefix, words(3));
+    const notes: string[] = [];
+    await go(device, recipe, { events: { ...QUIET, note: (note) => notes.push(note) } });
+    assertEquals(notes[0], "resumed in stage 1 of 3, after step 3");
   });
 });
 
@@ -191,23 +229,5 @@ Deno.test("two processes do not work on one run", async () => {
     });
     await inner;
     assert(inner !== undefined);
-  });
-});
-
-Deno.test("token files that changed since are not gone on with", async () => {
-  await withFolder(async (folder, device) => {
-    const prefix = join(folder, "tokens");
-    const tokens = Array.from({ length: 2000 }, (_, i) => i * i % 280);
-    writeBinidx(prefix, [tokens]);
-    const recipe = minuteRecipe(folder, { stages: STAGES, data: binidx(prefix) });
-    await go(device, recipe, { resume: false, listen: stopAt(2) });
-    writeBinidx(prefix, [tokens, tokens]);
-    const left = namesIn(runFolderOf(recipe, recipe.output));
-    await assertRejects(
-      () => go(device, recipe),
-      FormatError,
-      "expected the 2000, 2000, 2000 tokens that the run began with, found 4000, 4000, 4000",
-    );
-    assertEquals(namesIn(runFolderOf(recipe, recipe.output)), left);
   });
 });

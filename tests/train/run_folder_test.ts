@@ -15,7 +15,7 @@ const LAYOUT = layoutOf([{ name: "x", shape: [2, 3] }, { name: "y.weight", shape
 function stateAt(stage: number, step = 0): RunState {
   return {
     run: "abc",
-    tokens: [100, 100],
+    inputs: [{ name: "model.safetensors", digest: "0" }],
     stage,
     progress: step === 0 ? BEGINNING : { step, seconds: 1.5, recent: [2, 0.1] },
     elapsed: 3.25,
@@ -100,7 +100,7 @@ Deno.test("run folder: a checkpoint of another version is not taken for one of t
       () => folder.state(),
       FormatError,
       "stage.safetensors: expected a checkpoint of this version of Suture, found another one; " +
-        "run it without --resume",
+        "run it with --restart",
     );
     return Promise.resolve();
   });

@@ -43,7 +43,7 @@ export function openLayer(
     file: path,
     expected: "a layer of this version of Suture",
     found: "another file",
-    advice: "run it without --resume, which starts afresh",
+    advice: "run it with --restart, which starts afresh",
   });
 }
 
