@@ -33,7 +33,7 @@ function listOf(folder: string, recipe = minuteRecipe(folder)) {
       `import * as suture from ${JSON.stringify(MOD)};
 const { extend, fromJson, pipe, withFlags, withOutput, withStages, constant } = suture;
 const base = fromJson(${JSON.stringify(json)});
-const first = base;
+export const first = base;
 export default [${transformations.join(", ")}];
 `,
     );
