@@ -74,6 +74,9 @@ export function isBegun(recipe: Recipe, out: string): boolean {
     earlierReport(resolve(out), hash(recipe)) !== undefined;
 }
 
+const hasTrained = (state: RunState | undefined) =>
+  state !== undefined && (state.stage > 0 || state.progress.step > 0);
+
 /** Hours of training must not go because a flag was forgotten. */
 const unfinishedRun = (path: string) =>
   new FormatError({
@@ -104,7 +107,6 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
       events.note("there is nothing to resume: the run starts afresh");
     }
   }
-  if (unfinished && !options.resume && !options.restart) throw unfinishedRun(path);
   const origin = originOf(recipe, resumes ? path : undefined, events.note, options.folderOf);
   const { student, teacher, hybrid } = origin;
   const problems = stageProblems(recipe, student, teacher?.spec, hybrid?.choice);
@@ -113,6 +115,7 @@ export async function runRecipe(recipe: Recipe, options: RunOptions): Promise<Ru
 
   using owned = new DisposableStack();
   const folder = owned.use(openRunFolder(path));
+  if (!options.resume && !options.restart && hasTrained(folder.state())) throw unfinishedRun(path);
   let before = 0;
   let run: Run;
   let state: RunState;

@@ -41,7 +41,10 @@ export interface RunOptions {
    * is neither this is said, unless it was asked for with "if any".
    */
   readonly resume: boolean | "if any";
-  /** Removes what an unfinished run of the same recipe left; without it and `resume` that is an error. */
+  /**
+   * Removes what an unfinished run of the same recipe left. Without it and `resume` such a run is an
+   * error where it has trained.
+   */
   readonly restart?: boolean;
   readonly dtype: OutputDtype;
   /** Seconds between checkpoints. */

@@ -161,6 +161,16 @@ Deno.test("a stopped run is not thrown away unless --restart says so", async () 
   });
 });
 
+Deno.test("a run that has not trained yet may begin again", async () => {
+  await withFolder(async (folder, device) => {
+    const recipe = minuteRecipe(folder, { stages: [align(steps(1))] });
+    const stopped = await go(device, recipe, { resume: false, listen: stopAt(0) });
+    assert(stopped.kind === "stopped");
+    const again = await go(device, recipe, { resume: false });
+    assertEquals(again.kind, "done");
+  });
+});
+
 Deno.test("a run does not go on with another teacher or other token files", async () => {
   await withFolder(async (folder, device) => {
     const prefix = join(folder, "tokens");
