@@ -107,12 +107,11 @@ export function cpuKernel(
       const { a, b, transposeA, transposeB, epilogue, accumulates } = work;
       const shape = matmulShape(a, b, transposeA, transposeB, reads[1].dtype);
       if (tiles && suitsTiles(shape)) return tileMatmulKernel(shape, threads, epilogue);
-      if (isMatvec(shape)) {
-        const own = matvecKernel(shape, epilogue, dots);
-        return accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
-      }
-      const own = matmulKernel(shape, threads, epilogue);
-      if (wide && !suitsLibrary(shape)) return { ...own, matmul: undefined };
+      const isVector = isMatvec(shape);
+      const own = isVector
+        ? matvecKernel(shape, epilogue, dots)
+        : matmulKernel(shape, threads, epilogue);
+      if (wide && !isVector && !suitsLibrary(shape)) return { ...own, matmul: undefined };
       return accumulates ? { ...own, matmul: { ...shape, accumulates } } : own;
     }
     case "structured":
