@@ -187,7 +187,11 @@ function kindOf({ has, config, store }: Block): (block: Block) => Computed {
   if (has("param.w0")) return radRwkv7;
   if (has("param.time_decay")) return radRwkv6;
   if (has("param.q_proj.weight")) return attention;
-  if (has("in.teacher") && has("in.student")) return "V" in config ? klLoss : stage1Loss;
+  if (has("in.teacher") && has("in.student")) {
+    if ("V" in config) return klLoss;
+    if ("layers" in config) return stage1Loss;
+    throw new Error("config: expected V, which a KL loss has, or layers, which a stage-1 loss has");
+  }
   const names = [...store.tensors.keys()].join(", ");
   throw new Error(`expected the tensors of a recurrence, a mixer or a loss, found ${names}`);
 }

@@ -97,6 +97,18 @@ Deno.test("golden: a case that cannot be run fails and does not hide the others"
   assertEquals([cut.passed, missing.passed, whole.passed], [false, false, true]);
 });
 
+Deno.test("golden: a loss whose config does not say which it is", async () => {
+  using own = copyOf("kl_loss_v40");
+  const manifest = `${own.folder}/manifest.json`;
+  const json = JSON.parse(Deno.readTextFileSync(manifest));
+  json.cases.kl_loss_v40.config = {};
+  Deno.writeTextFileSync(manifest, JSON.stringify(json));
+  const { code, stdout } = await runTask("golden", own.folder);
+  assertEquals(code, 1);
+  const [row] = stdout.split("\n");
+  assert(row.endsWith("expected V, which a KL loss has, or layers, which a stage-1 loss has"), row);
+});
+
 Deno.test("golden: blocks that nobody knows are said to be, and count as failed", async () => {
   using own = copyOf("stage1_loss_two_layers");
   const file = `${own.folder}/stage1_loss_two_layers.safetensors`;
