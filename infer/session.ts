@@ -5,13 +5,12 @@
  */
 
 import type { Device, Executable, Memory } from "../devices/device.ts";
-import * as g from "../graph/build.ts";
 import { size, type Tensor } from "../graph/tensor.ts";
 import type { ModelSpec } from "../models/config.ts";
-import { decoderForward, mixerStateShapes } from "../models/decoder.ts";
+import { mixerStateShapes } from "../models/decoder.ts";
 import { rotaryFrequencies, rotaryTables } from "../models/rotary.ts";
+import { decodingGraph, stateInput } from "./decoding_graph.ts";
 import { commonLength, type NextIds } from "./next_ids.ts";
-import { greedyPlaces } from "./sampler.ts";
 import { fitCache, type LayerState, stateBytes, stateSize, type TextState } from "./state.ts";
 
 /** A model whose weights are on a device. */
@@ -118,35 +117,14 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
   };
 
   const compile = (length: number): Step => {
-    const ids = g.input("ids", [batch, length], "i32");
-    const tables = [batch, length, half];
-    const cosine = g.input("cosine", tables);
-    const sine = g.input("sine", tables);
-    const stateInputs = mixers.map((_, layer) =>
-      Object.fromEntries(
-        Object.entries(shapes(layer)).map(([name, shape]) => [
-          name,
-          g.input(`state.${layer}.${name}`, shape),
-        ]),
-      )
+    const { logits, places, states: after } = decodingGraph(
+      spec,
+      [batch, length],
+      (name) => model.inputs.get(name)!,
+      mixers.map((_, layer) => shapes(layer)),
     );
-    const output = decoderForward(spec, {
-      ids,
-      cosine,
-      sine,
-      weight: (name) => model.inputs.get(name)!,
-      states: stateInputs,
-      start: g.input("start", [batch], "i32"),
-    });
-    const hidden = g.reshape(output.hidden, [batch, length, config.hiddenSize]);
-    const last = g.reshape(g.slice(hidden, 1, length - 1, length), [batch, config.hiddenSize]);
-    const logits = g.matmul(last, output.head, { transposeB: true });
-    const results = [
-      logits,
-      greedyPlaces(logits),
-      ...output.states.flatMap((own) => Object.values(own)),
-    ];
-    const names = output.states.map((own) => Object.keys(own));
+    const results = [logits, places, ...after.flatMap((own) => Object.values(own))];
+    const names = after.map((own) => Object.keys(own));
     const memory = {
       ids: device.allocate(4 * batch * length),
       cosine: device.allocate(4 * batch * length * half),
@@ -160,7 +138,7 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
           start,
           ...Object.fromEntries(
             from.flatMap((own, layer) =>
-              Object.entries(own).map(([name, at]) => [`state.${layer}.${name}`, at])
+              Object.entries(own).map(([name, at]) => [stateInput(layer, name), at])
             ),
           ),
         },
@@ -233,11 +211,7 @@ export function openSession(model: LoadedModel, batch = 1, from = 0): Session {
     kept.forEach((state, text) => put(text, state));
   };
 
-  const take = (
-    ids: NextIds,
-    from: number,
-    length: number,
-  ) => {
+  const take = (ids: NextIds, from: number, length: number) => {
     const step = steps.get(length) ?? compile(length);
     steps.set(length, step);
     const ahead = positions.flatMap((at) => Array.from({ length }, (_, i) => at + i));

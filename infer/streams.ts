@@ -2,8 +2,9 @@
 
 import { randomStream } from "../models/random.ts";
 import type { GenerateOptions } from "./generation.ts";
+import type { NextIds } from "./next_ids.ts";
 import { sample } from "./sampler.ts";
-import { type LoadedModel, openSession } from "./session.ts";
+import { type LoadedModel, openSession, type Session } from "./session.ts";
 
 /** Something that happened to one of the texts. */
 export interface StreamEvent {
@@ -13,10 +14,13 @@ export interface StreamEvent {
   readonly id?: number;
 }
 
+/** What a text may go on with: its logits, or the greedy id, which the device finds. */
+type Found = Float32Array | number;
+
 /** A text that is being written. */
 interface Stream {
   readonly prompt: number;
-  readonly next: (logits: Float32Array) => number | undefined;
+  readonly next: (found: Found) => number | undefined;
 }
 
 /**
@@ -46,16 +50,23 @@ export async function* generateStreams(
   const open = (prompt: number): Stream => {
     const random = randomStream(options.seed + prompt, "generate");
     let left = options.tokens;
-    const next = (logits: Float32Array) => {
-      const id = left-- > 0 ? sample(logits, options, random) : undefined;
+    const chosen = (found: Found) =>
+      typeof found === "number" ? found : sample(found, options, random);
+    const next = (found: Found) => {
+      const id = left-- > 0 ? chosen(found) : undefined;
       return id === undefined || options.stop?.includes(id) ? undefined : id;
     };
     return { prompt, next };
   };
-  /** Takes the next id of a slot's text from its logits. */
-  function* take(slot: number, logits: Float32Array): Generator<StreamEvent> {
+  const advance = async (session: Session, ids: NextIds): Promise<Found[]> => {
+    if (options.temperature === 0) return [...await session.advanceGreedily(ids)];
+    const logits = await session.advance(ids);
+    return ids.map((_, i) => logits.subarray(i * vocabSize, (i + 1) * vocabSize));
+  };
+  /** Takes the next id of a slot's text. */
+  function* take(slot: number, found: Found): Generator<StreamEvent> {
     const { prompt, next } = slots[slot]!;
-    const id = next(logits);
+    const id = next(found);
     yield { prompt, ...(id === undefined ? {} : { id }) };
     last[slot] = id === undefined ? undefined : [id];
     if (id === undefined) slots[slot] = undefined;
@@ -67,16 +78,15 @@ export async function* generateStreams(
         while (slots[slot] === undefined && waiting < prompts.length) {
           alone.reset(0);
           slots[slot] = open(waiting);
-          const logits = await alone.advance([prompts[waiting++]]);
-          yield* take(slot, logits);
+          const [found] = await advance(alone, [prompts[waiting++]]);
+          yield* take(slot, found);
           if (slots[slot] !== undefined) await together.restore(slot, await alone.save(0));
         }
       }
       if (slots.every((stream) => stream === undefined)) return;
-      const logits = await together.advance(last);
+      const found = await advance(together, last);
       for (let slot = 0; slot < batch; slot++) {
-        if (slots[slot] === undefined) continue;
-        yield* take(slot, logits.subarray(slot * vocabSize, (slot + 1) * vocabSize));
+        if (slots[slot] !== undefined) yield* take(slot, found[slot]);
       }
     }
   } finally {
