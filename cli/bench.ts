@@ -13,9 +13,9 @@ import { operationsPart } from "./bench/operations.ts";
 import { type BenchPart, partContext, resultText } from "./bench/part.ts";
 import { peaksPart } from "./bench/peaks.ts";
 import { trainPart } from "./bench/train.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { deviceNamed } from "./device.ts";
-import { either, UsageError } from "./flags.ts";
+import { either, UsageError } from "./command/flags.ts";
 
 /** Everything that can be measured. */
 const PARTS: Readonly<Record<PartName, BenchPart>> = {

@@ -9,11 +9,11 @@ import { fittedEfficiency, geometricMean, PUBLISHED, PUBLISHED_FLEET } from "../
 import { REACHED, stageRoofline } from "../plan/roofline.ts";
 import { stageKernels } from "../train/stage_kernels.ts";
 import { stageSize } from "../train/stage_size.ts";
-import { command, main } from "./command.ts";
-import { modelsOf } from "./planned_models.ts";
-import { dollarsText, residualText, sum } from "./plan_text.ts";
+import { command, main } from "./command/command.ts";
+import { modelsOf } from "./plan/models.ts";
+import { dollarsText, residualText, sum } from "./plan/text.ts";
 import { loadRecipe } from "./recipe/module.ts";
-import { countText, table } from "./table.ts";
+import { countText, table } from "./terminal/table.ts";
 
 /** The recipes of the published runs, by size: of the mixer that was published at every size. */
 const RECIPES = new URL("../recipes/qrwkv6.ts", import.meta.url).href;

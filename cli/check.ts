@@ -2,7 +2,7 @@
 import { printable, RecipeError } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/json.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { type Fit, fitOf, type Found, foundOf } from "./recipe/fit.ts";
 import { typeProblems } from "./recipe/types.ts";
 import {

@@ -13,7 +13,7 @@ import { type Checkpoint as InspectedCheckpoint, inspectCheckpoint } from "../in
 import { checkpointSpec } from "../plan/spec.ts";
 import type { FolderOf } from "../train/sources.ts";
 import { nearby } from "./nearby.ts";
-import { type Progress, standardProgress } from "./progress.ts";
+import { type Progress, standardProgress } from "./terminal/progress.ts";
 
 /** How the help calls a checkpoint's argument. */
 export const CHECKPOINT = "a folder with config.json, model.safetensors and tokenizer.json, or " +

@@ -11,7 +11,7 @@ import { checkData } from "../train/preparation.ts";
 import { fileProblems, type OnProgress, problemsOf } from "../train/sources.ts";
 import { stageProblems } from "../train/stage_graph.ts";
 import { type LocalRecipe, localRecipe } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import {
   type ComparedRun,
   comparedRun,
@@ -26,15 +26,15 @@ import {
 } from "./comparison.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import { dotPlotSvg } from "./draw/dot_plot.ts";
-import { absent, optional, path, seconds, UsageError } from "./flags.ts";
-import { standardProgress } from "./progress.ts";
+import { absent, optional, path, seconds, UsageError } from "./command/flags.ts";
+import { standardProgress } from "./terminal/progress.ts";
 import { shown } from "./recipe/error.ts";
-import { memoryOf } from "./memory_need.ts";
+import { memoryOf } from "./plan/memory_need.ts";
 import { loadRecipes, moduleTitle, RecipeModuleError, RECIPES } from "./recipe/module.ts";
-import { commandLine } from "./command_line.ts";
+import { commandLine } from "./command/command_line.ts";
 import { runEvents } from "./run_events.ts";
-import { listenForStop } from "./signals.ts";
-import { table } from "./table.ts";
+import { listenForStop } from "./command/signals.ts";
+import { table } from "./terminal/table.ts";
 
 const FLAGS = {
   out: absent(

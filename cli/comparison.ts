@@ -4,7 +4,7 @@ import { basename, dirname, isAbsolute, relative, resolve, sep } from "node:path
 import type { DotPlot } from "./draw/dot_plot.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import type { KeptAttention, Report } from "../train/report.ts";
-import { bytesText, countText, markdownTable } from "./table.ts";
+import { bytesText, countText, markdownTable } from "./terminal/table.ts";
 
 /** The student at one point of a run. */
 export interface ComparedStage {

@@ -13,7 +13,7 @@ import type { RunOutcome } from "../train/run.ts";
 import { trainedParameters } from "../train/stage_graph.ts";
 import { SCRATCH_BYTES } from "../train/by_layer/windows.ts";
 import { localRecipe } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { debugLevel } from "./debug.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import {
@@ -26,17 +26,17 @@ import {
   toggle,
   UsageError,
   whole,
-} from "./flags.ts";
-import { mixerFlops } from "./layer_flops.ts";
-import { outlineText } from "./plan_text.ts";
-import { modelsOf } from "./planned_models.ts";
-import { standardProgress } from "./progress.ts";
-import { memoryOf } from "./memory_need.ts";
+} from "./command/flags.ts";
+import { mixerFlops } from "./plan/layer_flops.ts";
+import { outlineText } from "./plan/text.ts";
+import { modelsOf } from "./plan/models.ts";
+import { standardProgress } from "./terminal/progress.ts";
+import { memoryOf } from "./plan/memory_need.ts";
 import { loadRecipe, RECIPE } from "./recipe/module.ts";
-import { resumeCommand } from "./command_line.ts";
+import { resumeCommand } from "./command/command_line.ts";
 import { ratioText, runEvents } from "./run_events.ts";
-import { listenForStop } from "./signals.ts";
-import { bytesText, paragraph, sideBySide, table } from "./table.ts";
+import { listenForStop } from "./command/signals.ts";
+import { bytesText, paragraph, sideBySide, table } from "./terminal/table.ts";
 
 /** Columns that the samples take at most. */
 const WIDTH = 100;

@@ -13,7 +13,7 @@ import type { Device } from "../devices/device.ts";
 import { EVERY_DOUBLING, profiled } from "../devices/profiled.ts";
 import { scheduleText } from "../graph/schedule_text.ts";
 import { profileText } from "./profile_text.ts";
-import { bytesText, countText } from "./table.ts";
+import { bytesText, countText } from "./terminal/table.ts";
 
 /** How much is shown; 0 is nothing. */
 export type DebugLevel = 0 | 1 | 2 | 3 | 4;

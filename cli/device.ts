@@ -11,7 +11,7 @@ import {
 } from "../devices/open.ts";
 import { X64_LEVELS } from "../kernels/render/x64.ts";
 import { compileReport, debugLevel, profiledDevice } from "./debug.ts";
-import { choice, type FlagValues, optional, text, threads, UsageError } from "./flags.ts";
+import { choice, type FlagValues, optional, text, threads, UsageError } from "./command/flags.ts";
 
 const NATIVE = ["auto", "none", ...X64_LEVELS] as const;
 

@@ -4,10 +4,10 @@ import { printable } from "../dsl/problem.ts";
 import type { Recipe } from "../dsl/recipe.ts";
 import { hash } from "../dsl/json.ts";
 import { FormatError } from "../formats/error.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { loadRecipe, RECIPE } from "./recipe/module.ts";
-import { textColumns } from "./table.ts";
-import { teacherConfig } from "./teacher_config.ts";
+import { textColumns } from "./terminal/table.ts";
+import { teacherConfig } from "./plan/teacher_config.ts";
 
 /** Columns of a line at most; what is longer stands below one another. */
 const WIDTH = 100;

@@ -7,9 +7,9 @@ import { evaluate as evaluateTokens } from "../infer/evaluation.ts";
 import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../infer/loading.ts";
 import { inferenceBytes } from "../infer/memory_need.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, path, required, UsageError, whole } from "./flags.ts";
+import { absent, path, required, UsageError, whole } from "./command/flags.ts";
 import { weightsFlag } from "./weights.ts";
 
 /** Context where none is asked for, or the model's own if that is shorter. */

@@ -4,10 +4,10 @@ import { isModelName } from "../dsl/model_name.ts";
 import { exists } from "../formats/files.ts";
 import { fetchModel, parseLocation } from "../hub/find.ts";
 import { downloadEvents } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
-import { UsageError } from "./flags.ts";
-import { standardProgress } from "./progress.ts";
-import { bytesText } from "./table.ts";
+import { command, main } from "./command/command.ts";
+import { UsageError } from "./command/flags.ts";
+import { standardProgress } from "./terminal/progress.ts";
+import { bytesText } from "./terminal/table.ts";
 
 /** The command. */
 export const fetch = command({

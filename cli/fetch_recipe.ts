@@ -1,6 +1,6 @@
 /** `deno task fetch-recipe`: takes a recipe from the web, with all that it imports. */
-import { command, main } from "./command.ts";
-import { toggle } from "./flags.ts";
+import { command, main } from "./command/command.ts";
+import { toggle } from "./command/flags.ts";
 import { shown } from "./recipe/error.ts";
 import { fetchRecipe } from "./recipe/fetch.ts";
 import { LOCK, STORE } from "./recipe/lock.ts";

@@ -8,9 +8,9 @@ import { forwardLogits } from "../infer/logits.ts";
 import { inspectCheckpoint, loadCheckpoint } from "../infer/loading.ts";
 import { inferenceBytes } from "../infer/memory_need.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { path, required } from "./flags.ts";
+import { path, required } from "./command/flags.ts";
 import { weightsFlag } from "./weights.ts";
 
 /** The ids of a file, checked. */

@@ -7,11 +7,11 @@ import { inferenceBytes } from "../infer/memory_need.ts";
 import type { LoadedModel } from "../infer/session.ts";
 import { stateBytes } from "../infer/state.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
-import { command, main, type Output } from "./command.ts";
+import { command, main, type Output } from "./command/command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, optional, path, real, text, UsageError, whole } from "./flags.ts";
+import { absent, optional, path, real, text, UsageError, whole } from "./command/flags.ts";
 import { type Continuation, continuations, readPrompts } from "./prompts.ts";
-import { bytesText } from "./table.ts";
+import { bytesText } from "./terminal/table.ts";
 import { weightsFlag } from "./weights.ts";
 
 /** Texts that are written at a time where nothing is said. */

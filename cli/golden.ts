@@ -1,8 +1,8 @@
 /** `deno task golden`: every case of a golden directory, on a device. */
 
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, text, UsageError } from "./flags.ts";
+import { absent, text, UsageError } from "./command/flags.ts";
 import { type CaseResult, lineOf, passes, TOLERANCES } from "./golden/result.ts";
 import { goldenCases } from "./golden/suite.ts";
 

@@ -7,10 +7,10 @@ import {
   type StageDifference,
   type StageLosses,
 } from "../train/telemetry.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { type Panel, plotSvg } from "./draw/plot.ts";
-import { absent, path } from "./flags.ts";
-import { table } from "./table.ts";
+import { absent, path } from "./command/flags.ts";
+import { table } from "./terminal/table.ts";
 
 const RUN = "the folder of a result or of a run in progress, or its telemetry.jsonl";
 

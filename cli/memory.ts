@@ -12,11 +12,11 @@ import { stageMemory, THIS_MACHINE } from "../plan/budget.ts";
 import { memoryBound } from "../train/memory_need.ts";
 import { machineReport } from "../train/machine.ts";
 import { stageSize } from "../train/stage_size.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
-import { absent, choice, optional, toggle, UsageError, whole } from "./flags.ts";
-import { residualText } from "./plan_text.ts";
-import { bytesText, table } from "./table.ts";
+import { absent, choice, optional, toggle, UsageError, whole } from "./command/flags.ts";
+import { residualText } from "./plan/text.ts";
+import { bytesText, table } from "./terminal/table.ts";
 
 const FLAGS = {
   shape: optional(choice("model", Object.keys(SHAPES) as ShapeName[]), "tiny"),

@@ -3,8 +3,8 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeFileAtomic } from "../formats/atomic_file.ts";
 import { exists } from "../formats/files.ts";
-import { command, main } from "./command.ts";
-import { UsageError } from "./flags.ts";
+import { command, main } from "./command/command.ts";
+import { UsageError } from "./command/flags.ts";
 import { MOD } from "./recipe/graph.ts";
 
 /** Where recipes live. */

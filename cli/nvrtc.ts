@@ -10,7 +10,7 @@ import {
 } from "../bench/cuda_kernels.ts";
 import { nvrtcPath, preparePython } from "../bench/python.ts";
 import { openNvrtc } from "../devices/cuda/nvrtc.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 
 /** The command. */
 export const nvrtc = command({

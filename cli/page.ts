@@ -3,11 +3,11 @@
 import { basename } from "node:path";
 import { inspectCheckpoint } from "../infer/loading.ts";
 import { CHECKPOINT, checkpointFolder } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
-import { absent, optional, text, UsageError, whole } from "./flags.ts";
+import { command, main } from "./command/command.ts";
+import { absent, optional, text, UsageError, whole } from "./command/flags.ts";
 import { answer, contentSecurityPolicy, type Site } from "./page/server.ts";
 import { pageHtml, pageSite, type ServedCheckpoint } from "./page/site.ts";
-import { listenForStop } from "./signals.ts";
+import { listenForStop } from "./command/signals.ts";
 
 /** Starts the server on this machine alone; throws UsageError where the port is taken. */
 export function servePage(site: Site, port: number): Deno.HttpServer<Deno.NetAddr> {

@@ -14,7 +14,7 @@ import { isLayered } from "../train/by_layer/models.ts";
 import { stageKernels } from "../train/stage_kernels.ts";
 import { stageProblems, trainedParameters } from "../train/stage_graph.ts";
 import { stageSize } from "../train/stage_size.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 import { deviceFlags, withDevice } from "./device.ts";
 import {
   absent,
@@ -25,12 +25,12 @@ import {
   text,
   toggle,
   UsageError,
-} from "./flags.ts";
-import { mixerFlops } from "./layer_flops.ts";
-import { planText } from "./plan_text.ts";
-import { isBf16, modelsOf } from "./planned_models.ts";
+} from "./command/flags.ts";
+import { mixerFlops } from "./plan/layer_flops.ts";
+import { planText } from "./plan/text.ts";
+import { isBf16, modelsOf } from "./plan/models.ts";
 import { loadRecipe, RECIPE } from "./recipe/module.ts";
-import { rooflineText } from "./roofline_text.ts";
+import { rooflineText } from "./plan/roofline.ts";
 
 const HERE = "this machine";
 

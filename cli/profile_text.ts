@@ -3,7 +3,7 @@
 import type { Peaks } from "../bench/peaks.ts";
 import type { StepProfile } from "../bench/profile.ts";
 import type { ProfileRow } from "../devices/device.ts";
-import { table } from "./table.ts";
+import { table } from "./terminal/table.ts";
 
 /** Kernels of a kind that are shown, and the share of the time below which one is not. */
 const SHOWN = 6;

@@ -1,7 +1,7 @@
 /** `deno task python`: Python with PyTorch, transformers and NVRTC, for tests and comparisons. */
 
 import { preparePython } from "../bench/python.ts";
-import { command, main } from "./command.ts";
+import { command, main } from "./command/command.ts";
 
 /** The command. */
 export const python = command({

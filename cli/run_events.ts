@@ -3,7 +3,7 @@
 import type { StageReport } from "../train/report.ts";
 import type { RunEvents } from "../train/run.ts";
 import { debugLevel } from "./debug.ts";
-import type { Progress } from "./progress.ts";
+import type { Progress } from "./terminal/progress.ts";
 
 /** Shows the events of a run. */
 export function runEvents(progress: Progress): RunEvents {

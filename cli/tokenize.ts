@@ -8,12 +8,21 @@ import type { Tokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { loadTokenizer } from "../formats/tokenizer/load.ts";
 import { tokenizerFiles } from "../train/tokenizer_files.ts";
 import { checkpointFolder } from "./checkpoints.ts";
-import { command, main } from "./command.ts";
-import { absent, optional, path, required, seconds, text, threads, toggle } from "./flags.ts";
-import { standardProgress } from "./progress.ts";
-import { resumeCommand } from "./command_line.ts";
-import { listenForStop } from "./signals.ts";
-import { bytesText } from "./table.ts";
+import { command, main } from "./command/command.ts";
+import {
+  absent,
+  optional,
+  path,
+  required,
+  seconds,
+  text,
+  threads,
+  toggle,
+} from "./command/flags.ts";
+import { standardProgress } from "./terminal/progress.ts";
+import { resumeCommand } from "./command/command_line.ts";
+import { listenForStop } from "./command/signals.ts";
+import { bytesText } from "./terminal/table.ts";
 import { chunksOf, type InputFile, inputFiles, type Position } from "./tokenize/input.ts";
 import { canResume, openJob } from "./tokenize/job.ts";
 import { encodeInOrder } from "./tokenize/threads.ts";

@@ -1,8 +1,8 @@
 /** `deno task bench align`: stage 1 layer by layer, seconds and memory a layer. */
 
 import { benchAlign } from "../../bench/align.ts";
-import { UsageError } from "../flags.ts";
-import { bytesText } from "../table.ts";
+import { UsageError } from "../command/flags.ts";
+import { bytesText } from "../terminal/table.ts";
 import type { BenchFlags } from "./flags.ts";
 import type { BenchPart, PartContext, PartResult } from "./part.ts";
 import { taskReport } from "./task.ts";

@@ -5,9 +5,9 @@ import { writeFileAtomic } from "../../formats/atomic_file.ts";
 import { FormatError } from "../../formats/error.ts";
 import { isFile } from "../../formats/files.ts";
 import { machineReport } from "../../train/machine.ts";
-import type { Outcome, Output } from "../command.ts";
-import { commandLine } from "../command_line.ts";
-import { UsageError } from "../flags.ts";
+import type { Outcome, Output } from "../command/command.ts";
+import { commandLine } from "../command/command_line.ts";
+import { UsageError } from "../command/flags.ts";
 import { type BenchFlags, benchFlags, type PartName } from "./flags.ts";
 import {
   type BenchPart,

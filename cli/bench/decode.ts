@@ -8,9 +8,9 @@ import { checkpointTokenizer, inspectCheckpoint, loadCheckpoint } from "../../in
 import { mixerText } from "../../plan/plan.ts";
 import { machineReport } from "../../train/machine.ts";
 import { checkpointFolder } from "../checkpoints.ts";
-import { UsageError } from "../flags.ts";
-import { standardProgress } from "../progress.ts";
-import { bytesText } from "../table.ts";
+import { UsageError } from "../command/flags.ts";
+import { standardProgress } from "../terminal/progress.ts";
+import { bytesText } from "../terminal/table.ts";
 import { measureSpeed } from "./decode_speed.ts";
 import type { BenchFlags } from "./flags.ts";
 import type { BenchPart, PartContext, PartResult, PartTable } from "./part.ts";

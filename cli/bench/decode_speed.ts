@@ -7,8 +7,8 @@ import { inspectCheckpoint, loadCheckpoint } from "../../infer/loading.ts";
 import type { LoadedModel } from "../../infer/session.ts";
 import { WEIGHT_FORMATS, type WeightFormat } from "../../infer/weights.ts";
 import { checkpointFolder } from "../checkpoints.ts";
-import { UsageError } from "../flags.ts";
-import { bytesText } from "../table.ts";
+import { UsageError } from "../command/flags.ts";
+import { bytesText } from "../terminal/table.ts";
 import type { BenchFlags } from "./flags.ts";
 import type { PartContext, PartResult, PartTable } from "./part.ts";
 

@@ -18,7 +18,7 @@ import {
   toggle,
   whole,
   wholes,
-} from "../flags.ts";
+} from "../command/flags.ts";
 
 const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
 

@@ -14,7 +14,7 @@ import {
 import { writeFileAtomic } from "../../formats/atomic_file.ts";
 import { machineReport } from "../../train/machine.ts";
 import { logPlotSvg } from "../draw/log_plot.ts";
-import { countText } from "../table.ts";
+import { countText } from "../terminal/table.ts";
 import type { BenchPart, PartTable } from "./part.ts";
 
 /** What goes across, and its unit. */

@@ -1,8 +1,8 @@
 /** `deno task bench memory`: what `deno task memory` measures, planned beside measured. */
 
 import { memory } from "../memory.ts";
-import { residualText } from "../plan_text.ts";
-import { bytesText } from "../table.ts";
+import { residualText } from "../plan/text.ts";
+import { bytesText } from "../terminal/table.ts";
 import { taskReport } from "./task.ts";
 import type { BenchPart } from "./part.ts";
 

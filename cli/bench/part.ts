@@ -3,10 +3,10 @@
 import { type GpuPeaks, measureGpuPeaks } from "../../bench/gpu_peaks.ts";
 import { type CpuPeaks, measurePeaks, type Peaks } from "../../bench/peaks.ts";
 import type { Device } from "../../devices/device.ts";
-import type { Output } from "../command.ts";
+import type { Output } from "../command/command.ts";
 import { deviceFlags, withDevice } from "../device.ts";
-import { defaultsOf, UsageError } from "../flags.ts";
-import { markdownTable, table } from "../table.ts";
+import { defaultsOf, UsageError } from "../command/flags.ts";
+import { markdownTable, table } from "../terminal/table.ts";
 import type { BenchFlags } from "./flags.ts";
 import { type Form, formOf } from "./forms.ts";
 

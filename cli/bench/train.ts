@@ -6,9 +6,9 @@ import { preparePython } from "../../bench/python.ts";
 import type { BenchMixer, ShapeName } from "../../bench/shapes.ts";
 import { benchTrain, type StepBench } from "../../bench/train.ts";
 import { debugLevel } from "../debug.ts";
-import { UsageError } from "../flags.ts";
+import { UsageError } from "../command/flags.ts";
 import { profileText, rateCells } from "../profile_text.ts";
-import { bytesText } from "../table.ts";
+import { bytesText } from "../terminal/table.ts";
 import { type Form, formsOf } from "./forms.ts";
 import type { BenchFlags } from "./flags.ts";
 import {

@@ -14,7 +14,7 @@ import { conversionOf } from "../../plan/conversion.ts";
 import { checkpointSpec } from "../../plan/spec.ts";
 import { fileProblems } from "../../train/sources.ts";
 import { stageProblems } from "../../train/stage_graph.ts";
-import { teacherConfig } from "../teacher_config.ts";
+import { teacherConfig } from "../plan/teacher_config.ts";
 
 /** One thing that is wrong: where, in the module or in the recipe, and what. */
 export interface Found {

@@ -4,7 +4,7 @@ import { allBench } from "../../cli/bench/all.ts";
 import { benchFlags } from "../../cli/bench/flags.ts";
 import type { BenchPart, PartResult } from "../../cli/bench/part.ts";
 import { taskReport } from "../../cli/bench/task.ts";
-import { defaultsOf, UsageError } from "../../cli/flags.ts";
+import { defaultsOf, UsageError } from "../../cli/command/flags.ts";
 import { FormatError } from "../../formats/error.ts";
 import { temporaryFolder } from "../support/checkpoint.ts";
 import { sharedPath } from "../support/shared.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { timeText } from "../../cli/plan_text.ts";
+import { timeText } from "../../cli/plan/text.ts";
 import { toJson } from "../../dsl/json.ts";
 import { constant, cosineBetween } from "../../dsl/schedules.ts";
 import { align, distill } from "../../dsl/stages.ts";

@@ -3,13 +3,13 @@
  * turns errors into a message and an exit code, which the help tells.
  */
 
-import { printable, RecipeError } from "../dsl/problem.ts";
-import { FormatError } from "../formats/error.ts";
+import { printable, RecipeError } from "../../dsl/problem.ts";
+import { FormatError } from "../../formats/error.ts";
 import { asksFor, asksForHelp, type Given, readArguments } from "./arguments.ts";
 import { type Flag, type Flags, toggle, UsageError } from "./flags.ts";
-import { RecipeModuleError } from "./recipe/module.ts";
-import { terminalColumns } from "./terminal.ts";
-import { wrap } from "./table.ts";
+import { RecipeModuleError } from "../recipe/module.ts";
+import { terminalColumns } from "../terminal/columns.ts";
+import { wrap } from "../terminal/table.ts";
 
 /** Where a command writes. */
 export interface Output {

@@ -1,7 +1,7 @@
 /** Reading the words of a command line by what a command declares. */
 
 import { parseArgs } from "@std/cli";
-import { nearest } from "../dsl/problem.ts";
+import { nearest } from "../../dsl/problem.ts";
 import { type Flags, type FlagValues, UsageError } from "./flags.ts";
 
 /** What a command declares to be given. */

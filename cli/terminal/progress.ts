@@ -1,8 +1,8 @@
 /** Long work on a terminal: one line that moves, or a plain line now and then elsewhere. */
 
-import type { StepEvent } from "../train/stage.ts";
+import type { StepEvent } from "../../train/stage.ts";
 import { bytesText, textColumns } from "./table.ts";
-import { terminalColumns } from "./terminal.ts";
+import { terminalColumns } from "./columns.ts";
 
 /** Shows what happens. */
 export interface Progress {

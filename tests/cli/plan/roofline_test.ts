@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { rooflineText } from "../../cli/roofline_text.ts";
-import { fleetOf } from "../../plan/fleets.ts";
-import type { StageRoofline } from "../../plan/roofline.ts";
+import { rooflineText } from "../../../cli/plan/roofline.ts";
+import { fleetOf } from "../../../plan/fleets.ts";
+import type { StageRoofline } from "../../../plan/roofline.ts";
 
 const ROOFLINE: StageRoofline = {
   seconds: 7200,

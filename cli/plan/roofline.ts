@@ -1,7 +1,7 @@
 /** What `deno task plan --roofline` prints. */
 
-import type { Stage } from "../dsl/stages.ts";
-import type { Fleet } from "../plan/fleets.ts";
+import type { Stage } from "../../dsl/stages.ts";
+import type { Fleet } from "../../plan/fleets.ts";
 import {
   type Bound,
   matrixPeak,
@@ -9,9 +9,9 @@ import {
   REACHED,
   type StageRoofline,
   type WorkTime,
-} from "../plan/roofline.ts";
-import { dollarsText, sum, timeText } from "./plan_text.ts";
-import { bytesText, countText, paragraph, table } from "./table.ts";
+} from "../../plan/roofline.ts";
+import { dollarsText, sum, timeText } from "./text.ts";
+import { bytesText, countText, paragraph, table } from "../terminal/table.ts";
 
 /** Kinds of work in words. */
 const WORK: Readonly<Record<WorkTime["kind"], string>> = {

@@ -1,6 +1,6 @@
 /** Signals that ask a program to end. */
 
-import type { StopRequest } from "../train/run.ts";
+import type { StopRequest } from "../../train/run.ts";
 
 const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
   ? ["SIGINT", "SIGBREAK"]

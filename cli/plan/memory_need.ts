@@ -1,12 +1,12 @@
 /** What a recipe's runs take of a device, which has to be opened for it. */
 
-import { reach } from "../devices/cpu/memory.ts";
-import { RecipeError } from "../dsl/problem.ts";
-import type { Recipe } from "../dsl/recipe.ts";
-import { FormatError } from "../formats/error.ts";
-import { isLayered } from "../train/by_layer/models.ts";
-import { memoryNeed } from "../train/memory_need.ts";
-import { isBf16, modelsOf } from "./planned_models.ts";
+import { reach } from "../../devices/cpu/memory.ts";
+import { RecipeError } from "../../dsl/problem.ts";
+import type { Recipe } from "../../dsl/recipe.ts";
+import { FormatError } from "../../formats/error.ts";
+import { isLayered } from "../../train/by_layer/models.ts";
+import { memoryNeed } from "../../train/memory_need.ts";
+import { isBf16, modelsOf } from "./models.ts";
 
 /**
  * Bytes that the stages of a recipe take of a device. What is wrong with a recipe is for its run to

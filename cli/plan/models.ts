@@ -1,20 +1,20 @@
 /** The models that a recipe is about, as a plan knows them: no weights are needed. */
 
 import { join } from "node:path";
-import type { Recipe } from "../dsl/recipe.ts";
-import type { Checkpoint } from "../dsl/teachers.ts";
-import { FormatError } from "../formats/error.ts";
-import { isFile } from "../formats/files.ts";
-import { CONFIG_LIMIT, type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
-import { readJsonObject } from "../formats/json_file.ts";
-import { hubSettings } from "../hub/settings.ts";
-import { checkWidths } from "../infer/checks.ts";
-import type { ModelSpec } from "../models/config.ts";
-import { conversionOf } from "../plan/conversion.ts";
-import { checkpointSpec } from "../plan/spec.ts";
-import { existingTokenizer } from "../train/tokenizer_files.ts";
-import { inspectTeacher } from "./checkpoints.ts";
-import { UsageError } from "./flags.ts";
+import type { Recipe } from "../../dsl/recipe.ts";
+import type { Checkpoint } from "../../dsl/teachers.ts";
+import { FormatError } from "../../formats/error.ts";
+import { isFile } from "../../formats/files.ts";
+import { CONFIG_LIMIT, type ModelConfig, parseConfig } from "../../formats/hf_config/config.ts";
+import { readJsonObject } from "../../formats/json_file.ts";
+import { hubSettings } from "../../hub/settings.ts";
+import { checkWidths } from "../../infer/checks.ts";
+import type { ModelSpec } from "../../models/config.ts";
+import { conversionOf } from "../../plan/conversion.ts";
+import { checkpointSpec } from "../../plan/spec.ts";
+import { existingTokenizer } from "../../train/tokenizer_files.ts";
+import { inspectTeacher } from "../checkpoints.ts";
+import { UsageError } from "../command/flags.ts";
 import { knownTeacher } from "./teacher_config.ts";
 
 /** A teacher whose weights need not be there. */

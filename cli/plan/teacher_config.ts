@@ -1,11 +1,11 @@
 /** A teacher's config.json, without its weights: what check, diff and plan know of its layers. */
-import type { Checkpoint } from "../dsl/teachers.ts";
-import { FormatError } from "../formats/error.ts";
-import { isFile } from "../formats/files.ts";
-import { type ModelConfig, parseConfig } from "../formats/hf_config/config.ts";
-import { readConfig } from "../formats/hf_config/read.ts";
-import { findConfig, type FoundConfig } from "../hub/find.ts";
-import { knownConfig } from "../plan/known_configs.ts";
+import type { Checkpoint } from "../../dsl/teachers.ts";
+import { FormatError } from "../../formats/error.ts";
+import { isFile } from "../../formats/files.ts";
+import { type ModelConfig, parseConfig } from "../../formats/hf_config/config.ts";
+import { readConfig } from "../../formats/hf_config/read.ts";
+import { findConfig, type FoundConfig } from "../../hub/find.ts";
+import { knownConfig } from "../../plan/known_configs.ts";
 
 /** The config of a teacher that is known by its name, whatever this machine has of it. */
 export function knownTeacher({ location, revision }: Checkpoint): ModelConfig | undefined {

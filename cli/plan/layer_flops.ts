@@ -1,10 +1,10 @@
 /** What the layers of a model cost, for plans. */
 
-import { costOf } from "../devices/null.ts";
-import * as g from "../graph/build.ts";
-import type { ModelSpec } from "../models/config.ts";
-import { mixerForward, mixerParameters, mixerPrefix } from "../models/decoder.ts";
-import { LONG } from "../plan/plan.ts";
+import { costOf } from "../../devices/null.ts";
+import * as g from "../../graph/build.ts";
+import type { ModelSpec } from "../../models/config.ts";
+import { mixerForward, mixerParameters, mixerPrefix } from "../../models/decoder.ts";
+import { LONG } from "../../plan/plan.ts";
 
 /** FLOPs of a token in every layer's mixer, forward, as an average over a long text. */
 export function mixerFlops({ config, mixers }: ModelSpec): number[] {

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { asksForHelp, readArguments } from "../../cli/arguments.ts";
+import { asksForHelp, readArguments } from "../../../cli/command/arguments.ts";
 import {
   absent,
   choice,
@@ -12,7 +12,7 @@ import {
   toggle,
   UsageError,
   whole,
-} from "../../cli/flags.ts";
+} from "../../../cli/command/flags.ts";
 
 const DECLARED = {
   arguments: { FROM: "where it starts", TO: "where it ends" },

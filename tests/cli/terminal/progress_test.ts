@@ -1,7 +1,14 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { clock, createProgress } from "../../cli/progress.ts";
-import { bytesText, countText, sideBySide, table, textColumns, wrap } from "../../cli/table.ts";
-import type { StepEvent } from "../../train/stage.ts";
+import { clock, createProgress } from "../../../cli/terminal/progress.ts";
+import {
+  bytesText,
+  countText,
+  sideBySide,
+  table,
+  textColumns,
+  wrap,
+} from "../../../cli/terminal/table.ts";
+import type { StepEvent } from "../../../train/stage.ts";
 
 function event(step: number, more: Partial<StepEvent> = {}): StepEvent {
   return {

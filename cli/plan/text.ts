@@ -1,11 +1,11 @@
 /** What `deno task plan` prints. */
 
-import { scheduleText } from "../dsl/schedules.ts";
-import type { StageBudget } from "../plan/budget.ts";
-import type { Fleet } from "../plan/fleets.ts";
-import type { Plan } from "../plan/plan.ts";
-import { clock } from "./progress.ts";
-import { bytesText, countText, paragraph, table } from "./table.ts";
+import { scheduleText } from "../../dsl/schedules.ts";
+import type { StageBudget } from "../../plan/budget.ts";
+import type { Fleet } from "../../plan/fleets.ts";
+import type { Plan } from "../../plan/plan.ts";
+import { clock } from "../terminal/progress.ts";
+import { bytesText, countText, paragraph, table } from "../terminal/table.ts";
 
 /** What is planned, and what the paper says of the same. */
 export interface Planned {

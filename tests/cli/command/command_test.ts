@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { command, help, type Outcome, runCommand } from "../../cli/command.ts";
-import { optional, required, text, whole } from "../../cli/flags.ts";
-import { RecipeModuleError } from "../../cli/recipe/module.ts";
-import { RecipeError } from "../../dsl/problem.ts";
-import { FormatError } from "../../formats/error.ts";
+import { command, help, type Outcome, runCommand } from "../../../cli/command/command.ts";
+import { optional, required, text, whole } from "../../../cli/command/flags.ts";
+import { RecipeModuleError } from "../../../cli/recipe/module.ts";
+import { RecipeError } from "../../../dsl/problem.ts";
+import { FormatError } from "../../../formats/error.ts";
 
 /** A command that does what it is told here. */
 function commandOf(run: (print: (text: string) => void) => Outcome | Promise<Outcome>) {
