@@ -250,13 +250,16 @@ export async function openWebgpu(options: WebgpuOptions = {}): Promise<Device> {
     compile: compileWith<GpuKernel>({
       ...{ bind, kernelsOf: gpuKernelsOf },
       // Inputs may lie in buffers of their own; all else is in the arena.
-      joining: joining(limits.maxStorageBuffersPerShaderStage - 1),
+      joining: joining(
+        limits.maxStorageBuffersPerShaderStage - 1,
+        limits.maxStorageBufferBindingSize,
+      ),
       scheduling: GPU_SCHEDULING,
       // As if every operand lay in a buffer of its own.
       code: ({ kernel, operands, firstWritten }) =>
         renderWgsl(kernel.code(), {
           ...features,
-          bindings: operands.map((_, i) => i),
+          arrays: operands.map((_, i) => i),
           written: operands.map((_, i) => i >= firstWritten || !!kernel.inPlace?.includes(i)),
           grid: gridOf(kernel.groups, limits.maxComputeWorkgroupsPerDimension),
           groups: kernel.groups,

@@ -15,10 +15,15 @@ export interface Binding {
 
 /** What a launch binds. */
 export interface LinkedLaunch {
+  /** Those of one array after another. */
   readonly bindings: readonly Binding[];
-  /** The binding of every operand. */
+  /** How many bindings make up each array: several where it is larger than one may be. */
+  readonly parts: readonly number[];
+  /** Bytes of a part of an array with several, but for its last. */
+  readonly partBytes: number;
+  /** The array of every operand. */
   readonly of: readonly number[];
-  /** The first element of every operand, from the start of its binding. */
+  /** The first element of every operand, from the start of its array. */
   readonly firsts: readonly number[];
 }
 
@@ -29,22 +34,30 @@ export interface BindingLimits {
   readonly minStorageBufferOffsetAlignment: number;
 }
 
+/** Bytes that kernels read at once. */
+const UNIT = 16;
+
 interface Range {
   readonly begin: number;
   readonly end: number;
 }
 
-/** The places of one buffer that a launch touches, as ranges that do not overlap. */
-function rangesOf(
-  touched: readonly Range[],
-  limits: BindingLimits,
-  refuse: (bytes: number) => never,
-): Range[] {
+/** The most bytes of a binding after which another one may begin. */
+function partBytesOf(limits: BindingLimits): number {
+  const { maxStorageBufferBindingSize: most, minStorageBufferOffsetAlignment: step } = limits;
+  return Math.floor(most / Math.max(step, UNIT)) * Math.max(step, UNIT);
+}
+
+/**
+ * The places of one buffer that a launch touches, as ranges that do not overlap: as few as bindings
+ * of the largest size can be, and larger ones where a tensor is.
+ */
+function rangesOf(touched: readonly Range[], limits: BindingLimits): Range[] {
   const { maxStorageBufferBindingSize: most, minStorageBufferOffsetAlignment: step } = limits;
   const aligned = touched.map(({ begin, end }) => ({
     begin: Math.floor(begin / step) * step,
     // Kernels that read 16 bytes at once read what is left of them at the end.
-    end: Math.ceil(end / 16) * 16,
+    end: Math.ceil(end / UNIT) * UNIT,
   }));
   const ranges: Range[] = [];
   for (const next of aligned.sort((a, b) => a.begin - b.begin)) {
@@ -54,15 +67,13 @@ function rangesOf(
       ranges[ranges.length - 1] = whole;
     } else ranges.push(next);
   }
-  ranges.forEach(({ begin, end }) => {
-    if (end - begin > most) refuse(end - begin);
-  });
   return ranges;
 }
 
 /**
  * The bindings of a launch: a buffer that several operands lie in is bound once where the limits
- * allow it, and in parts where they do not. Throws where one tensor is larger than a binding may be.
+ * allow it, and in parts where they do not, of which a tensor may take several.
+ * @throws Error where there are more bindings than the GPU has.
  */
 export function linkLaunch(
   { kernel, operands, firstWritten, label }: Launch<GpuKernel>,
@@ -74,32 +85,42 @@ export function linkLaunch(
     begin: memory[i].offset,
     end: memory[i].offset + operands[i].bytes,
   });
+  const partBytes = partBytesOf(limits);
   const bindings: Binding[] = [];
+  const parts: number[] = [];
   const of = new Array<number>(operands.length);
+  const begins = new Array<number>(operands.length);
   for (const buffer of new Set(memory.map((own) => own.buffer))) {
     const own = memory.flatMap((m, i) => m.buffer === buffer ? [i] : []);
-    const ranges = rangesOf(own.map(rangeOf), limits, (bytes) => {
-      throw new Error(
-        `webgpu: ${label}: expected tensors of at most ${limits.maxStorageBufferBindingSize} ` +
-          `bytes (this GPU's maxStorageBufferBindingSize), found ${bytes}; ${NEEDS_LESS}`,
-      );
-    });
+    const ranges = rangesOf(own.map(rangeOf), limits);
     const written = own.some(isWritten);
     for (const i of own) {
       const { begin } = rangeOf(i);
       const at = ranges.findIndex((range) => range.begin <= begin && begin < range.end);
-      of[i] = bindings.length + at;
+      of[i] = parts.length + at;
+      begins[i] = ranges[at].begin;
     }
-    bindings.push(...ranges.map((range) => ({ buffer, ...range, written })));
+    for (const { begin, end } of ranges) {
+      const count = end - begin <= limits.maxStorageBufferBindingSize
+        ? 1
+        : Math.ceil((end - begin) / partBytes);
+      parts.push(count);
+      for (let part = 0; part < count; part++) {
+        const from = begin + part * partBytes;
+        const to = part + 1 === count ? end : from + partBytes;
+        bindings.push({ buffer, begin: from, end: to, written });
+      }
+    }
   }
   if (bindings.length > limits.maxStorageBuffersPerShaderStage) {
+    const larger = parts.some((count) => count > 1)
+      ? `, as tensors are larger than its maxStorageBufferBindingSize; ${NEEDS_LESS}`
+      : "";
     throw new Error(
       `webgpu: ${label}: expected at most ${limits.maxStorageBuffersPerShaderStage} buffers ` +
-        `(this GPU's maxStorageBuffersPerShaderStage), found ${bindings.length}`,
+        `(this GPU's maxStorageBuffersPerShaderStage), found ${bindings.length}${larger}`,
     );
   }
-  const firsts = operands.map(({ offset }, i) =>
-    (memory[i].offset + offset - bindings[of[i]].begin) / 4
-  );
-  return { bindings, of, firsts };
+  const firsts = operands.map(({ offset }, i) => (memory[i].offset + offset - begins[i]) / 4);
+  return { bindings, parts, partBytes, of, firsts };
 }

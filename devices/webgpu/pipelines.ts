@@ -60,9 +60,9 @@ export function createPipelines(
     return layout;
   };
   return {
-    get: (kernel, label, { bindings, of }) => {
+    get: (kernel, label, { bindings, parts, partBytes, of }) => {
       const written = bindings.map((b) => b.written);
-      const key = `${of} ${written} ${kernel.key}`;
+      const key = `${of} ${parts} ${written} ${kernel.key}`;
       const known = pipelines.get(key);
       if (known !== undefined) return known;
       const grid = gridOf(kernel.groups, device.limits.maxComputeWorkgroupsPerDimension);
@@ -70,7 +70,7 @@ export function createPipelines(
       checkShared(kernelCode, label, device.limits.maxComputeWorkgroupStorageSize);
       const code = renderWgsl(kernelCode, {
         ...features,
-        ...{ bindings: of, written, grid, groups: kernel.groups },
+        ...{ arrays: of, parts, partWords: partBytes / 4, written, grid, groups: kernel.groups },
       });
       const layout = layoutOf(written);
       const made = watch(label, () => ({

@@ -3,7 +3,7 @@
  * costs a GPU more to start than to compute.
  */
 
-import type { Node } from "../../graph/tensor.ts";
+import { type Node, tensorBytes } from "../../graph/tensor.ts";
 import { i32, lessThan, sub } from "../language/language.ts";
 import type { Joining, StepKernel, StepKernels } from "../program.ts";
 import type { GpuKernel } from "./kernel.ts";
@@ -110,12 +110,15 @@ interface Stage {
 /**
  * Joins small steps of a schedule to earlier ones that they do not need. Those move ahead of others,
  * so that they must write memory of the program's own.
- * @param mostOutside tensors that are not in the program's own memory which one launch may read
+ * @param mostOutside bindings of what is not in the program's own memory that one launch may have
+ * @param mostBytes bytes of one such binding; a larger tensor takes several
  */
-export const joining = (mostOutside: number): Joining<GpuKernel> => ({
+export const joining = (mostOutside: number, mostBytes = Infinity): Joining<GpuKernel> => ({
   kernel: joinedKernel,
   stages: ({ steps, roots, partOf }, work) => {
     const wanted = new Set(roots.map(({ node }) => node));
+    const fits = (outside: ReadonlySet<Node>) =>
+      outside.values().reduce((n, node) => n + partsOf(node, mostBytes), 0) <= mostOutside;
     const stages: Stage[] = [];
     /** The stage that a node's memory is written in, the last one where there are several. */
     const written = new Map<Node, number>();
@@ -129,11 +132,11 @@ export const joining = (mostOutside: number): Joining<GpuKernel> => ({
       // A sum in place stays behind all that read what it is added to.
       const stays = own.kind === "matmul" && own.accumulates === true ||
         nodes.some((node) => wanted.has(node));
-      const open = !stays && isSmall(work[at]) && outside.size <= mostOutside;
+      const open = !stays && isSmall(work[at]) && fits(outside);
       const earliest = Math.max(-1, ...reads.map(({ node }) => written.get(node) ?? -1)) + 1;
       const found = open
         ? stages.findIndex((stage, s) =>
-          s >= earliest && stage.open && stage.outside.union(outside).size <= mostOutside
+          s >= earliest && stage.open && fits(stage.outside.union(outside))
         )
         : -1;
       const stage = found === -1 ? stages.push({ steps: [], outside: new Set(), open }) - 1 : found;
@@ -144,6 +147,12 @@ export const joining = (mostOutside: number): Joining<GpuKernel> => ({
     return stages.map(({ steps }) => steps);
   },
 });
+
+/** How many bindings of so many bytes what a node holds takes. */
+const partsOf = ({ outputs }: Node, mostBytes: number): number =>
+  Math.max(
+    ...outputs.map(({ shape, dtype }) => Math.ceil(tensorBytes(shape, dtype) / mostBytes) || 1),
+  );
 
 /** Whether a step is one kernel that may be joined. */
 const isSmall = ({ kernels: [{ kernel }, ...more] }: StepKernels<GpuKernel>): boolean =>

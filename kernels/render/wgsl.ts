@@ -5,8 +5,12 @@ import { bodyLines, type Dialect, localName, type ScalarOp } from "./gpu_text.ts
 
 /** How operands are bound: a buffer that holds several of them is bound once. */
 export interface WgslLayout {
-  /** The number of every operand's binding, from 0; operands of one binding share a buffer. */
-  readonly bindings: readonly number[];
+  /** The number of every operand's array, from 0; operands of one array share a buffer. */
+  readonly arrays: readonly number[];
+  /** How many bindings make up each array, where some have several. */
+  readonly parts?: readonly number[];
+  /** Words of a part of an array with several, but for its last. */
+  readonly partWords?: number;
   /** Bindings that are written, which all that share a buffer are if one operand is. */
   readonly written: readonly boolean[];
   /** Groups along x and y; the last row may have more than the kernel's. */
@@ -101,6 +105,10 @@ function accesses(body: readonly GpuStatement[], bySubgroups: boolean): Access[]
   });
 }
 
+/** How many bindings each array has. */
+const partsOf = ({ parts, written }: WgslLayout): readonly number[] =>
+  parts ?? written.map(() => 1);
+
 /** How an array is declared. */
 interface Memory {
   /** Words, where operands of several types share a binding. */
@@ -110,7 +118,7 @@ interface Memory {
 }
 
 interface Memories {
-  readonly bindings: readonly Memory[];
+  readonly arrays: readonly Memory[];
   /** Arrays of the group; undefined for those that are not touched. */
   readonly shared: readonly (Memory | undefined)[];
 }
@@ -125,8 +133,8 @@ function memoriesOf({ operands, shared, body }: GpuCode, layout: WgslLayout): Me
     all.filter(({ place }) => place.kind === kind && place.index === index);
   const inQuads = (own: readonly Access[]) =>
     own.some(({ wide }) => wide) && own.every(({ wide, writes }) => wide || !writes);
-  const bindings = layout.written.map((_, b): Memory => {
-    const own = operands.flatMap((_, i) => layout.bindings[i] === b ? [i] : []);
+  const arrays = partsOf(layout).map((_, array): Memory => {
+    const own = operands.flatMap((_, i) => layout.arrays[i] === array ? [i] : []);
     const types = new Set(own.map((i) => operands[i].type));
     return {
       type: types.size > 1 ? "u32" : operands[own[0]].type,
@@ -134,7 +142,7 @@ function memoriesOf({ operands, shared, body }: GpuCode, layout: WgslLayout): Me
     };
   });
   return {
-    bindings,
+    arrays,
     shared: shared.map(({ type }, i) => {
       const own = ofPlace("shared", i);
       return own.length === 0 ? undefined : { type, quads: inQuads(own) };
@@ -145,24 +153,67 @@ function memoriesOf({ operands, shared, body }: GpuCode, layout: WgslLayout): Me
 /** The type of an array's elements. */
 const elementType = ({ type, quads }: Memory) => quads ? `vec4<${type}>` : type;
 
-function dialectOf({ bindings, subgroups }: WgslLayout, memories: Memories): Dialect {
+/**
+ * An array of several bindings: functions that read and write an element wherever it lies, and look
+ * for its part in the order of the parts.
+ */
+function partedArray(
+  array: number,
+  parts: number,
+  own: Memory,
+  partWords: number,
+  writes: boolean,
+) {
+  const type = elementType(own);
+  const elements = partWords / (own.quads ? 4 : 1);
+  const cases = (then: (name: string, at: string) => string) =>
+    Array.from({ length: parts }, (_, part) => {
+      const found = then(`memory${array}_${part}`, `i - ${part * elements}i`);
+      return part + 1 === parts
+        ? `  ${found}`
+        : `  if (i < ${(part + 1) * elements}i) { ${found} }`;
+    });
+  return [
+    `fn memory${array}_at(i: i32) -> ${type} {`,
+    ...cases((name, at) => `return ${name}[${at}];`),
+    "}",
+    ...(writes
+      ? [
+        `fn memory${array}_put(i: i32, value: ${type}) {`,
+        ...cases((name, at) => `${name}[${at}] = value; return;`),
+        "}",
+      ]
+      : []),
+  ];
+}
+
+function dialectOf(layout: WgslLayout, memories: Memories): Dialect {
+  const { arrays, subgroups } = layout;
+  const parts = partsOf(layout);
   const memoryOf = ({ kind, index }: Place): Memory =>
-    kind === "operand" ? memories.bindings[bindings[index]] : memories.shared[index]!;
+    kind === "operand" ? memories.arrays[arrays[index]] : memories.shared[index]!;
   const name = ({ kind, index }: Place) =>
-    kind === "shared" ? `shared${index}` : `memory${bindings[index]}`;
+    kind === "shared" ? `shared${index}` : `memory${arrays[index]}`;
+  const isParted = ({ kind, index }: Place) => kind === "operand" && parts[arrays[index]] > 1;
   const indexOf = ({ kind, index }: Place, at: string) =>
     kind === "shared" ? at : `first${index} + ${at}`;
-  const quad = (place: Place, at: string) => `${name(place)}[(${indexOf(place, at)}) >> 2u]`;
+  const quadIndex = (place: Place, at: string) => `(${indexOf(place, at)}) >> 2u`;
+  const element = (place: Place, index: string) =>
+    isParted(place) ? `${name(place)}_at(${index})` : `${name(place)}[${index}]`;
+  const put = (place: Place, index: string, value: string) =>
+    isParted(place)
+      ? `${name(place)}_put(${index}, ${value});`
+      : `${name(place)}[${index}] = ${value};`;
   const read = (from: Place, at: string) => {
     const { type, quads } = memoryOf(from);
     const found = quads
-      ? `${quad(from, at)}[(${indexOf(from, at)}) & 3i]`
-      : `${name(from)}[${indexOf(from, at)}]`;
+      ? `${element(from, quadIndex(from, at))}[(${indexOf(from, at)}) & 3i]`
+      : element(from, indexOf(from, at));
     return type === "u32" ? `bitcast<${from.type}>(${found})` : found;
   };
   const write = (to: Place, at: string, value: string) => {
     const own = memoryOf(to).type === "u32" ? `bitcast<u32>(${value})` : value;
-    return `${name(to)}[${indexOf(to, at)}] = ${own};`;
+    return put(to, indexOf(to, at), own);
   };
   return {
     constant: (type, value) =>
@@ -182,7 +233,7 @@ function dialectOf({ bindings, subgroups }: WgslLayout, memories: Memories): Dia
         names.map((name, i) => `let ${name} = ${value(i)};`).join(" ");
       const { type, quads } = memoryOf(from);
       if (!quads) return `let ${four} = ${at}; ${each((i) => read(from, `${four} + ${i}i`))}`;
-      const found = quad(from, at);
+      const found = element(from, quadIndex(from, at));
       const own = type === "u32" ? `bitcast<vec4<${from.type}>>(${found})` : found;
       return `let ${four} = ${own}; ${each((i) => `${four}.${"xyzw"[i]}`)}`;
     },
@@ -190,7 +241,7 @@ function dialectOf({ bindings, subgroups }: WgslLayout, memories: Memories): Dia
       const { type, quads } = memoryOf(to);
       if (!quads) return values.map((value, i) => write(to, `${at} + ${i}i`, value)).join(" ");
       const four = `vec4<${to.type}>(${values.join(", ")})`;
-      return `${quad(to, at)} = ${type === "u32" ? `bitcast<vec4<u32>>(${four})` : four};`;
+      return put(to, quadIndex(to, at), type === "u32" ? `bitcast<vec4<u32>>(${four})` : four);
     },
     unroll: () => [],
     // Drivers that know that there are few rounds write them out; compiling then takes those in
@@ -218,11 +269,22 @@ function dialectOf({ bindings, subgroups }: WgslLayout, memories: Memories): Dia
 export function renderWgsl(code: GpuCode, layout: WgslLayout): string {
   const { written, grid, groups } = layout;
   const memories = memoriesOf(code, layout);
-  const memory = memories.bindings.map((own, b) => {
-    const access = written[b] ? "read_write" : "read";
-    return `@group(0) @binding(${b + 1}) var<storage, ${access}> memory${b}: array<${
-      elementType(own)
-    }>;`;
+  const parts = partsOf(layout);
+  let bound = 0;
+  const memory = memories.arrays.flatMap((own, array) => {
+    const names = Array.from(
+      { length: parts[array] },
+      (_, part) => parts[array] === 1 ? `memory${array}` : `memory${array}_${part}`,
+    );
+    const writes = written[bound];
+    const declared = names.map((name) =>
+      `@group(0) @binding(${++bound}) var<storage, ${writes ? "read_write" : "read"}> ${name}: ` +
+      `array<${elementType(own)}>;`
+    );
+    return parts[array] === 1 ? declared : [
+      ...declared,
+      ...partedArray(array, parts[array], own, layout.partWords!, writes),
+    ];
   });
   const shared = code.shared.flatMap(({ size }, i) => {
     const own = memories.shared[i];

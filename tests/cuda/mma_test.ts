@@ -110,7 +110,7 @@ Deno.test("tensor cores: as PTX in CUDA, and not in WGSL", () => {
   const text = renderCuda([{ name: "tile", code, elements: [128, 64, 128], label: "a test" }]);
   assert(/mma\(l\d+, .*\);/.test(text) && /= to_tf32\(l\d+\);/.test(text));
   const layout = {
-    bindings: [0, 1, 2],
+    arrays: [0, 1, 2],
     written: [false, false, true],
     grid: [1, 1],
     groups: 1,

@@ -59,7 +59,7 @@ export function wgslOf(results: readonly Tensor[]): string[] {
       );
       const linked = linkLaunch(launch, memory, LIMITS);
       const layout = {
-        bindings: linked.of,
+        arrays: linked.of,
         written: linked.bindings.map(({ written }) => written),
         grid: gridOf(kernel.groups, 65535),
         groups: kernel.groups,

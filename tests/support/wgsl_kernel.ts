@@ -6,7 +6,7 @@ import { renderWgsl, type WgslSubgroups } from "../../kernels/render/wgsl.ts";
 /** The shader module of a kernel of one group that reads one array and writes another. */
 export const wgslKernel = (code: GpuCode, subgroups?: WgslSubgroups): string =>
   renderWgsl(code, {
-    ...{ bindings: [0, 1], written: [false, true], grid: [1, 1], groups: 1 },
+    ...{ arrays: [0, 1], written: [false, true], grid: [1, 1], groups: 1 },
     ...(subgroups !== undefined && { subgroups }),
   });
 

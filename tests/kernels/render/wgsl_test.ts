@@ -25,7 +25,7 @@ const lines = (code: GpuCode, layout: Parameters<typeof renderWgsl>[1]) =>
 
 Deno.test("wgsl: operands of one buffer share a binding of words; groups beyond the last stop", () => {
   const text = lines(pairs(), {
-    bindings: [0, 0, 1],
+    arrays: [0, 0, 1],
     written: [false, true],
     grid: [3, 2],
     groups: 5,
@@ -88,7 +88,7 @@ Deno.test("wgsl: memory that is taken by four is of vectors, unless single eleme
     k.read4(z, at);
   });
   const all = { written: [false, false, true], grid: [1, 1], groups: 1 } as const;
-  const text = lines(code, { ...all, bindings: [0, 1, 2] });
+  const text = lines(code, { ...all, arrays: [0, 1, 2] });
   const has = (line: string) => assert(text.includes(line), line);
   has("@group(0) @binding(1) var<storage, read> memory0: array<vec4<f32>>;");
   has("@group(0) @binding(2) var<storage, read> memory1: array<vec4<i32>>;");
@@ -107,7 +107,7 @@ Deno.test("wgsl: memory that is taken by four is of vectors, unless single eleme
       "let l19 = memory2[first2 + l16_4 + 3i];",
   );
   // Numbers of both types in one buffer are vectors of words.
-  const shared = lines(code, { ...all, bindings: [0, 0, 1], written: [false, true] });
+  const shared = lines(code, { ...all, arrays: [0, 0, 1], written: [false, true] });
   const hasWords = (line: string) => assert(shared.includes(line), line);
   hasWords("@group(0) @binding(1) var<storage, read> memory0: array<vec4<u32>>;");
   hasWords(
@@ -122,7 +122,7 @@ Deno.test("wgsl: numbers are written to the last bit", () => {
   const code = gpuKernel("numbers", 1, { y: "+f32" }, (k, { y }) => {
     numbers.forEach((value, i) => k.write(y, i32(i), f32(value)));
   });
-  const text = renderWgsl(code, { bindings: [0], written: [true], grid: [1, 1], groups: 1 });
+  const text = renderWgsl(code, { arrays: [0], written: [true], grid: [1, 1], groups: 1 });
   const found = [...text.matchAll(/\] = (.*);/g)].map(([, value]) => value);
   assertEquals(found, [
     "0.10000000149011612f",
@@ -139,7 +139,7 @@ Deno.test("wgsl: vectors of the CPU's kernels are refused", () => {
   const code = gpuKernel("vectors", 1, { y: "+f32" }, (k, { y }) => {
     k.write(y, i32(0), splat(k.read(y, i32(0))) as never);
   });
-  const layout = { bindings: [0], written: [true], grid: [1, 1], groups: 1 } as const;
+  const layout = { arrays: [0], written: [true], grid: [1, 1], groups: 1 } as const;
   const { message } = assertThrows(() => renderWgsl(code, layout), Error);
   assert(message.startsWith("gpu kernel: splat"), message);
 });
