@@ -32,9 +32,10 @@ import {
 } from "./control.ts";
 import { isGemm, linkLaunches } from "./link.ts";
 import { type CpuMemory, createMemory, piece, reach } from "./memory.ts";
+import type { KernelText } from "./messages.ts";
 import { chooseNative, loadCode, type NativeCode, useLargePages } from "./native.ts";
 import { sequenceCode } from "./sequence.ts";
-import { createPlayer, type KernelText, type PlayerOptions } from "./player.ts";
+import { createPlayer, type PlayerOptions } from "./player.ts";
 import { wasmLanes } from "./v8_flags.ts";
 
 /** Operations below which waking other threads and waiting for them takes longer than the work. */

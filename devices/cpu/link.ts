@@ -7,7 +7,7 @@ import type { Bindings } from "../device.ts";
 import { expandedColumns } from "../../kernels/matmul/shape.ts";
 import type { GemmCall } from "./blas.ts";
 import { type CpuMemory, piece } from "./memory.ts";
-import type { LaunchText } from "./player.ts";
+import type { LaunchText } from "./messages.ts";
 
 /** What linking needs to know. */
 export interface LinkContext {

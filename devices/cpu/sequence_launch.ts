@@ -1,6 +1,6 @@
 /** A launch of the device as machine code plays it, for one of its threads. */
 
-import type { LaunchText } from "./player.ts";
+import type { LaunchText } from "./messages.ts";
 import type { SequenceLaunch } from "./sequence.ts";
 
 /** For whom. */
