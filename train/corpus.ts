@@ -42,7 +42,7 @@ function* encoded(source: Source, tokenizer: Tokenizer, onProgress: OnProgress) 
   for (const text of sourceTexts(source)) {
     const ids = tokenizer.encode(text);
     yield ended(ids, tokenizer.eosId);
-    onProgress("tokenising", ++documents, 0);
+    onProgress("tokenising documents", ++documents, 0);
   }
 }
 

@@ -167,7 +167,10 @@ export function createProgress({ write, terminal, columns }: ProgressOptions): P
       draw({
         what,
         ...(known && { share: done / total }),
-        told: [{ text: `${thousands(done)}${known ? `/${thousands(total)}` : ""}`, rank: 0 }],
+        told: [{
+          text: `${thousands(done)}${known ? `/${thousands(total)}` : " so far"}`,
+          rank: 0,
+        }],
       });
     },
     bytes: (what, done, total) => {

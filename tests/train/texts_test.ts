@@ -23,7 +23,7 @@ Deno.test("stages have contexts and texts of their own", async () => {
     const { stages } = await run(device, written, {
       events: {
         ...QUIET,
-        progress: (what) => void (what === "tokenising" && tokenised.push(what)),
+        progress: (what) => void (what === "tokenising documents" && tokenised.push(what)),
       },
     });
     assertEquals(stages.map(({ context, tokens }) => [context, tokens]), [
@@ -32,7 +32,7 @@ Deno.test("stages have contexts and texts of their own", async () => {
       [16, 64],
       [16, 64],
     ]);
-    assertEquals(tokenised, ["tokenising", "tokenising"], "each text once");
+    assertEquals(tokenised, ["tokenising documents", "tokenising documents"], "each text once");
     // Capitals are all new to the vocabulary.
     assert(stages[2].loss > stages[1].loss);
   });

@@ -125,7 +125,7 @@ Deno.test("progress: other work, with and without a known end", () => {
   assertMatch(taken(), /100% {2}10,000\/10,000$/);
   const other = watched(true);
   other.progress.count("tokenising", 1234, 0);
-  assertEquals(other.taken(), "\r\x1b[Ktokenising  1,234");
+  assertEquals(other.taken(), "\r\x1b[Ktokenising  1,234 so far");
 });
 
 Deno.test("progress: tokens that are made of text, with their speed and the time left", () => {
