@@ -29,7 +29,7 @@ import { dotPlotSvg } from "./draw/dot_plot.ts";
 import { absent, optional, path, seconds, UsageError } from "./command/flags.ts";
 import { standardProgress } from "./terminal/progress.ts";
 import { shown } from "./recipe/error.ts";
-import { memoryOf } from "./plan/memory_need.ts";
+import { memoryOf, warnOfMemory } from "./plan/memory_need.ts";
 import { loadRecipes, moduleTitle, RecipeModuleError, RECIPES } from "./recipe/module.ts";
 import { commandLine } from "./command/command_line.ts";
 import { runEvents } from "./run_events.ts";
@@ -145,6 +145,7 @@ export const compare = command({
     };
     const memory = Math.max(0, ...await Array.fromAsync(recipes, memoryOf));
     return await withDevice({ ...flags, memory }, say, async (device) => {
+      warnOfMemory(device, memory, say);
       const runs: (ComparedRun | FailedRun)[] = [];
       for (const [i, { output }] of recipes.entries()) {
         const outcome = await run(device, i);

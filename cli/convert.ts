@@ -31,7 +31,7 @@ import { mixerFlops } from "./plan/layer_flops.ts";
 import { outlineText } from "./plan/text.ts";
 import { modelsOf } from "./plan/models.ts";
 import { standardProgress } from "./terminal/progress.ts";
-import { memoryOf } from "./plan/memory_need.ts";
+import { memoryOf, warnOfMemory } from "./plan/memory_need.ts";
 import { loadRecipe, RECIPE } from "./recipe/module.ts";
 import { resumeCommand } from "./command/command_line.ts";
 import { ratioText, runEvents } from "./run_events.ts";
@@ -86,8 +86,9 @@ export const convert = command({
       folder = runFolderOf(recipe, out);
       if (debugLevel() > 0) say(await outline(recipe));
       const memory = await memoryOf(recipe);
-      const outcome = await withDevice({ ...flags, memory }, say, (device) =>
-        runRecipe(recipe, {
+      const outcome = await withDevice({ ...flags, memory }, say, (device) => {
+        warnOfMemory(device, memory, say);
+        return runRecipe(recipe, {
           device,
           out,
           resume: flags.resume,
@@ -98,7 +99,8 @@ export const convert = command({
           folderOf,
           events: runEvents(progress),
           listen,
-        }));
+        });
+      });
       progress.end();
       if (outcome.kind === "stopped") {
         say(stoppedText(outcome, goOn()));
