@@ -1,10 +1,8 @@
 /** Writing several texts at a time, each with a state of its own. */
 
 import { randomStream } from "../models/random.ts";
-import type { GenerateOptions } from "./generation.ts";
-import type { NextIds } from "./next_ids.ts";
-import { sample } from "./sampler.ts";
-import { type LoadedModel, openSession, type Session } from "./session.ts";
+import { advance, chosen, type Found, type GenerateOptions } from "./generation.ts";
+import { type LoadedModel, openSession } from "./session.ts";
 
 /** Something that happened to one of the texts. */
 export interface StreamEvent {
@@ -13,9 +11,6 @@ export interface StreamEvent {
   /** The next id of the text; where it is missing, the text has ended. */
   readonly id?: number;
 }
-
-/** What a text may go on with: its logits, or the greedy id, which the device finds. */
-type Found = Float32Array | number;
 
 /** A text that is being written. */
 interface Stream {
@@ -38,7 +33,6 @@ export async function* generateStreams(
   if (prompts.some((prompt) => prompt.length === 0)) {
     throw new Error("generate: expected prompts of at least one token each");
   }
-  const { vocabSize } = model.spec.config;
   const batch = Math.min(streams, prompts.length);
   const alone = openSession(model);
   const together = openSession(model, batch);
@@ -50,18 +44,11 @@ export async function* generateStreams(
   const open = (prompt: number): Stream => {
     const random = randomStream(options.seed + prompt, "generate");
     let left = options.tokens;
-    const chosen = (found: Found) =>
-      typeof found === "number" ? found : sample(found, options, random);
     const next = (found: Found) => {
-      const id = left-- > 0 ? chosen(found) : undefined;
+      const id = left-- > 0 ? chosen(found, options, random) : undefined;
       return id === undefined || options.stop?.includes(id) ? undefined : id;
     };
     return { prompt, next };
-  };
-  const advance = async (session: Session, ids: NextIds): Promise<Found[]> => {
-    if (options.temperature === 0) return [...await session.advanceGreedily(ids)];
-    const logits = await session.advance(ids);
-    return ids.map((_, i) => logits.subarray(i * vocabSize, (i + 1) * vocabSize));
   };
   /** Takes the next id of a slot's text. */
   function* take(slot: number, found: Found): Generator<StreamEvent> {
@@ -78,13 +65,13 @@ export async function* generateStreams(
         while (slots[slot] === undefined && waiting < prompts.length) {
           alone.reset(0);
           slots[slot] = open(waiting);
-          const [found] = await advance(alone, [prompts[waiting++]]);
+          const [found] = await advance(alone, [prompts[waiting++]], options);
           yield* take(slot, found);
           if (slots[slot] !== undefined) await together.restore(slot, await alone.save(0));
         }
       }
       if (slots.every((stream) => stream === undefined)) return;
-      const found = await advance(together, last);
+      const found = await advance(together, last, options);
       for (let slot = 0; slot < batch; slot++) {
         if (slots[slot] !== undefined) yield* take(slot, found[slot]);
       }

@@ -7,10 +7,8 @@ import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import type { Recipe } from "../dsl/recipe.ts";
 import { FormatError, type Problem } from "../formats/error.ts";
-import { exists } from "../formats/files.ts";
 import { RangeFile } from "../formats/range_file.ts";
-import { readIndex } from "../formats/safetensors/checkpoint.ts";
-import { INDEX_FILE, SINGLE_FILE } from "../formats/safetensors/weight_map.ts";
+import { weightFiles } from "../formats/safetensors/checkpoint.ts";
 
 /** A file and the digest of what was in it. */
 export interface Input {
@@ -40,13 +38,6 @@ export function inputDigest(path: string): string {
     digest.update(piece);
   }
   return digest.digest("hex");
-}
-
-/** The files of a checkpoint's weights. */
-function weightFiles(folder: string): string[] {
-  if (exists(join(folder, SINGLE_FILE))) return [join(folder, SINGLE_FILE)];
-  const index = join(folder, INDEX_FILE);
-  return [index, ...[...new Set(readIndex(index).values())].map((name) => join(folder, name))];
 }
 
 /**

@@ -3,13 +3,10 @@
 import type { MemoryUse } from "../device.ts";
 import { NEEDS_LESS } from "../out_of_memory.ts";
 import { countUsage } from "../usage.ts";
-import { piece, type WebgpuMemory } from "./memory.ts";
+import { piece, UNIT, type WebgpuMemory } from "./memory.ts";
 
 /** Free buffers that are kept, in bytes. */
 const KEPT_BYTES = 64 * 1024 * 1024;
-
-/** Bytes that kernels read at once: buffers have so many, or a multiple of them. */
-const UNIT = 16;
 
 /** Gives out buffers. */
 export interface Buffers {

@@ -3,7 +3,7 @@
 import type { GpuKernel } from "../../kernels/gpu/kernel.ts";
 import type { Launch } from "../../kernels/program.ts";
 import { NEEDS_LESS } from "../out_of_memory.ts";
-import type { WebgpuMemory } from "./memory.ts";
+import { UNIT, type WebgpuMemory } from "./memory.ts";
 
 /** A range of a buffer, in bytes. */
 export interface Binding {
@@ -33,9 +33,6 @@ export interface BindingLimits {
   readonly maxStorageBuffersPerShaderStage: number;
   readonly minStorageBufferOffsetAlignment: number;
 }
-
-/** Bytes that kernels read at once. */
-const UNIT = 16;
 
 interface Range {
   readonly begin: number;

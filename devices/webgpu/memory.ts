@@ -2,6 +2,9 @@
 
 import { checkPiece, type Memory } from "../device.ts";
 
+/** Bytes that kernels read at once: buffers and bindings have so many, or a multiple of them. */
+export const UNIT = 16;
+
 /** A piece of a buffer, in bytes from its start. */
 export interface WebgpuMemory extends Memory {
   readonly buffer: GPUBuffer;

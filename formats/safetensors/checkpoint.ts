@@ -29,6 +29,13 @@ export function openCheckpoint(path: string): TensorStore {
   });
 }
 
+/** The files that a folder's weights are in: the single one, or the index and those it names. */
+export function weightFiles(folder: string): string[] {
+  if (exists(join(folder, SINGLE_FILE))) return [join(folder, SINGLE_FILE)];
+  const index = join(folder, INDEX_FILE);
+  return [index, ...[...new Set(readIndex(index).values())].map((name) => join(folder, name))];
+}
+
 function openIndexed(folder: string, indexPath: string): TensorStore {
   const weightMap = readIndex(indexPath);
   const problems: Problem[] = [];

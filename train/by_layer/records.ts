@@ -45,7 +45,7 @@ export function openRecords(path: string, length: number): Records {
               at: `record ${index}`,
               expected: `${4 * length} bytes`,
               found: "the end of the file",
-              advice: "run it without --resume, which starts afresh",
+              advice: "run it with --restart, which starts afresh",
             });
           }
           rest = rest.subarray(count);

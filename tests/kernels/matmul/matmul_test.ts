@@ -1,12 +1,12 @@
 /** Products by panels: how they are cut, and sums of several stretches of k. */
 
 import { assert, assertEquals } from "@std/assert";
-import * as g from "../../graph/build.ts";
-import { wholeView } from "../../graph/view.ts";
-import { blockingOf, matmulShape } from "../../kernels/matmul/shape.ts";
-import { assertCases, runCase } from "../support/device_case.ts";
-import { eachCpuTest, withCpu } from "../support/devices.ts";
-import { opCase, real } from "../support/op_case.ts";
+import * as g from "../../../graph/build.ts";
+import { wholeView } from "../../../graph/view.ts";
+import { blockingOf, matmulShape } from "../../../kernels/matmul/shape.ts";
+import { assertCases, runCase } from "../../support/device_case.ts";
+import { eachCpuTest, withCpu } from "../../support/devices.ts";
+import { opCase, real } from "../../support/op_case.ts";
 
 const FORMS = [[false, false], [false, true], [true, false], [true, true]] as const;
 

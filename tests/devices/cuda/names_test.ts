@@ -4,7 +4,7 @@ import {
   driverNames,
   nvrtcNames,
   toolkitFolders,
-} from "../../devices/cuda/names.ts";
+} from "../../../devices/cuda/names.ts";
 
 Deno.test("cuda libraries: names on Linux and Windows, the version that fits the driver first", () => {
   assertEquals(driverNames("linux"), ["libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"]);
